@@ -1,0 +1,7 @@
+"""YAML to checked definitions with line numbers; the only reader of YAML."""
+
+from soc.content.document import Document, load, loads, yaml_files
+from soc.content.reader import Faults, Node
+from soc.content.roots import KINDS, documents, roots, shipped
+
+__all__ = ["KINDS", "Document", "Faults", "Node", "documents", "load", "loads", "roots", "shipped", "yaml_files"]

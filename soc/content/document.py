@@ -1,0 +1,130 @@
+"""YAML text to plain data that remembers its line numbers; bounded, safe, and the only importer of yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from soc.errors import ContentError, Fault
+
+MAX_BYTES = 1 << 20
+"""A definition larger than this is refused unread."""
+MAX_NODES = 200_000
+"""Aliases are expanded while they are counted, so a bomb of aliases stops here."""
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Keys = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML document: its data, the place it came from, and the line of each key path."""
+
+    path: str
+    data: Any
+    lines: Mapping[Keys, int] = field(repr=False)
+    first_line: int = 1
+
+    def line(self, *keys: str | int) -> int:
+        """The 1-based line of a key path, or of its nearest parent that has one."""
+        for end in range(len(keys), 0, -1):
+            if keys[:end] in self.lines:
+                return self.lines[keys[:end]]
+        return self.first_line
+
+    def fault(self, message: str, *keys: str | int) -> Fault:
+        """A fault at that key path."""
+        return Fault(self.path, self.line(*keys), message)
+
+
+class _Builder:
+    """Turns composed nodes into data, counting them and noting lines."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.nodes = 0
+        self.lines: dict[Keys, int] = {}
+        self.faults: list[Fault] = []
+        self._scalars = _LOADER("")
+
+    def build(self, node: Any, keys: Keys) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise ContentError([Fault(self.path, node.start_mark.line + 1, f"more than {MAX_NODES} values")])
+        self.lines.setdefault(keys, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, keys)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*keys, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _mapping(self, node: Any, keys: Keys) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.faults.append(Fault(self.path, line, "a key must be a plain word"))
+                continue
+            key = key_node.value
+            if key in result:
+                self.faults.append(Fault(self.path, line, f"key '{key}' stands twice"))
+            self.lines[(*keys, key)] = line
+            result[key] = self.build(value_node, (*keys, key))
+        return result
+
+    def _scalar(self, node: Any) -> Any:
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            self.faults.append(Fault(self.path, node.start_mark.line + 1, f"unreadable value '{node.value}': {error}"))
+            return None
+
+
+def loads(text: str, path: str) -> list[Document]:
+    """All documents of a YAML text; `path` is only for messages. Raises ContentError with every fault found."""
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    try:
+        for node in yaml.compose_all(text, Loader=_LOADER):
+            if node is None:
+                continue
+            builder = _Builder(path)
+            data = builder.build(node, ())
+            faults.extend(builder.faults)
+            documents.append(Document(path, data, builder.lines, node.start_mark.line + 1))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ContentError([*faults, Fault(path, line, f"no YAML: {error.problem or error.context}")]) from error
+    except yaml.YAMLError as error:
+        raise ContentError([*faults, Fault(path, 1, f"no YAML: {str(error).splitlines()[0]}")]) from error
+    except RecursionError as error:
+        raise ContentError([Fault(path, 1, "nested too deeply")]) from error
+    if faults:
+        raise ContentError(faults)
+    return documents
+
+
+def load(path: Path) -> list[Document]:
+    """All documents of a YAML file. Raises ContentError; OSError when the file cannot be read."""
+    if path.stat().st_size > MAX_BYTES:
+        raise ContentError([Fault(str(path), 1, f"larger than {MAX_BYTES} bytes")])
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ContentError([Fault(str(path), 1, f"no UTF-8 text: {error}")]) from error
+    return loads(text, str(path))
+
+
+def yaml_files(root: Path) -> Iterator[Path]:
+    """The `.yml` and `.yaml` files at or below `root`, sorted; hidden folders are passed over."""
+    if root.is_file():
+        yield root
+        return
+    for path in sorted(root.rglob("*.y*ml")):
+        relative = path.relative_to(root)
+        if path.suffix in (".yml", ".yaml") and not any(part.startswith(".") for part in relative.parts):
+            yield path

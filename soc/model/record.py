@@ -1,0 +1,88 @@
+"""`RawBlock`: records as they were received, not yet understood; one frame of the `raw` log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from soc.model.position import Partition, partition_of
+
+OVERSIZE = 1
+"""Bit in `RawBlock.flags`: the record was longer than the listener's limit and was cut."""
+
+
+@dataclass(frozen=True)
+class RawBlock:
+    """Records of one source (site, listener, peer), in order of receipt.
+
+    `receipt_ns[i]` is the wall clock in ns since the epoch; record i is `data[end[i-1]:end[i]]` with `end[-1]` = 0.
+    `format` says what the records are: `syslog` (one message each), `netflow`, `snmp` (one datagram each), `lines`,
+    `json`, `windows-json` (one event each, in evtx_dump's JSON shape). `origin` is what the listener knows beside:
+    `log.file.path`, `soc.import.id`, `first_record` (1-based number of the block's first record in its file).
+    `node`, `log`, `seq` are filled by the log that stored it. `flags[i]` is a bit set (`OVERSIZE`), empty = all 0.
+    """
+
+    site: str
+    listener: str
+    peer: str
+    format: str
+    receipt_ns: np.ndarray[Any, np.dtype[np.int64]]
+    end: np.ndarray[Any, np.dtype[np.uint32]]
+    data: bytes
+    origin: Mapping[str, str] = field(default_factory=dict)
+    flags: bytes = b""
+    node: str = ""
+    log: str = "raw"
+    seq: int = 0
+
+    @property
+    def n(self) -> int:
+        """How many records."""
+        return len(self.end)
+
+    @property
+    def source(self) -> str:
+        """`site/listener/peer`, the value of `soc.source`."""
+        return f"{self.site}/{self.listener}/{self.peer}"
+
+    @property
+    def partition(self) -> Partition:
+        """The partition whose cursor moves over this block."""
+        return Partition(self.node, self.log, partition_of(self.site, self.listener, self.peer))
+
+    def records(self) -> Iterator[bytes]:
+        """The records, in order."""
+        start = 0
+        for stop in self.end.tolist():
+            yield self.data[start:stop]
+            start = stop
+
+    def is_oversize(self, i: int) -> bool:
+        """Whether record i was cut at the listener's limit."""
+        return bool(self.flags and self.flags[i] & OVERSIZE)
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[bytes],
+        *,
+        receipt_ns: int | Sequence[int],
+        site: str = "default",
+        listener: str = "test",
+        peer: str = "127.0.0.1",
+        format: str = "syslog",
+        origin: Mapping[str, str] | None = None,
+        flags: bytes = b"",
+        node: str = "test",
+        seq: int = 0,
+    ) -> RawBlock:
+        """A block out of byte strings; one receipt time for all, or one for each."""
+        times = [receipt_ns] * len(records) if isinstance(receipt_ns, int) else list(receipt_ns)
+        end = np.cumsum([len(r) for r in records], dtype=np.uint32)
+        return cls(
+            site, listener, peer, format, np.asarray(times, np.int64), end, b"".join(records),
+            dict(origin or {}), flags, node, "raw", seq,
+        )  # fmt: skip
