@@ -1,0 +1,1 @@
+"""Collectors: they listen and put bytes into the queue; they never parse."""

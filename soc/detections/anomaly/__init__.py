@@ -1,0 +1,1 @@
+"""Anomaly models: `entity × metric × model × policy`, each behind the `AnomalyModel` protocol."""

@@ -1,0 +1,202 @@
+"""How many records every source sent in every hour and what became of them; kept over restarts and crashes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from soc.errors import StoreError
+from soc.model.record import RawBlock
+
+HOUR_NS = 3_600_000_000_000
+KEPT_HOURS = 7 * 24
+"""Hours that stay in the file; what is older belongs to whoever keeps accounts of the stores."""
+MAX_PEERS = 10_000
+"""Peers of one listener and hour that are counted by name; datagrams with forged senders must not fill the memory."""
+OTHERS = "+others"
+"""The peer under which the rest is counted."""
+EVERYBODY = "*"
+"""The peer under which the kernel's drops are counted: it does not say whose they were."""
+_VERSION = 1
+
+Key = tuple[str, str, str, int]
+"""Site, listener, peer, hour (ns since the epoch)."""
+
+
+@dataclass
+class Count:
+    """Records of one source and hour. At rest received = queued + dropped; `bytes` are those of queued records.
+
+    `refused` counts connections, not records, that the allow-list turned away.
+    """
+
+    queued: int = 0
+    bytes: int = 0
+    flagged: int = 0
+    refused: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def received(self) -> int:
+        """All that arrived, also what still waits for the next group commit."""
+        return self.queued + sum(self.dropped.values()) + self.waiting
+
+
+class Counters:
+    """The counts of a collector. Thread-safe.
+
+    The file holds only what is settled, and the sequence number of the last frame in it, so that after a crash the
+    frames behind that number complete it: what was in memory then was neither queued nor counted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seq = -1
+        self.unsaved_drops = False
+        self._lock = threading.Lock()
+        self._counts: dict[Key, Count] = {}
+        self._peers: dict[tuple[str, str, int], int] = {}
+        self._changed = False
+        self._load()
+
+    # counting -------------------------------------------------------------------------------------------------------
+
+    def arrived(self, site: str, listener: str, peer: str, at_ns: int, n: int) -> None:
+        """So many records wait for the next group commit."""
+        with self._lock:
+            self._count(site, listener, peer, at_ns).waiting += n
+
+    def queued(self, blocks: Iterable[RawBlock], seq: int | None, *, waited: bool = True) -> None:
+        """These blocks are durable, the last of them in frame `seq` (None: the queue does not number frames)."""
+        with self._lock:
+            for block in blocks:
+                self._queued(block, waited)
+            self.seq = self.seq if seq is None else max(self.seq, seq)
+            self._changed = True
+
+    def _queued(self, block: RawBlock, waited: bool) -> None:
+        hours = block.receipt_ns // HOUR_NS
+        sizes = np.diff(block.end.astype(np.int64), prepend=0)
+        flagged = np.frombuffer(block.flags, np.uint8) != 0 if block.flags else np.zeros(block.n, bool)
+        for hour in np.unique(hours).tolist():
+            mask = hours == hour
+            count = self._count(block.site, block.listener, block.peer, hour * HOUR_NS)
+            n = int(mask.sum())
+            count.queued += n
+            count.bytes += int(sizes[mask].sum())
+            count.flagged += int(flagged[mask].sum())
+            if waited:
+                count.waiting -= n
+
+    def dropped(  # noqa: PLR0917  a source, a time and what happened
+        self, site: str, listener: str, peer: str, at_ns: int, reason: str, n: int = 1, *, waited: bool = False
+    ) -> None:
+        """So many records are lost to us, and why."""
+        with self._lock:
+            count = self._count(site, listener, peer, at_ns)
+            count.dropped[reason] = count.dropped.get(reason, 0) + n
+            if waited:
+                count.waiting -= n
+            self._changed = self.unsaved_drops = True
+
+    def refused(self, site: str, listener: str, peer: str, at_ns: int) -> None:
+        """A connection was turned away."""
+        with self._lock:
+            self._count(site, listener, peer, at_ns).refused += 1
+            self._changed = True
+
+    def _count(self, site: str, listener: str, peer: str, at_ns: int) -> Count:
+        hour = at_ns // HOUR_NS * HOUR_NS
+        count = self._counts.get((site, listener, peer, hour))
+        if count is not None:
+            return count
+        place = (site, listener, hour)
+        known = self._peers.get(place, 0)
+        if known >= MAX_PEERS and peer != EVERYBODY:
+            return self._counts.setdefault((site, listener, OTHERS, hour), Count())
+        self._peers[place] = known + 1
+        return self._counts.setdefault((site, listener, peer, hour), Count())
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All counts, by hour and source: site, listener, peer, hour_us, received, queued, bytes, flagged, refused,
+        dropped (by reason)."""
+        with self._lock:
+            rows = sorted(self._counts.items(), key=lambda item: (item[0][3], item[0]))
+            return [_row(key, count, count.received) for key, count in rows]
+
+    # keeping --------------------------------------------------------------------------------------------------------
+
+    def save(self, now_ns: int) -> None:
+        """Replace the file, durably, when something changed. Raises StoreError; the old file is whole then."""
+        with self._lock:
+            if not self._changed:
+                return
+            self._forget(now_ns // HOUR_NS * HOUR_NS - KEPT_HOURS * HOUR_NS)
+            rows = [_row(key, count, count.received - count.waiting) for key, count in self._counts.items()]
+            data = orjson.dumps({"version": _VERSION, "seq": self.seq, "counts": rows})
+            self._changed = self.unsaved_drops = False
+        try:
+            self._replace(data)
+        except OSError as error:
+            self._changed = True
+            raise StoreError(f"cannot write the counters {self.path}: {error.strerror}") from error
+
+    def _forget(self, before_ns: int) -> None:
+        for key in [key for key in self._counts if key[3] < before_ns]:
+            del self._counts[key]
+            self._peers.pop((key[0], key[1], key[3]), None)
+
+    def _replace(self, data: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_name(self.path.name + ".new")
+        with new.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _load(self) -> None:
+        try:
+            document = orjson.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"cannot read the counters {self.path}: {error}", hint="move the file away to count from the queue anew"
+            ) from error
+        if document["version"] > _VERSION:
+            raise StoreError(f"the counters {self.path} were written by a newer version of soc")
+        self.seq = document["seq"]
+        for row in document["counts"]:
+            count = self._count(row["site"], row["listener"], row["peer"], row["hour_us"] * 1000)
+            count.queued, count.bytes, count.flagged = row["queued"], row["bytes"], row["flagged"]
+            count.refused, count.dropped = row["refused"], row["dropped"]
+
+
+def _row(key: Key, count: Count, received: int) -> dict[str, Any]:
+    site, listener, peer, hour_ns = key
+    return {
+        "site": site,
+        "listener": listener,
+        "peer": peer,
+        "hour_us": hour_ns // 1000,
+        "received": received,
+        "queued": count.queued,
+        "bytes": count.bytes,
+        "flagged": count.flagged,
+        "refused": count.refused,
+        "dropped": dict(count.dropped),
+    }

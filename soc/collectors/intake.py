@@ -1,0 +1,93 @@
+"""Records between their receipt and the next group commit: by source, in order, bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from soc.collectors.counters import Counters
+from soc.collectors.listeners import ListenerSpec
+from soc.model.record import RawBlock
+
+MAX_WAITING = 64 << 20
+"""Bytes that may wait in memory; a stream stops reading at half of it, datagrams are dropped and counted at all."""
+_RECORD_OVERHEAD = 64
+QUEUE_FULL = "queue_full"
+
+
+@dataclass
+class _Source:
+    records: list[bytes] = field(default_factory=list)
+    runs: list[tuple[int, int]] = field(default_factory=list)  # (how many records, their receipt in ns)
+    flags: dict[int, int] = field(default_factory=dict)
+
+    def block(self, spec: ListenerSpec, peer: str) -> RawBlock:
+        n = len(self.records)
+        flags = bytearray(n) if self.flags else bytearray()
+        for i, bits in self.flags.items():
+            flags[i] = bits
+        lengths, times = zip(*self.runs, strict=True)
+        return RawBlock(
+            spec.site,
+            spec.name,
+            peer,
+            spec.format,
+            np.repeat(np.array(times, np.int64), lengths),
+            np.cumsum(np.fromiter(map(len, self.records), np.int64, n)).astype(np.uint32),
+            b"".join(self.records),
+            flags=bytes(flags),
+        )
+
+
+class Intake:
+    """Where listeners put records and the group commit takes them. Thread-safe."""
+
+    def __init__(self, counters: Counters, max_waiting: int = MAX_WAITING) -> None:
+        self._counters = counters
+        self._max_waiting = max_waiting
+        self._lock = threading.Lock()
+        self._sources: dict[tuple[ListenerSpec, str], _Source] = {}
+        self._waiting = 0
+        self._taken = 0
+        self.is_stopped = False
+        """The queue takes nothing for the moment: streams do not read."""
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether streams should stop reading."""
+        return self.is_stopped or self._waiting + self._taken > self._max_waiting // 2
+
+    def add(
+        self, spec: ListenerSpec, peer: str, at_ns: int, records: Sequence[bytes], flags: dict[int, int] | None = None
+    ) -> None:
+        """Records of one source, received at one time; `flags` by index. Dropped and counted when there is no room."""
+        if not records:
+            return
+        size = sum(map(len, records)) + _RECORD_OVERHEAD * len(records)
+        with self._lock:
+            if self._waiting + self._taken + size > self._max_waiting:
+                self._counters.dropped(spec.site, spec.name, peer, at_ns, QUEUE_FULL, len(records))
+                return
+            self._waiting += size
+            source = self._sources.setdefault((spec, peer), _Source())
+            for i, bits in (flags or {}).items():
+                source.flags[len(source.records) + i] = bits
+            source.records.extend(records)
+            source.runs.append((len(records), at_ns))
+            self._counters.arrived(spec.site, spec.name, peer, at_ns, len(records))
+
+    def take(self) -> list[RawBlock]:
+        """All that waits, one block a source; it counts as waiting until `settle`."""
+        with self._lock:
+            sources, self._sources = self._sources, {}
+            self._taken += self._waiting
+            self._waiting = 0
+        return [source.block(spec, peer) for (spec, peer), source in sources.items()]
+
+    def settle(self) -> None:
+        """What was taken is durable, or counted as dropped."""
+        with self._lock:
+            self._taken = 0

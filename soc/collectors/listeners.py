@@ -1,0 +1,128 @@
+"""What a listener is, who may send to it, and how it gets its port."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from soc.errors import ConfigError
+
+PortProtocol = Literal["syslog-udp", "syslog-tcp", "netflow", "snmp-trap"]
+FORMATS = {"syslog-udp": "syslog", "syslog-tcp": "syslog", "netflow": "netflow", "snmp-trap": "snmp"}
+"""`RawBlock.format` of each protocol."""
+_TRIES = 20
+_RECEIVE_BUFFER = 32 << 20
+_SO_RCVBUFFORCE = 33
+
+
+@dataclass(frozen=True)
+class ListenerSpec:
+    """One `[listen.<name>]`. `port` 0 lets the system choose; `max_bytes` bounds a record.
+
+    `allow` holds addresses and networks, empty = everybody. With `fallback` a taken port is passed over for one of the
+    next twenty.
+    """
+
+    name: str
+    protocol: PortProtocol
+    host: str
+    port: int
+    site: str
+    max_bytes: int = 65536
+    allow: Sequence[str] = ()
+    fallback: bool = False
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether peers connect."""
+        return self.protocol == "syslog-tcp"
+
+    @property
+    def format(self) -> str:
+        """`RawBlock.format` of its records."""
+        return FORMATS[self.protocol]
+
+
+class AllowList:
+    """Which peers may send; remembers its answers, up to a bound."""
+
+    def __init__(self, spec: ListenerSpec) -> None:
+        try:
+            self._networks = [ipaddress.ip_network(text, strict=False) for text in spec.allow]
+        except ValueError as error:
+            raise ConfigError(f"[listen.{spec.name}] allow: {error}", hint="give addresses or CIDR networks") from error
+        self._known: dict[str, bool] = {}
+
+    def permits(self, peer: str) -> bool:
+        """Whether this address is in the list; everyone is when the list is empty."""
+        if not self._networks:
+            return True
+        answer = self._known.get(peer)
+        if answer is None:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+            answer = any(address in network for network in self._networks)
+            if len(self._known) >= 65536:
+                self._known.clear()
+            self._known[peer] = answer
+        return answer
+
+
+def peer_name(address: str) -> str:
+    """A peer's address as text; an IPv4 peer of an IPv6 socket under its IPv4 address."""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+def open_socket(spec: ListenerSpec) -> socket.socket:
+    """The bound (for streams: listening), non-blocking socket. Raises ConfigError with the way out."""
+    ports = range(spec.port, min(spec.port + (_TRIES if spec.fallback and spec.port else 0), 65535) + 1)
+    for port in ports:
+        try:
+            return _bind(spec, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and port != ports[-1]:
+                continue
+            raise _refusal(spec, port, error) from error
+    raise ConfigError(f"[listen.{spec.name}] port {spec.port} is no port", hint="choose one from 1 to 65535")
+
+
+def _bind(spec: ListenerSpec, port: int) -> socket.socket:
+    kind = socket.SOCK_STREAM if spec.is_stream else socket.SOCK_DGRAM
+    family, _, _, _, address = socket.getaddrinfo(spec.host, port, type=kind, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(family, kind)
+    try:
+        sock.setblocking(False)
+        if spec.is_stream:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            _widen(sock)
+        sock.bind(address)
+        if spec.is_stream:
+            sock.listen(1024)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _widen(sock: socket.socket) -> None:
+    """A burst waits in the kernel: as much room as it gives (more than net.core.rmem_max needs CAP_NET_ADMIN)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+
+def _refusal(spec: ListenerSpec, port: int, error: OSError) -> ConfigError:
+    place = f"[listen.{spec.name}] cannot listen on {spec.host} port {port} ({spec.protocol})"
+    if error.errno == errno.EADDRINUSE:
+        return ConfigError(f"{place}: the port is taken", hint="stop the other program, or choose another port")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ConfigError(
+            f"{place}: permission denied; ports below 1024 need the right to bind them",
+            hint="give the service CAP_NET_BIND_SERVICE, or choose a port from 1024 up, such as 5514",
+        )
+    return ConfigError(f"{place}: {error.strerror}", hint="check the address of the listener")

@@ -1,0 +1,1 @@
+"""The link to the national cyber security centre: messages, mappings, the outbox driver and a reference receiver."""

@@ -1,0 +1,81 @@
+"""`Correlator`: correlations and anomaly models over the documents of the `matched` log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from soc.detections.anomaly.first_seen import FirstSeen
+from soc.detections.anomaly.model import AnomalyModel, Definition
+from soc.detections.anomaly.source_silent import SourceSilent
+from soc.detections.correlation.correlator import Correlations
+from soc.detections.load import DetectionSet
+from soc.errors import StoreError
+from soc.model.finding import Finding
+
+FORMAT = "soc.correlate/1"
+
+
+def model_of(definition: Definition) -> AnomalyModel:
+    """The model that a definition names."""
+    return FirstSeen(definition) if definition.model == "first_seen" else SourceSilent(definition)
+
+
+class Correlator:
+    """State keyed by group, in event time; the same documents always give the same findings and the same snapshot."""
+
+    def __init__(self, detections: DetectionSet) -> None:
+        self.detections = detections
+        self.correlations = Correlations(detections.correlations)
+        self.models = {definition.id: model_of(definition) for definition in detections.models}
+        self.versions = {definition.id: definition.version for definition in detections.models}
+        self.counters: Counter[str] = Counter()
+
+    def feed(self, documents: Sequence[Mapping[str, Any]], now_us: int) -> list[Finding]:
+        """Findings in the order of the documents that complete them; `now_us` is µs UTC of the clock."""
+        findings: list[Finding] = []
+        for document in documents:
+            self.counters["documents"] += 1
+            if document["kind"] == "event":
+                findings.extend(self.correlations.feed(document, now_us))
+            for model in self.models.values():
+                findings.extend(model.feed(document, now_us))
+        return findings
+
+    def tick(self, now_us: int) -> list[Finding]:
+        """What time alone shows (silence); also forgets groups that nothing touched for long."""
+        self.correlations.tick(now_us)
+        return [finding for model in self.models.values() for finding in model.tick(now_us)]
+
+    def snapshot(self) -> bytes:
+        """The whole state as JSON, byte for byte the same for the same state."""
+        state = {
+            "format": FORMAT,
+            "correlations": self.correlations.snapshot(),
+            "models": {key: [self.versions[key], model.snapshot()] for key, model in self.models.items()},
+            "counters": dict(self.counters),
+        }
+        return orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
+
+    def restore(self, data: bytes) -> None:
+        """The inverse of `snapshot`; state of definitions that are gone or changed is dropped and counted.
+
+        Raises StoreError when the bytes are no snapshot of this format.
+        """
+        try:
+            state = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise StoreError(f"the snapshot of soc correlate is no JSON: {error}") from error
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise StoreError(f"the snapshot of soc correlate is not of format {FORMAT}")
+        self.counters = Counter(state["counters"])
+        self.correlations.restore(state["correlations"])
+        self.models = {definition.id: model_of(definition) for definition in self.detections.models}
+        for key, (version, inner) in state["models"].items():
+            if self.versions.get(key) == version:
+                self.models[key].restore(inner)
+            else:
+                self.counters["changed_definitions"] += 1

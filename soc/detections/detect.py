@@ -1,0 +1,71 @@
+"""`detect`: rules over files of events, one hit a line, for `soc detect` and backtests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from soc.detections.correlator import Correlator
+from soc.detections.detector import Detector
+from soc.detections.load import DetectionSet
+from soc.model.batch import EventBatch
+from soc.model.fields import FIELDS, FieldDictionary
+from soc.model.finding import Finding
+
+Place = tuple[str | None, int | None]
+
+
+def detect(
+    rules: Sequence[Path | str] | DetectionSet,
+    batches: Iterable[EventBatch],
+    *,
+    pipelines: Sequence[Path | str] = (),
+    fields: FieldDictionary = FIELDS,
+) -> Iterator[dict[str, Any]]:
+    """Hits as `soc detect` prints them: rule, title, level, file, record, matched; correlations with `records`.
+
+    `record` is 1-based in its file. Anomaly models take part; silence needs a clock and does not.
+    """
+    detections = (
+        rules if isinstance(rules, DetectionSet) else DetectionSet.load(rules, pipelines=pipelines, fields=fields)
+    )
+    detector, correlator = Detector(detections), Correlator(detections)
+    places: dict[str, Place] = {}
+    for batch in batches:
+        for finding, place in _found(detector, batch):
+            yield _hit(finding, place)
+        documents = [d for d in detector.project(batch) if d["kind"] == "event"]
+        if not documents:
+            continue
+        here = _places(batch)
+        places.update({d["event_id"]: here[d["event_id"]] for d in documents})
+        for document in documents:
+            for finding in correlator.feed([document], document["at_us"]):
+                records = [places.get(i, (None, None))[1] for i in finding.event_ids]
+                yield {**_hit(finding, places[document["event_id"]]), "records": records}
+
+
+def _found(detector: Detector, batch: EventBatch) -> list[tuple[Finding, Place]]:
+    findings = detector.match(batch)
+    here = _places(batch) if findings else {}
+    return [(finding, here[finding.event_ids[-1]]) for finding in findings]
+
+
+def _places(batch: EventBatch) -> dict[str, Place]:
+    """File and record of each event by its id in hex."""
+    ids, files, records = batch.values("event.id"), batch.values("log.file.path"), batch.values("soc.record")
+    return {(i.hex() if i else ""): (f, r) for i, f, r in zip(ids, files, records, strict=True)}
+
+
+def _hit(finding: Finding, place: Place) -> dict[str, Any]:
+    return {
+        "rule": finding.rule_id,
+        "title": finding.title,
+        "level": finding.level,
+        "file": place[0],
+        "record": place[1],
+        "matched": [asdict(m) for m in finding.matched],
+        **({"group": dict(finding.group)} if finding.group else {}),
+    }

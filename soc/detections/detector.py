@@ -1,0 +1,219 @@
+"""`Detector`: single-event rules over batches, and the projection that correlations and models read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from soc.detections.load import DetectionSet
+from soc.detections.sigma.evaluate import Columns, Holds, Row, compiled, explain
+from soc.detections.sigma.prefilter import Index
+from soc.detections.sigma.rule import Node, Rule, Variant
+from soc.model.batch import EventBatch
+from soc.model.finding import Finding, finding_id
+
+MAX_ROUTES = 4_096
+"""Remembered (dataset, channel, event id) triples; a stranger can write any, so the memory begins anew when full."""
+# What an alert is about when a rule does not say: the first of these that the event has.
+_ENTITIES = ("source.ip", "user.name", "host.name", "winlog.computer_name", "winlog.event_data.TargetUserName",
+             "soc.source")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A rule that held for the event at row `i`."""
+
+    i: int
+    rule: Rule
+    node: Node
+
+
+class _Bucket:
+    """The rules that one kind of event is routed to."""
+
+    def __init__(self, members: Sequence[tuple[Rule, Variant]]) -> None:
+        self.members = members
+        self.index = Index([variant.node for _, variant in members])
+        self._compiled: dict[int, Holds] = {}
+
+    def hits(self, row: Row) -> list[Hit]:
+        found: list[Hit] = []
+        for number in self.index.candidates(row):
+            holds = self._compiled.get(number)
+            if holds is None:
+                holds = self._compiled[number] = compiled(self.members[number][1].node)
+            if holds(row):
+                rule, variant = self.members[number]
+                found.append(Hit(row.i, rule, variant.node))
+        return found
+
+
+class Detector:
+    """Single-event detection. Not for several threads at once."""
+
+    def __init__(self, detections: DetectionSet) -> None:
+        self.detections = detections
+        rules = (*detections.rules, *detections.watched)
+        self._members = [(rule, variant) for rule in rules for variant in rule.variants]
+        self._buckets: dict[tuple[int, ...], _Bucket] = {}
+        self._routes: dict[tuple[str, str, str], _Bucket | None] = {}
+        referred = {rule for correlation in detections.correlations for rule in correlation.rules}
+        quiet = referred - {rule for c in detections.correlations if c.generate for rule in c.rules}
+        self._quiet = quiet | {rule.id for rule in detections.watched}
+        self._wanted = referred | {rule.id for rule in detections.watched}
+        self._needs = _needs(detections)
+        self._silence = any(model.model == "source_silent" for model in detections.models)
+        self._last: tuple[EventBatch, list[Hit]] | None = None
+
+    def match(self, batch: EventBatch) -> list[Finding]:
+        """One finding per rule and event, in row order.
+
+        A rule that a correlation refers to is silent unless the correlation says `generate: true` (Sigma correlation
+        specification, `generate`).
+        """
+        columns = Columns(batch)
+        hits = self._hits(batch, columns)
+        return [_finding(hit, columns) for hit in hits if hit.rule.id not in self._quiet]
+
+    def _hits(self, batch: EventBatch, columns: Columns | None = None) -> list[Hit]:
+        if self._last is not None and self._last[0] is batch:
+            return self._last[1]
+        columns = columns or Columns(batch)
+        hits = [hit for i, bucket in self._routed(batch, columns) for hit in bucket.hits(Row(columns, i))]
+        self._last = (batch, hits)
+        return hits
+
+    def _routed(self, batch: EventBatch, columns: Columns) -> list[tuple[int, _Bucket]]:
+        channels = columns.of("winlog.channel") or [None] * batch.n
+        ids = columns.of("winlog.event_id") or [None] * batch.n
+        routed: list[tuple[int, _Bucket]] = []
+        for i, (channel, event_id) in enumerate(zip(channels, ids, strict=True)):
+            bucket = self._bucket((batch.dataset, (channel or "").lower(), event_id or ""))
+            if bucket is not None:
+                routed.append((i, bucket))
+        return routed
+
+    def _bucket(self, route: tuple[str, str, str]) -> _Bucket | None:
+        if route in self._routes:
+            return self._routes[route]
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
+        numbers = tuple(n for n, (_, variant) in enumerate(self._members) if variant.route.takes(*route))
+        if numbers and numbers not in self._buckets:
+            self._buckets[numbers] = _Bucket([self._members[n] for n in numbers])
+        self._routes[route] = self._buckets[numbers] if numbers else None
+        return self._routes[route]
+
+    def project(self, batch: EventBatch, findings: Sequence[Finding] = ()) -> list[dict[str, Any]]:
+        """The documents of the `matched` log: events that correlations or models want, and who spoke."""
+        columns = Columns(batch)
+        by_row: dict[int, list[str]] = {}
+        for hit in self._hits(batch, columns):
+            if hit.rule.id in self._wanted:
+                by_row.setdefault(hit.i, []).append(hit.rule.id)
+        documents = [self._event(columns, i, rules) for i, rules in by_row.items()]
+        return documents + (_sources(columns) if self._silence else [])
+
+    def _event(self, columns: Columns, i: int, rules: list[str]) -> dict[str, Any]:
+        row = Row(columns, i)
+        names = dict.fromkeys(name for rule in rules for name in self._needs.get(rule, ()))
+        fields = {name: _plain(row.values(name)) for name in names if row.values(name)}
+        at_us = _first(row, "@timestamp", 0)
+        return {
+            "kind": "event",
+            "rules": rules,
+            "position": _position(row),
+            "event_id": _event_id(row),
+            "at_us": at_us,
+            "receipt_us": _first(row, "event.created", at_us),
+            "fields": fields,
+            "dataset": columns.batch.dataset,
+            **_whose(row),
+        }
+
+
+def _needs(detections: DetectionSet) -> dict[str, tuple[str, ...]]:
+    """For each rule, the event fields that correlations group by and count, and models read."""
+    needs: dict[str, dict[str, None]] = {}
+    for correlation in detections.correlations:
+        for rule in correlation.rules:
+            counted = correlation.counted.get(rule)
+            names = (*correlation.group_fields[rule], *([counted] if counted else []))
+            needs.setdefault(rule, {}).update(dict.fromkeys(names))
+    for model in detections.models:
+        needs.setdefault(model.id, {}).update(dict.fromkeys(model.needs()))
+    return {rule: tuple(names) for rule, names in needs.items()}
+
+
+def _first(row: Row, name: str, default: Any = None) -> Any:
+    values = row.values(name)
+    return values[0] if values else default
+
+
+def _plain(values: tuple[Any, ...]) -> Any:
+    plain = [value.hex() if isinstance(value, bytes) else value for value in values]
+    return plain[0] if len(plain) == 1 else plain
+
+
+def _event_id(row: Row) -> str:
+    value = _first(row, "event.id", b"")
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _position(row: Row) -> str:
+    return str(_first(row, "soc.position", ""))
+
+
+def _whose(row: Row) -> dict[str, Any]:
+    return {
+        "site": str(_first(row, "soc.site", "")),
+        "system_id": _first(row, "soc.system.id"),
+        "organization_id": _first(row, "organization.id"),
+        "import_id": _first(row, "soc.import.id"),
+        "simulated": "simulated" in row.values("soc.flags"),
+    }
+
+
+def _sources(columns: Columns) -> list[dict[str, Any]]:
+    """One document per site and source of the batch, as of its last event."""
+    last: dict[tuple[Any, Any], list[int]] = {}
+    missing = [None] * columns.batch.n
+    sites, sources = columns.of("soc.site") or missing, columns.of("soc.source") or missing
+    for i, key in enumerate(zip(sites, sources, strict=True)):
+        if key[1] is not None:
+            last.setdefault(key, []).append(i)
+    documents = []
+    for (_, source), rows in last.items():
+        row = Row(columns, rows[-1])
+        at_us = _first(row, "@timestamp", 0)
+        receipt_us = _first(row, "event.created", at_us)
+        document = {"kind": "sources", "source": source, "n": len(rows), "receipt_us": receipt_us, "at_us": at_us}
+        documents.append({**document, "position": _position(row), **_whose(row)})
+    return documents
+
+
+def _finding(hit: Hit, columns: Columns) -> Finding:
+    row, rule = Row(columns, hit.i), hit.rule
+    at_us, event_id = _first(row, "@timestamp", 0), _event_id(row)
+    entity = next((f"{name}={row.values(name)[0]}" for name in _ENTITIES if row.values(name)), "")
+    whose = _whose(row)
+    return Finding(
+        id=finding_id(rule.id, event_id),
+        rule_id=rule.id,
+        rule_version=rule.version,
+        title=rule.title,
+        level=rule.level,
+        kind="sigma",
+        dataset=columns.batch.dataset,
+        event_ids=(event_id,),
+        first_us=at_us,
+        last_us=at_us,
+        entity=entity,
+        matched=tuple(dict.fromkeys(explain(hit.node, row))),
+        tags=rule.tags,
+        title_vi=rule.title_vi,
+        playbook=rule.playbook,
+        position=_position(row),
+        **whose,
+    )

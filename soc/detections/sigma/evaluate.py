@@ -1,0 +1,277 @@
+"""A plain, correct evaluator of lowered rules, one event at a time; the oracle of every quicker one.
+
+Semantics (Sigma specification 2.1 and its modifiers appendix): text is compared in lower case unless `cased` or `re`;
+numbers and truth values are compared as text; a list holds when any element does; `null` and `exists: false` mean a
+missing field, `''` an empty text; a comparison with a missing field is false, so its negation is true; a keyword
+holds when any value of the event contains it; a regular expression may match anywhere in the value.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from soc.detections.sigma.regex import searches
+from soc.detections.sigma.rule import STAR, All, AnyOf, Glob, Node, Not, Test
+from soc.detections.sigma.values import address_of, fold, number_of, text_of
+from soc.model.batch import EventBatch
+from soc.model.fields import FieldType
+from soc.model.finding import Matched
+
+SHOWN = 2048
+"""Longer values are cut in an explanation, with an ellipsis; the event keeps the whole."""
+Check = Callable[[Any], bool]
+Holds = Callable[["Row"], bool]
+_EVENT_DATA = "winlog.event_data."
+_USER_DATA = "winlog.user_data."
+# What we or the parsers say about an event is no part of the message that keywords search.
+_OURS = ("soc.", "event.", "ecs.", "organization.", "observer.", "tags")
+
+
+class Columns:
+    """The columns of a batch as lists, each made once and only when a rule asks."""
+
+    def __init__(self, batch: EventBatch) -> None:
+        self.batch = batch
+        self._lists: dict[str, list[Any] | None] = {}
+        self._searched: list[str] | None = None
+
+    def of(self, name: str) -> list[Any] | None:
+        """The values of a field, None when no row has it."""
+        if name not in self._lists:
+            self._lists[name] = self._make(name)
+        return self._lists[name]
+
+    def _make(self, name: str) -> list[Any] | None:
+        column = self.batch.columns.get(name)
+        mine = None if column is None else column.to_list()
+        if not name.startswith(_EVENT_DATA):
+            return mine
+        # Events such as 1102 carry their data as UserData; Sigma names both alike.
+        other = self.batch.columns.get(_USER_DATA + name[len(_EVENT_DATA) :])
+        if other is None or mine is None:
+            return mine if other is None else other.to_list()
+        return [a if a is not None else b for a, b in zip(mine, other.to_list(), strict=True)]
+
+    def searched(self) -> list[str]:
+        """The names whose values keywords search."""
+        if self._searched is None:
+            skip = (FieldType.BINARY, FieldType.DATE)
+            columns = self.batch.columns.items()
+            names = [n for n, c in columns if n == "event.original" or not (n.startswith(_OURS) or c.type in skip)]
+            self._searched = names
+        return self._searched
+
+
+class Row:
+    """One event: the values of its fields, as they are and folded."""
+
+    __slots__ = ("_folded", "columns", "i")
+
+    def __init__(self, columns: Columns, i: int) -> None:
+        self.columns = columns
+        self.i = i
+        self._folded: dict[str | None, tuple[str, ...]] = {}
+
+    def values(self, name: str | None) -> tuple[Any, ...]:
+        """The values of a field, `()` when it is missing; with None every value that keywords search."""
+        if name is None:
+            return tuple(v for n in self.columns.searched() for v in self.values(n))
+        column = self.columns.of(name)
+        value = None if column is None else column[self.i]
+        if value is None:
+            return ()
+        return value if isinstance(value, tuple) else (value,)
+
+    def folded(self, name: str | None) -> tuple[str, ...]:
+        """The values as lower-case text."""
+        known = self._folded.get(name)
+        if known is None:
+            known = self._folded[name] = tuple(fold(text_of(value)) for value in self.values(name))
+        return known
+
+
+def row_of(event: Mapping[str, Any]) -> Row:
+    """An event given as a flat dict, for people and tests."""
+    return Row(Columns(EventBatch.from_rows(str(event.get("event.dataset", "")), [event])), 0)
+
+
+def glob_matches(glob: Glob, text: str) -> bool:
+    """Whether the whole text is described; two marks at most go back, so the work is at most |glob| * |text|."""
+    units = [unit for part in glob for unit in (part if isinstance(part, str) else (part,))]
+    at, i, star, mark = 0, 0, -1, 0
+    while i < len(text):
+        if at < len(units) and units[at] == STAR:
+            star, mark, at = at, i, at + 1
+        elif at < len(units) and (units[at] == text[i] or isinstance(units[at], int)):
+            at, i = at + 1, i + 1
+        elif star >= 0:
+            at, mark = star + 1, mark + 1
+            i = mark
+        else:
+            return False
+    return all(unit == STAR for unit in units[at:])
+
+
+def _text_check(test: Test) -> Callable[[str], bool]:
+    wanted = test.value
+    match test.op:
+        case "equals":
+            return lambda text: bool(text == wanted)
+        case "prefix":
+            return lambda text: text.startswith(wanted)
+        case "suffix":
+            return lambda text: text.endswith(wanted)
+        case "contains":
+            return lambda text: wanted in text
+        case "any":
+            return lambda text: True
+        case "glob":
+            # The longest literal is looked for first: `in` is far quicker than walking the glob.
+            literal = max((part for part in wanted if isinstance(part, str)), key=len, default="")
+            return lambda text: literal in text and glob_matches(wanted, text)
+        case "re":
+            return lambda text: searches(wanted, text)
+    raise ValueError(f"'{test.op}' is no comparison of text")
+
+
+_TEXT_OPS = ("equals", "prefix", "suffix", "contains", "any", "glob", "re")
+
+
+def _compare(op: str, wanted: int | float) -> Check:
+    def check(value: Any) -> bool:
+        number = number_of(value)
+        if number is None:
+            return False
+        match op:
+            case "lt":
+                return number < wanted
+            case "lte":
+                return number <= wanted
+            case "gt":
+                return number > wanted
+        return number >= wanted
+
+    return check
+
+
+def _cidr(text: str) -> Check:
+    network = ipaddress.ip_network(text)
+
+    def check(value: Any) -> bool:
+        address = address_of(text_of(value))
+        return address is not None and address.version == network.version and address in network
+
+    return check
+
+
+def _moment(value: Any) -> dt.datetime | None:
+    """A time field (µs UTC) or ISO 8601 text, read as UTC when it names no zone."""
+    try:
+        if isinstance(value, int):
+            return dt.datetime.fromtimestamp(value // 1_000_000, dt.UTC)
+        moment = dt.datetime.fromisoformat(str(value).strip())
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _time_part(part: str, wanted: int) -> Check:
+    def check(value: Any) -> bool:
+        moment = _moment(value)
+        if moment is None:
+            return False
+        found = moment.isocalendar().week if part == "week" else getattr(moment, part)
+        return bool(found == wanted)
+
+    return check
+
+
+def value_check(test: Test) -> Check:
+    """The comparison of one raw value."""
+    match test.op:
+        case "cidr":
+            return _cidr(test.value)
+        case "lt" | "lte" | "gt" | "gte":
+            return _compare(test.op, test.value)
+        case "minute" | "hour" | "day" | "week" | "month" | "year":
+            return _time_part(test.op, test.value)
+    check = _text_check(test)
+    if test.cased:
+        return lambda value: check(text_of(value))
+    return lambda value: check(fold(text_of(value)))
+
+
+def _refers(test: Test) -> Holds:
+    how, other, name = test.value[0], test.value[1:], test.field
+    checks: dict[str, Callable[[str, str], bool]] = {
+        "=": str.__eq__,
+        "^": str.startswith,
+        "$": str.endswith,
+        "~": str.__contains__,
+    }
+    check = checks[how]
+    return lambda row: any(check(a, b) for a in row.folded(name) for b in row.folded(other))
+
+
+def _holds_test(test: Test) -> Holds:
+    name = test.field
+    match test.op:
+        case "null":
+            return lambda row: not row.values(name)
+        case "exists":
+            return lambda row: bool(row.values(name)) is test.value
+        case "fieldref":
+            return _refers(test)
+    if test.op in _TEXT_OPS and not test.cased:
+        check = _text_check(test)
+        return lambda row: any(map(check, row.folded(name)))
+    raw = value_check(test)
+    return lambda row: any(map(raw, row.values(name)))
+
+
+def compiled(node: Node) -> Holds:
+    """A condition as one predicate over events."""
+    match node:
+        case Test():
+            return _holds_test(node)
+        case Not():
+            part = compiled(node.part)
+            return lambda row: not part(row)
+        case All():
+            parts = tuple(map(compiled, node.parts))
+            return lambda row: all(part(row) for part in parts)
+        case AnyOf():
+            parts = tuple(map(compiled, node.parts))
+            return lambda row: any(part(row) for part in parts)
+
+
+def explain(node: Node, row: Row) -> list[Matched]:
+    """Why a condition holds: the comparisons that do, outside of any negation; call it for hits only."""
+    match node:
+        case Test():
+            return _explain_test(node, row) if compiled(node)(row) else []
+        case Not():
+            return []
+        case All():
+            return [m for part in node.parts for m in explain(part, row)]
+        case AnyOf():
+            return [m for part in node.parts if compiled(part)(row) for m in explain(part, row)]
+
+
+def _explain_test(test: Test, row: Row) -> list[Matched]:
+    if test.op in ("null", "exists", "fieldref"):
+        values = [text_of(v) for v in row.values(test.field)]
+        return [_matched(test, test.field or "", values[0] if values else "")]
+    check = value_check(test)
+    names = row.columns.searched() if test.field is None else [test.field]
+    found = [(n, v) for n in names for v in row.values(n) if check(v)]
+    return [_matched(test, name, text_of(value)) for name, value in found[:1]]
+
+
+def _matched(test: Test, name: str, value: str) -> Matched:
+    shown = value if len(value) <= SHOWN else value[:SHOWN] + "…"
+    return Matched(test.selection, name, shown, re.sub(r"[\r\n]+", " ", test.pattern))

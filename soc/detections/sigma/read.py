@@ -1,0 +1,273 @@
+"""Sigma documents to `Rule`s: pySigma reads and checks them, this lowers what it made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import re2
+from sigma import conditions as cond
+from sigma import types as st
+from sigma.exceptions import SigmaError
+from sigma.policy import SigmaPolicy
+from sigma.processing.pipeline import ProcessingPipeline
+from sigma.rule import SigmaRule
+from sigma.rule.detection import SigmaDetection
+
+from soc.content import Document
+from soc.detections.sigma.mapping import field_name
+from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
+from soc.detections.sigma.routing import NoRoute, Way, ways
+from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Glob, Node, Not, Refused, Rule, Test, Variant
+from soc.detections.sigma.values import fold, text_of
+from soc.model.fields import FieldDictionary
+from soc.model.finding import LEVELS
+
+POLICY = SigmaPolicy(regex_engine=QuietEngine())
+"""pySigma compiles regexes with our quiet RE2 and never fetches or renders anything."""
+# pySigma raises plain Python errors on some malformed documents; a user's file must not stop the loading of others.
+MALFORMED = (SigmaError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+_WILD = {st.SpecialChars.WILDCARD_MULTI: STAR, st.SpecialChars.WILDCARD_SINGLE: ONE}
+_COMPARE = {"LT": ("lt", "<"), "LTE": ("lte", "<="), "GT": ("gt", ">"), "GTE": ("gte", ">=")}
+
+
+class CannotRun(ValueError):
+    """The rule cannot run here; the text is the reason."""
+
+
+@dataclass
+class Names:
+    """Maps one way's field names, and remembers which were used and which nobody writes."""
+
+    way: Way
+    fields: FieldDictionary
+    used: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, None] = field(default_factory=dict)
+
+    def of(self, name: str) -> str:
+        """The event's name; an unknown one is noted and kept."""
+        windows = self.way.route.windows
+        mapped = field_name(name, windows=windows, renamed=dict(self.way.renamed), fields=self.fields)
+        if mapped is None:
+            self.unknown[name] = None
+            return name
+        self.used[name] = mapped
+        return mapped
+
+
+def version_of(document: Document) -> str:
+    """Twelve hex digits that change with the definition."""
+    data = orjson.dumps(document.data, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return hashlib.blake2b(data, digest_size=6).hexdigest()
+
+
+def identity(document: Document) -> str:
+    """The `id` of a definition, else its `name`, else its title; never empty for a mapping with a header."""
+    data = document.data if isinstance(document.data, dict) else {}
+    return str(data.get("id") or data.get("name") or data.get("title") or "")
+
+
+def read_rule(
+    document: Document, fields: FieldDictionary, pipelines: Sequence[ProcessingPipeline] = (), *, internal: bool = False
+) -> Rule | Refused:
+    """Read one rule; what cannot run comes back as `Refused` with the reason and the line it stands on."""
+    try:
+        return _rule(document, fields, pipelines, internal)
+    except CannotRun as error:
+        return Refused(identity(document), document.path, document.line("detection"), str(error))
+    except NoRoute as error:
+        return Refused(identity(document), document.path, document.line("logsource"), str(error))
+    except MALFORMED as error:
+        return Refused(identity(document), document.path, document.line("detection"), _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else "no text"
+    return text if isinstance(error, SigmaError) else f"malformed: {text}"
+
+
+def _rule(document: Document, fields: FieldDictionary, pipelines: Sequence[Any], internal: bool) -> Rule:
+    data = document.data
+    sigma = SigmaRule.from_dict(data, collect_errors=True, policy=POLICY)
+    if sigma.errors:
+        raise CannotRun("; ".join(dict.fromkeys(_reason(error) for error in sigma.errors)))
+    for pipeline in pipelines:
+        pipeline.apply(sigma)
+    source = sigma.logsource
+    variants: list[Variant] = []
+    unknown: dict[str, None] = {}
+    for way in ways(source.category, source.product, source.service):
+        names = Names(way, fields)
+        node = _conditions(sigma.detection, names)
+        if names.unknown:
+            unknown.update(names.unknown)
+        else:
+            variants.append(Variant(way.route, node, dict(names.used)))
+    if not variants:
+        raise CannotRun(f"reads {_quoted(unknown)}, which no parser writes for this log source")
+    level = str(data.get("level") or "medium").lower()
+    return Rule(
+        id=identity(document),
+        name=str(data.get("name") or ""),
+        version=version_of(document),
+        title=str(data.get("title") or identity(document)),
+        level=level if level in LEVELS else "medium",
+        variants=tuple(variants),
+        tags=tuple(map(str, data.get("tags") or ())),
+        title_vi=vietnamese_title(data),
+        playbook=str(data.get("x-playbook") or ""),
+        path=document.path,
+        line=document.first_line,
+        internal=internal,
+    )
+
+
+def vietnamese_title(data: dict[str, Any]) -> str:
+    """`i18n.vi.title`, or an empty text."""
+    words = (data.get("i18n") or {}).get("vi") or {}
+    return str(words.get("title") or "") if isinstance(words, dict) else ""
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _conditions(detections: Any, names: Names) -> Node:
+    """Several conditions are alternatives."""
+    nodes = [_condition(c.parse(False), detections, names) for c in detections.parsed_condition]
+    return nodes[0] if len(nodes) == 1 else AnyOf(tuple(nodes))
+
+
+def _condition(item: Any, detections: Any, names: Names) -> Node:
+    match item:
+        case cond.ConditionIdentifier():
+            if item.identifier not in detections.detections:
+                raise CannotRun(f"condition names '{item.identifier}', which is no detection")
+            return lower_detection(item.identifier, detections.detections[item.identifier], names)
+        case cond.ConditionSelector():
+            found = [_condition(i, detections, names) for i in item.resolve_referenced_detections(detections)]
+            if not found:
+                raise CannotRun(f"'{item.args[0]} of {item.pattern}' matches no detection")
+            return _joined(item.cond_class, found)
+        case cond.ConditionNOT():
+            return Not(_condition(item.args[0], detections, names))
+        case cond.ConditionAND() | cond.ConditionOR():
+            return _joined(type(item), [_condition(arg, detections, names) for arg in item.args])
+    raise CannotRun(f"unknown condition {type(item).__name__}")
+
+
+def _joined(kind: type, nodes: list[Node]) -> Node:
+    if len(nodes) == 1:
+        return nodes[0]
+    return All(tuple(nodes)) if kind is cond.ConditionAND else AnyOf(tuple(nodes))
+
+
+def lower_detection(selection: str, detection: Any, names: Names) -> Node:
+    """A named detection: nested lists are alternatives, the items of a mapping all hold."""
+    nodes = [
+        lower_detection(selection, item, names) if isinstance(item, SigmaDetection) else _item(selection, item, names)
+        for item in detection.detection_items
+    ]
+    return _joined(detection.item_linking, nodes)
+
+
+def _item(selection: str, item: Any, names: Names) -> Node:
+    field_ = None if item.field is None else names.of(item.field)
+    values = item.value or [st.SigmaNull()]
+    node = _joined(item.value_linking, [_value(selection, field_, value, names) for value in values])
+    return Not(node) if item.negated else node
+
+
+def _value(selection: str, field_: str | None, value: Any, names: Names) -> Node:
+    """One value of an item; the order of the cases goes from subclasses to their parents."""
+
+    def test(op: str, operand: Any, pattern: str, cased: bool = False) -> Test:
+        return Test(selection, field_, op, operand, pattern, cased)
+
+    match value:
+        case st.SigmaExpansion():
+            return _joined(cond.ConditionOR, [_value(selection, field_, v, names) for v in value.values])
+        case st.SigmaNull():
+            if field_ is None:
+                raise CannotRun("null needs a field")
+            return test("null", None, "null")
+        case st.SigmaString():
+            return _string(selection, field_, value)
+        case st.SigmaTimestampPart():
+            part = value.timestamp_part.name.lower()
+            return test(part, value.number, f"{part} {value.number}")
+        case st.SigmaNumber():
+            return _text(selection, field_, text_of(value.number))
+        case st.SigmaBool():
+            return _text(selection, field_, text_of(value.boolean))
+        case st.SigmaExists():
+            return test("exists", value.exists, f"exists {text_of(value.exists)}")
+        case st.SigmaCompareExpression():
+            op, sign = _COMPARE[value.op.name]
+            return test(op, value.number.number, f"{sign} {value.number.number}")
+        case st.SigmaCIDRExpression():
+            return test("cidr", value.cidr, value.cidr)
+        case st.SigmaRegularExpression():
+            return test("re", _regex(value), str(value.regexp), True)
+        case st.SigmaFieldReference():
+            return _reference(selection, field_, value, names)
+    raise CannotRun(f"a value of kind {type(value).__name__} cannot be compared here")
+
+
+def _text(selection: str, field_: str | None, text: str) -> Test:
+    return Test(selection, field_, "contains" if field_ is None else "equals", fold(text), text)
+
+
+def _regex(value: Any) -> str:
+    if value.contains_placeholder():
+        raise CannotRun("needs a list for the placeholders of |expand")
+    flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
+    pattern = with_flags(str(value.regexp), flags)
+    try:
+        compile_re2(pattern)
+    except re2.error as error:
+        raise CannotRun(f"RE2 cannot run '{value.regexp}': {error}") from error
+    return pattern
+
+
+def _reference(selection: str, field_: str | None, value: Any, names: Names) -> Test:
+    sign = {(False, False): "=", (True, False): "^", (False, True): "$", (True, True): "~"}
+    how = sign[value.starts_with, value.ends_with]
+    return Test(selection, field_, "fieldref", how + names.of(value.field), f"field {value.field}")
+
+
+def _string(selection: str, field_: str | None, value: Any) -> Test:
+    if value.contains_placeholder():
+        missing = _quoted(p.name for p in value.s if isinstance(p, st.Placeholder))
+        raise CannotRun(f"needs a list for placeholder {missing}")
+    cased = isinstance(value, st.SigmaCasedString)
+    glob: list[str | int] = [STAR] if field_ is None else []  # a keyword may stand anywhere in a value
+    for part in value.s:
+        piece: str | int = _WILD[part] if isinstance(part, st.SpecialChars) else (part if cased else fold(part))
+        if piece != STAR or not glob or glob[-1] != STAR:
+            glob.append(piece)
+    if field_ is None and glob[-1] != STAR:
+        glob.append(STAR)
+    op, operand = _simplest(tuple(glob))
+    return Test(selection, field_, op, operand, value.to_plain(), cased)
+
+
+def _simplest(glob: Glob) -> tuple[str, Any]:
+    """The cheapest comparison that means the same as the glob."""
+    match glob:
+        case ():
+            return "equals", ""
+        case (0,):
+            return "any", None
+        case (str(text),):
+            return "equals", text
+        case (str(text), 0):
+            return "prefix", text
+        case (0, str(text)):
+            return "suffix", text
+        case (0, str(text), 0):
+            return "contains", text
+    return "glob", glob

@@ -1,0 +1,206 @@
+"""From a Sigma log source to the events it means: Windows channels and event ids, or our datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soc.detections.sigma.rule import Route
+
+# Channels as in the Sigma project's `windows` log source guide and pySigma-pipeline-windows.
+_SERVICES: dict[str, tuple[str, ...]] = {
+    "application": ("Application",),
+    "security": ("Security",),
+    "system": ("System",),
+    "sysmon": ("Microsoft-Windows-Sysmon/Operational",),
+    "powershell": ("Microsoft-Windows-PowerShell/Operational", "PowerShellCore/Operational"),
+    "powershell-classic": ("Windows PowerShell",),
+    "taskscheduler": ("Microsoft-Windows-TaskScheduler/Operational",),
+    "wmi": ("Microsoft-Windows-WMI-Activity/Operational",),
+    "dns-server": ("DNS Server",),
+    "dns-server-audit": ("Microsoft-Windows-DNS-Server/Audit",),
+    "dns-server-analytic": ("Microsoft-Windows-DNS-Server/Analytical",),
+    "dns-client": ("Microsoft-Windows-DNS Client Events/Operational",),
+    "driver-framework": ("Microsoft-Windows-DriverFrameworks-UserMode/Operational",),
+    "ntlm": ("Microsoft-Windows-NTLM/Operational",),
+    "dhcp": ("Microsoft-Windows-DHCP-Server/Operational",),
+    "msexchange-management": ("MSExchange Management",),
+    "applocker": (
+        "Microsoft-Windows-AppLocker/EXE and DLL",
+        "Microsoft-Windows-AppLocker/MSI and Script",
+        "Microsoft-Windows-AppLocker/Packaged app-Deployment",
+        "Microsoft-Windows-AppLocker/Packaged app-Execution",
+    ),
+    "printservice-admin": ("Microsoft-Windows-PrintService/Admin",),
+    "printservice-operational": ("Microsoft-Windows-PrintService/Operational",),
+    "codeintegrity-operational": ("Microsoft-Windows-CodeIntegrity/Operational",),
+    "smbclient-security": ("Microsoft-Windows-SmbClient/Security",),
+    "smbclient-connectivity": ("Microsoft-Windows-SmbClient/Connectivity",),
+    "smbserver-connectivity": ("Microsoft-Windows-SMBServer/Connectivity",),
+    "firewall-as": ("Microsoft-Windows-Windows Firewall With Advanced Security/Firewall",),
+    "bits-client": ("Microsoft-Windows-Bits-Client/Operational",),
+    "windefend": ("Microsoft-Windows-Windows Defender/Operational",),
+    "terminalservices-localsessionmanager": ("Microsoft-Windows-TerminalServices-LocalSessionManager/Operational",),
+    "microsoft-servicebus-client": ("Microsoft-ServiceBus-Client", "Microsoft-ServiceBus-Client/Admin"),
+    "ldap": ("Microsoft-Windows-LDAP-Client/Debug",),
+    "ldap_debug": ("Microsoft-Windows-LDAP-Client/Debug",),
+    "security-mitigations": (
+        "Microsoft-Windows-Security-Mitigations/KernelMode",
+        "Microsoft-Windows-Security-Mitigations/Kernel Mode",
+        "Microsoft-Windows-Security-Mitigations/UserMode",
+        "Microsoft-Windows-Security-Mitigations/User Mode",
+    ),
+    "diagnosis-scripted": ("Microsoft-Windows-Diagnosis-Scripted/Operational",),
+    "shell-core": ("Microsoft-Windows-Shell-Core/Operational",),
+    "openssh": ("OpenSSH/Operational",),
+    "capi2": ("Microsoft-Windows-CAPI2/Operational",),
+    "certificateservicesclient-lifecycle-system": (
+        "Microsoft-Windows-CertificateServicesClient-Lifecycle-System/Operational",
+    ),
+    "appxdeployment-server": ("Microsoft-Windows-AppXDeploymentServer/Operational",),
+    "appxpackaging-om": ("Microsoft-Windows-AppxPackaging/Operational",),
+    "appmodel-runtime": ("Microsoft-Windows-AppModel-Runtime/Admin",),
+    "lsa-server": ("Microsoft-Windows-LSA/Operational",),
+    "vhdmp": ("Microsoft-Windows-VHDMP/Operational",),
+    "sense": ("Microsoft-Windows-SENSE/Operational",),
+    "iis-configuration": ("Microsoft-IIS-Configuration/Operational",),
+    "ntfs": ("Microsoft-Windows-Ntfs/Operational",),
+    "hyper-v-worker": ("Microsoft-Windows-Hyper-V-Worker",),
+    "kernel-event-tracing": ("Microsoft-Windows-Kernel-EventTracing",),
+    "kernel-shimengine": (
+        "Microsoft-Windows-Kernel-ShimEngine/Operational",
+        "Microsoft-Windows-Kernel-ShimEngine/Diagnostic",
+    ),
+    "application-experience": (
+        "Microsoft-Windows-Application-Experience/Program-Telemetry",
+        "Microsoft-Windows-Application-Experience/Program-Compatibility-Assistant",
+    ),
+    "wmi-activity": ("Microsoft-Windows-WMI-Activity/Operational",),
+}
+# Event ids as in Sysmon 15's documentation and the Sigma taxonomy appendix.
+_SYSMON: dict[str, tuple[int, ...]] = {
+    "process_creation": (1,),
+    "file_change": (2,),
+    "network_connection": (3,),
+    "sysmon_status": (4, 16),
+    "process_termination": (5,),
+    "driver_load": (6,),
+    "image_load": (7,),
+    "create_remote_thread": (8,),
+    "raw_access_thread": (9,),
+    "process_access": (10,),
+    "file_event": (11,),
+    "registry_add": (12,),
+    "registry_delete": (12,),
+    "registry_set": (13,),
+    "registry_rename": (14,),
+    "registry_event": (12, 13, 14),
+    "create_stream_hash": (15,),
+    "pipe_created": (17, 18),
+    "wmi_event": (19, 20, 21),
+    "dns_query": (22,),
+    "file_delete": (23, 26),
+    "clipboard_capture": (24,),
+    "process_tampering": (25,),
+    "file_block_executable": (27,),
+    "file_block": (27,),
+    "file_block_shredding": (28,),
+    "file_executable_detected": (29,),
+    "sysmon_error": (255,),
+}
+_POWERSHELL: dict[str, tuple[str, int]] = {
+    "ps_script": ("powershell", 4104),
+    "ps_module": ("powershell", 4103),
+    "ps_classic_start": ("powershell-classic", 400),
+    "ps_classic_provider_start": ("powershell-classic", 600),
+    "ps_classic_script": ("powershell-classic", 800),
+}
+# Security 4688 says the same as Sysmon 1 in other words (Sigma taxonomy, process creation).
+_AUDIT_NAMES = {
+    "Image": "NewProcessName",
+    "ParentImage": "ParentProcessName",
+    "ProcessId": "NewProcessId",
+    "ParentProcessId": "ProcessId",
+    "User": "SubjectUserName",
+    "LogonId": "SubjectLogonId",
+    "IntegrityLevel": "MandatoryLabel",
+}
+_DATASETS: dict[tuple[str, str, str], tuple[str, ...]] = {
+    # (category, product, service); a missing part is an empty text
+    ("", "linux", "sshd"): ("linux.sshd",),
+    ("", "linux", "sudo"): ("linux.sudo",),
+    ("", "linux", "auditd"): ("linux.auditd",),
+    ("", "linux", "auth"): ("linux.sshd", "linux.sudo", "linux.auth"),
+    ("", "linux", "syslog"): ("linux.*",),
+    ("", "linux", ""): ("linux.*",),
+    ("firewall", "", ""): ("cisco.asa", "fortinet.fortigate"),
+    ("network_connection", "", ""): ("netflow.*", "cisco.asa", "fortinet.fortigate"),
+    ("netflow", "", ""): ("netflow.*",),
+    ("", "netflow", ""): ("netflow.*",),
+    ("", "", "netflow"): ("netflow.*",),
+    ("webserver", "", ""): ("nginx.access", "apache.access", "iis.access"),
+    ("webserver", "nginx", ""): ("nginx.access",),
+    ("", "nginx", ""): ("nginx.access",),
+    ("", "nginx", "access"): ("nginx.access",),
+    ("", "cisco", ""): ("cisco.*",),
+    ("", "cisco", "asa"): ("cisco.asa",),
+    ("firewall", "cisco", ""): ("cisco.asa",),
+    ("firewall", "cisco", "asa"): ("cisco.asa",),
+    ("", "fortigate", ""): ("fortinet.fortigate",),
+    ("", "fortigate", "event"): ("fortinet.fortigate",),
+    ("", "fortinet", ""): ("fortinet.*",),
+    ("", "fortinet", "fortigate"): ("fortinet.fortigate",),
+    ("firewall", "fortinet", ""): ("fortinet.fortigate",),
+    ("firewall", "fortigate", ""): ("fortinet.fortigate",),
+    ("", "snmp", ""): ("snmp.trap",),
+    ("", "snmp", "trap"): ("snmp.trap",),
+}
+
+
+class NoRoute(ValueError):
+    """Nobody writes the events that a log source means; the text says which."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A route, and the Windows names that its events use instead of the rule's."""
+
+    route: Route
+    renamed: tuple[tuple[str, str], ...] = ()
+
+
+def _windows(channels: tuple[str, ...], ids: tuple[int, ...] | None = None) -> Route:
+    event_ids = None if ids is None else frozenset(map(str, ids))
+    return Route(True, frozenset(channel.lower() for channel in channels), event_ids)
+
+
+def _windows_ways(category: str, service: str) -> list[Way]:
+    if category in _SYSMON and service in ("", "sysmon"):
+        ways = [Way(_windows(_SERVICES["sysmon"], _SYSMON[category]))]
+        if category == "process_creation" and not service:
+            ways.append(Way(_windows(_SERVICES["security"], (4688,)), tuple(_AUDIT_NAMES.items())))
+        return ways
+    if category in _POWERSHELL:
+        name, event_id = _POWERSHELL[category]
+        return [Way(_windows(_SERVICES[name], (event_id,)))]
+    if category:
+        raise NoRoute(f"no Windows source writes category '{category}'")
+    if not service:
+        return [Way(_windows(()))]
+    if service in _SERVICES:
+        return [Way(_windows(_SERVICES[service]))]
+    raise NoRoute(f"unknown Windows service '{service}'")
+
+
+def ways(category: str | None, product: str | None, service: str | None) -> list[Way]:
+    """The events a log source means, one way or several. Raises NoRoute."""
+    key = (category or "", product or "", service or "")
+    if key[1] == "windows":
+        return _windows_ways(key[0], key[2])
+    if not key[1] and key[0] in {**_SYSMON, **_POWERSHELL} and key not in _DATASETS:
+        return _windows_ways(key[0], key[2])
+    if key in _DATASETS:
+        return [Way(Route(datasets=_DATASETS[key]))]
+    if not key[0] and key[1] and key[2]:
+        return [Way(Route(datasets=(f"{key[1]}.{key[2]}",)))]
+    words = ", ".join(f"{n} '{v}'" for n, v in zip(("category", "product", "service"), key, strict=True) if v)
+    raise NoRoute(f"no source writes {words}")

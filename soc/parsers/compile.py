@@ -1,0 +1,155 @@
+"""Patterns: shipped ones run in `re` after a lint that refuses ambiguity, a site's run in RE2 (design, section 5)."""
+
+from __future__ import annotations
+
+import re
+import re._constants as sre  # type: ignore[import-not-found]
+import re._parser as sre_parser  # type: ignore[import-not-found]
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+MATCH_LIMIT = 32_768
+"""A longer message is kept whole but not matched, so that one datagram cannot hold up the others."""
+MAX_DOTS = 4
+"""So many open `.*` may follow each other in one pattern: the work grows with this power of the length."""
+_ALL = frozenset(range(256))
+_REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A compiled pattern. `groups` maps a name to its place in what `fullmatch` returns."""
+
+    text: str
+    groups: Mapping[str, int]
+    fullmatch: Callable[[str], Any]
+
+
+def compile_pattern(text: str, *, is_shipped: bool) -> tuple[Pattern | None, list[str]]:
+    """The pattern, or why it is refused. It must match the whole message; `^` and `$` may stand but change nothing."""
+    if not is_shipped:
+        try:
+            site = re2.compile(text)
+        except re2.error as error:
+            return None, [f"no RE2 pattern: {error}"]
+        return Pattern(text, {k: v - 1 for k, v in site.groupindex.items()}, site.fullmatch), []
+    try:
+        compiled = re.compile(text)
+    except re.error as error:
+        return None, [f"no pattern: {error}"]
+    problems = lint(text)
+    if problems:
+        return None, problems
+    return Pattern(text, {k: v - 1 for k, v in compiled.groupindex.items()}, compiled.fullmatch), []
+
+
+def lint(text: str) -> list[str]:
+    """What makes a pattern slow on text that an attacker writes: repeats inside repeats, and repeats side by side
+    that accept the same characters (see OWASP, Regular expression Denial of Service)."""
+    problems: list[str] = []
+    tree = sre_parser.parse(text)
+    if any(_nested(tree, False)):
+        problems.append("a repeat inside a repeat: the same text can be read in many ways")
+    problems.extend(_adjacent(list(_flat(tree))))
+    if sum(1 for _ in _dots(tree)) > MAX_DOTS:
+        problems.append(f"more than {MAX_DOTS} open '.*': say what the text in between consists of")
+    return problems
+
+
+def _is_open(item: tuple[Any, Any]) -> bool:
+    return item[0] in _REPEATS and item[1][1] is sre.MAXREPEAT
+
+
+def _children(item: tuple[Any, Any]) -> list[Any]:
+    op, value = item
+    if op in _REPEATS or op is sre.POSSESSIVE_REPEAT:
+        return [value[2]]
+    if op is sre.SUBPATTERN:
+        return [value[3]]
+    if op is sre.BRANCH:
+        return list(value[1])
+    if op in (sre.ASSERT, sre.ASSERT_NOT):
+        return [value[1]]
+    return []
+
+
+def _nested(tree: Any, inside: bool) -> Iterator[bool]:
+    for item in tree:
+        is_open = _is_open(item)
+        if is_open and inside:
+            yield True
+        for child in _children(item):
+            yield from _nested(child, inside or is_open)
+
+
+def _dots(tree: Any) -> Iterator[bool]:
+    for item in tree:
+        if _is_open(item) and item[1][2][0][0] is sre.ANY:
+            yield True
+        for child in _children(item):
+            yield from _dots(child)
+
+
+def _flat(tree: Any) -> Iterator[tuple[Any, Any]]:
+    for item in tree:
+        if item[0] is sre.SUBPATTERN:
+            yield from _flat(item[1][3])
+        else:
+            yield item
+
+
+def _adjacent(items: list[tuple[Any, Any]]) -> Iterator[str]:
+    before: frozenset[int] = frozenset()
+    for item in items:
+        if _is_open(item):
+            here = _characters(item[1][2])
+            if before & here:
+                yield "two repeats side by side accept the same characters: put something fixed between them"
+            before = (before | here) if item[1][0] == 0 else here
+        elif item[0] in _REPEATS and item[1][0] == 0:
+            continue  # may be absent, so it separates nothing
+        elif item[0] not in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
+            before = frozenset()
+
+
+def _characters(tree: Any) -> frozenset[int]:
+    """The Latin-1 characters that one step of a repeat may eat."""
+    found: set[int] = set()
+    for op, value in tree:
+        if op is sre.LITERAL:
+            found.add(value)
+        elif op is sre.NOT_LITERAL:
+            found |= _ALL - {value}
+        elif op is sre.ANY:
+            found |= _ALL - {10}
+        elif op is sre.IN:
+            found |= _class(value)
+        elif op is sre.SUBPATTERN:
+            found |= _characters(value[3])
+        else:
+            found |= _ALL
+    return frozenset(found)
+
+
+_CATEGORIES = {
+    sre.CATEGORY_DIGIT: r"\d", sre.CATEGORY_NOT_DIGIT: r"\D", sre.CATEGORY_SPACE: r"\s",
+    sre.CATEGORY_NOT_SPACE: r"\S", sre.CATEGORY_WORD: r"\w", sre.CATEGORY_NOT_WORD: r"\W",
+}  # fmt: skip
+
+
+def _class(items: Any) -> frozenset[int]:
+    found: set[int] = set()
+    negated = False
+    for op, value in items:
+        if op is sre.NEGATE:
+            negated = True
+        elif op is sre.LITERAL:
+            found.add(value)
+        elif op is sre.RANGE:
+            found |= set(range(value[0], value[1] + 1)) & _ALL
+        elif op is sre.CATEGORY:
+            found |= {c for c in _ALL if re.match(_CATEGORIES[value], chr(c))}
+    return _ALL - found if negated else frozenset(found)

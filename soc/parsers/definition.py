@@ -1,0 +1,323 @@
+"""A parser definition: YAML to frozen dataclasses, with every fault of every file found at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soc.content import Document, Faults, Node, documents
+from soc.errors import ContentError, Fault, nearest
+from soc.model.fields import Field, FieldDictionary, FieldTypeChanged, describe, parse_type, read_field_table
+from soc.model.values import Unfit, fit
+from soc.parsers.compile import Pattern, compile_pattern
+
+LAYERS = ("network", "server", "application", "endpoint", "wire")
+DECODERS = ("text", "keyvalue", "windows", "netflow_v5", "snmp")
+ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
+TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class")
+HEADER_KEYS = ("status", "author", "date", "description", "references", "level", "tags", "i18n", "license")
+_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
+_OURS = ("event.id", "event.created", "event.ingested", "event.dataset", "event.original", "soc.", "organization.")
+
+
+@dataclass(frozen=True)
+class FieldMap:
+    """How one field gets its value: the first of `sources` that has one, through `take`, `table` and the type."""
+
+    field: Field
+    sources: tuple[str, ...]
+    table: Mapping[str, Any] | None = None
+    otherwise: Any = None
+    take: str = ""
+    part: str = ""
+    time: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One form of a product's messages: a pattern over the text, or conditions on decoded values, and the mapping."""
+
+    name: str
+    pattern: Pattern | None
+    when: Mapping[str, frozenset[str]]
+    maps: tuple[FieldMap, ...]
+    constants: tuple[tuple[Field, Any], ...]
+
+
+@dataclass(frozen=True)
+class Recognise:
+    """What tells a product from all others. Programs, channels and formats are looked up; the rest is tried in turn."""
+
+    programs: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    format: str = ""
+    text: Pattern | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test: a message, a whole record, hex bytes or a JSON document, and what must come of it (None: no shape)."""
+
+    path: str
+    line: int
+    kind: str  # line | record | hex | json
+    text: str
+    receipt: str
+    expect: tuple[Mapping[str, Any], ...] | None
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A product: how to recognise it, how to decode it, its shapes in the order they are tried, its tests."""
+
+    id: str
+    title: str
+    layer: str
+    decode: str
+    path: str
+    recognise: Recognise
+    head: Pattern | None
+    maps: tuple[FieldMap, ...]
+    constants: tuple[tuple[Field, Any], ...]
+    shapes: tuple[Shape, ...]
+    missing: frozenset[str]
+    cases: tuple[Case, ...]
+    dataset: str = ""
+
+
+def load(folders: Sequence[Path], fields: FieldDictionary) -> tuple[dict[str, Definition], FieldDictionary]:
+    """Every definition below the folders by id, and the dictionary extended by them. The first folder ships (its
+    patterns are linted and run in `re`), later ones are a site's (RE2). Raises ContentError with all faults."""
+    found = documents(folders)
+    faults = Faults()
+    fields = _extended(found, fields, faults)
+    shipped = str(folders[0]) if folders else ""
+    definitions = {
+        name: _Reader(document, faults, fields, document.path.startswith(shipped)).definition()
+        for name, document in found.items()
+    }
+    if faults.found:
+        raise ContentError(sorted(set(faults.found)))
+    return definitions, fields
+
+
+def _extended(found: Mapping[str, Document], fields: FieldDictionary, faults: Faults) -> FieldDictionary:
+    for document in found.values():
+        table = document.data.get("fields")
+        if not isinstance(table, dict):
+            continue
+        lines = {name: document.line("fields", name) for name in table}
+        entries, wrong = read_field_table(table, document.path, lines)
+        for fault in wrong:
+            faults.add(fault)
+        for entry in entries:
+            if not _NAME.fullmatch(entry.name):
+                faults.add(
+                    document.fault(f"field '{entry.name}' should read vendor.product.name", "fields", entry.name)
+                )
+                continue
+            try:
+                fields = fields.extended([entry])
+            except FieldTypeChanged as error:
+                faults.add(document.fault(str(error), "fields", entry.name))
+    return fields
+
+
+class _Reader:
+    """Reads one document."""
+
+    def __init__(self, document: Document, faults: Faults, fields: FieldDictionary, is_shipped: bool) -> None:
+        self.node = Node(document, faults)
+        self.fields = fields
+        self.is_shipped = is_shipped
+
+    def definition(self) -> Definition:
+        node = self.node
+        identity = node.text("id", required=True)
+        node.mapping("fields")
+        common = node.child("common")
+        maps, constants = self._mapping(common) if common else ((), ())
+        if common:
+            common.finish()
+        result = Definition(
+            identity,
+            node.text("title", required=True),
+            node.choice("layer", LAYERS, "server", required=True),
+            node.choice("decode", DECODERS, "text"),
+            node.document.path,
+            self._recognise(),
+            self._pattern(node, "head"),
+            maps,
+            constants,
+            tuple(self._shape(child) for child in node.children("shapes")),
+            frozenset(node.texts("missing")),
+            self._cases(),
+            node.text("dataset", identity),
+        )
+        node.finish(HEADER_KEYS)
+        return result
+
+    def _recognise(self) -> Recognise:
+        node = self.node.child("recognise", required=True)
+        if node is None:
+            return Recognise()
+        result = Recognise(
+            tuple(p.lower() for p in node.texts("program")),
+            node.texts("prefix"),
+            node.texts("keys"),
+            tuple(c.lower() for c in node.texts("channel")),
+            node.choice("format", ("netflow", "snmp", "windows")),
+            self._pattern(node, "text"),
+        )
+        if result == Recognise():
+            node.fault("nothing to recognise it by; one of program, prefix, keys, channel, format, text")
+        node.finish()
+        return result
+
+    def _pattern(self, node: Node, key: str) -> Pattern | None:
+        text = node.text(key)
+        if not text:
+            return None
+        pattern, problems = compile_pattern(text, is_shipped=self.is_shipped)
+        for problem in problems:
+            node.fault(problem, key)
+        return pattern
+
+    def _shape(self, node: Node) -> Shape:
+        pattern = self._pattern(node, "pattern")
+        when = {k: frozenset(_words(v)) for k, v in node.mapping("when").items()}
+        maps, constants = self._mapping(node, pattern)
+        shape = Shape(node.text("name", required=True), pattern, when, maps, constants)
+        node.finish(("description",))
+        return shape
+
+    def _mapping(
+        self, node: Node, pattern: Pattern | None = None
+    ) -> tuple[tuple[FieldMap, ...], tuple[tuple[Field, Any], ...]]:
+        maps = [m for name in node.mapping("fields") if (m := self._field_map(node, name, pattern)) is not None]
+        constants: list[tuple[Field, Any]] = []
+        for name, value in node.mapping("set").items():
+            field = self._field(node, ("set", name), name)
+            if field is None:
+                continue
+            try:
+                constants.append((field, fit(field, value)))
+            except Unfit as error:
+                node.fault(f"field '{name}' is {describe(field)}: {error}", "set", name)
+        return tuple(maps), tuple(constants)
+
+    def _field(self, node: Node, keys: tuple[str, ...], name: str) -> Field | None:
+        field = self.fields.get(name)
+        if field is None:
+            node.fault(f"unknown field '{name}'{nearest(name, self.fields.names())}", *keys)
+        elif name.startswith(_OURS):
+            node.fault(f"field '{name}' is written by the engine, not by a definition", *keys)
+            return None
+        return field
+
+    def _field_map(self, node: Node, name: str, pattern: Pattern | None) -> FieldMap | None:
+        field = self._field(node, ("fields", name), name)
+        value = node.data["fields"][name]
+        if not isinstance(value, dict):
+            return None if field is None else self._sourced(node, name, FieldMap(field, tuple(_words(value))), pattern)
+        spec = Node(node.document, node.faults, (*node.keys, "fields", name), value)
+        self._check_type(spec, field)
+        table = spec.mapping("map") or None
+        result = FieldMap(
+            field or Field(name, parse_type("keyword")[0]),
+            spec.texts("from", required=True),
+            self._table(spec, field, table),
+            spec.value("default"),
+            spec.choice("take", TAKES),
+            spec.text("part"),
+            spec.text("time"),
+            spec.text("split"),
+        )
+        spec.finish()
+        return None if field is None else self._sourced(node, name, result, pattern)
+
+    def _check_type(self, spec: Node, field: Field | None) -> None:
+        text = spec.text("type")
+        if not text:
+            return
+        try:
+            kind = parse_type(text)
+        except ValueError as error:
+            spec.fault(str(error), "type")
+            return
+        if field is not None and kind != (field.type, field.many):
+            spec.fault(f"field '{field.name}' is {describe(field)}, not {text}", "type")
+
+    def _table(self, spec: Node, field: Field | None, table: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if table is None or field is None:
+            return None
+        fitted: dict[str, Any] = {}
+        for key, value in table.items():
+            try:
+                fitted[str(key)] = fit(field, value)
+            except Unfit as error:
+                spec.fault(f"field '{field.name}' is {describe(field)}: {error}", "map", key)
+        return fitted
+
+    def _sourced(self, node: Node, name: str, spec: FieldMap, pattern: Pattern | None) -> FieldMap:
+        if pattern is None:
+            return spec
+        head = self.node.text("head")
+        known = {*pattern.groups, *re.findall(r"\(\?P<(\w+)>", head)}
+        for source in spec.sources:
+            if source not in known and not source.startswith("@"):
+                node.fault(f"'{source}' is no group of the pattern{nearest(source, known)}", "fields", name)
+        return spec
+
+    def _cases(self) -> tuple[Case, ...]:
+        cases: list[Case] = []
+        origin = self.node.text("origin")
+        reference = self.node.text("reference")
+        for node in self.node.children("tests", required=True):
+            case = self._case(node)
+            here = node.choice("origin", ORIGINS) or origin
+            if here != "synthetic" and not (node.text("reference") or reference):
+                node.fault("a sample that is not synthetic states its 'reference'")
+            if not here:
+                node.fault(f"'origin' is missing; one of {', '.join(ORIGINS)}")
+            node.finish(("comment", "reference"))
+            if case is not None:
+                cases.append(case)
+        if origin and origin not in ORIGINS:
+            self.node.fault(f"unknown origin '{origin}'; one of {', '.join(ORIGINS)}", "origin")
+        return tuple(cases)
+
+    def _case(self, node: Node) -> Case | None:
+        kinds = [kind for kind in ("line", "record", "hex", "json") if node.has(kind)]
+        if len(kinds) != 1:
+            node.fault("a test has one of 'line', 'record', 'hex', 'json'")
+            return None
+        if "expect" not in node.data:
+            node.fault("'expect' is missing (null means: no shape may match)")
+        value = node.value("expect")
+        if value is not None and not isinstance(value, dict | list):
+            node.fault("'expect' should be a mapping, a list of mappings or null", "expect")
+            return None
+        expected = None if value is None else tuple(value) if isinstance(value, list) else (value,)
+        for i, one in enumerate(expected or ()):
+            keys = ("expect", i) if isinstance(value, list) else ("expect",)
+            for name in one if isinstance(one, dict) else ():
+                if name not in self.fields:
+                    node.fault(f"unknown field '{name}'{nearest(name, self.fields.names())}", *keys, name)
+        document = node.document
+        return Case(
+            document.path, document.line(*node.keys), kinds[0], node.text(kinds[0]), node.text("receipt"), expected
+        )
+
+
+def _words(value: Any) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+
+
+__all__ = ["Case", "Definition", "Fault", "FieldMap", "Recognise", "Shape", "load"]

@@ -1,0 +1,155 @@
+"""The fields that every event has: identity, place, times, flags and the original (design, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from soc.model.batch import Column
+from soc.model.fields import FieldType
+from soc.model.position import event_id, position_prefix
+from soc.model.record import RawBlock
+from soc.parsers import times
+
+K, L = FieldType.KEYWORD, FieldType.LONG
+
+
+class Envelope:
+    """What a block says about its records; `columns` makes the common fields of any choice of them."""
+
+    def __init__(self, block: RawBlock, now_ns: int) -> None:
+        self.block = block
+        self.now_us = now_ns // 1000
+        self.receipt_ns: list[int] = block.receipt_ns.tolist()
+        self.receipt_us: list[int] = [ns // 1000 for ns in self.receipt_ns]
+        self.is_file = "log.file.path" in block.origin
+        self.first = _number(block.origin.get("first_record"))
+        self.originals: list[Any] = []
+        self.flags: dict[int, tuple[str, ...]] = {
+            i: ("oversize",) for i in range(block.n) if block.flags and block.is_oversize(i)
+        }
+
+    def texts(self) -> list[str]:
+        """The records as text; bytes that are no UTF-8 are escaped and flagged, and their bytes kept beside."""
+        block = self.block
+        if block.data.isascii():
+            whole, start, result = block.data.decode("ascii"), 0, []
+            for stop in block.end.tolist():
+                result.append(whole[start:stop])
+                start = stop
+            return result
+        return [self._text(i, record) for i, record in enumerate(block.records())]
+
+    def _text(self, i: int, record: bytes) -> str:
+        try:
+            return record.decode()
+        except UnicodeDecodeError:
+            self.flags[i] = (*self.flags.get(i, ()), "not_utf8")
+            if not self.originals:
+                self.originals = [None] * self.block.n
+            self.originals[i] = record
+            return record.decode("utf-8", "backslashreplace")
+
+    def columns(
+        self,
+        rows: Sequence[int],
+        product: str,
+        dataset: str,
+        stamps: Sequence[times.Stamp | None],
+        flags: dict[int, tuple[str, ...]],
+        *,
+        parts: Sequence[int] | None = None,
+        kind: str = "event",
+        shape: str | None = None,
+    ) -> dict[str, Column]:
+        """The common columns of these records. `flags` is keyed by place in `rows`; `stamps` are the device's."""
+        n, block = len(rows), self.block
+        when, basis, claimed, skewed = self._times(rows, stamps)
+        result = {
+            "@timestamp": Column.of(FieldType.DATE, when),
+            "event.id": Column.of(FieldType.BINARY, self._ids(rows, parts)),
+            "event.created": Column.of(FieldType.DATE, [self.receipt_us[i] for i in rows]),
+            "event.ingested": Column.constant(FieldType.DATE, self.now_us, n),
+            "event.dataset": Column.constant(K, dataset, n),
+            "event.kind": Column.constant(K, kind, n),
+            "soc.site": Column.constant(K, block.site, n),
+            "soc.source": Column.constant(K, block.source, n),
+            "soc.listener": Column.constant(K, block.listener, n),
+            "soc.position": Column.of(K, self._positions(rows, parts)),
+            "soc.part": Column.constant(L, 0, n) if parts is None else Column.of(L, list(parts)),
+            "soc.time.basis": Column.of(K, basis),
+            "soc.product": Column.constant(K, product or None, n),
+            "soc.shape": Column.constant(K, shape, n),
+            "soc.flags": self._flags(rows, flags, skewed),
+        }
+        if claimed:
+            result["soc.time.device"] = Column.of(FieldType.DATE, [claimed.get(k) for k in range(n)])
+        for name in ("soc.import.id", "log.file.path"):
+            if name in block.origin:
+                result[name] = Column.constant(K, block.origin[name], n)
+        if self.first is not None:
+            result["soc.record"] = Column.of(L, [self.first + i for i in rows])
+        return result
+
+    def text_columns(self, rows: Sequence[int], texts: Sequence[str]) -> dict[str, Column]:
+        """`event.original`, and `soc.original_bytes` where the text is not all of it."""
+        result = {"event.original": Column.of(FieldType.TEXT, [texts[i] for i in rows])}
+        if self.originals:
+            result["soc.original_bytes"] = Column.of(FieldType.BINARY, [self.originals[i] for i in rows])
+        return result
+
+    def _times(
+        self, rows: Sequence[int], stamps: Sequence[times.Stamp | None]
+    ) -> tuple[list[int], list[str], dict[int, int], set[int]]:
+        when: list[int] = []
+        basis: list[str] = []
+        claimed: dict[int, int] = {}
+        skewed: set[int] = set()
+        for k, (row, stamp) in enumerate(zip(rows, stamps, strict=True)):
+            receipt = self.receipt_us[row]
+            us = None if stamp is None else stamp[0]
+            if stamp is None or us is None:
+                when.append(receipt)
+                basis.append(times.RECEIVED)
+            elif not self.is_file and abs(us - receipt) > times.SKEW_US:
+                # A live device whose clock is that wrong cannot place events; a file of old logs can.
+                when.append(receipt)
+                basis.append(times.RECEIVED)
+                claimed[k] = us
+                skewed.add(k)
+            else:
+                when.append(us)
+                basis.append(stamp[1])
+        return when, basis, claimed, skewed
+
+    def _ids(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[bytes]:
+        prefix, seq, ns = position_prefix(self.block.node, self.block.log), self.block.seq, self.receipt_ns
+        if parts is None:
+            return [event_id(ns[i], prefix, seq, i) for i in rows]
+        return [event_id(ns[i], prefix, seq, i, part) for i, part in zip(rows, parts, strict=True)]
+
+    def _positions(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[str]:
+        prefix = f"{self.block.node}:{self.block.log}:{self.block.seq}:"
+        if parts is None:
+            return [f"{prefix}{i}:0" for i in rows]
+        return [f"{prefix}{i}:{part}" for i, part in zip(rows, parts, strict=True)]
+
+    def _flags(self, rows: Sequence[int], flags: dict[int, tuple[str, ...]], skewed: set[int]) -> Column:
+        values: list[tuple[str, ...] | None] | None = None
+        if flags or skewed or self.flags:
+            values = [
+                tuple(
+                    dict.fromkeys(
+                        (*self.flags.get(i, ()), *flags.get(k, ()), *(("clock_skew",) if k in skewed else ()))
+                    )
+                )
+                or None
+                for k, i in enumerate(rows)
+            ]
+        if values is None or not any(values):
+            return Column.constant(K, None, len(rows), many=True)
+        return Column.of(K, values, many=True)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and str(text).isdigit() else None

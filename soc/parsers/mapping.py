@@ -1,0 +1,171 @@
+"""Named values to typed columns, as a definition's `fields:` and `set:` say; one pass a field, no dict an event."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from soc.model.batch import Column
+from soc.model.fields import Field, FieldType
+from soc.model.values import Unfit, canonical_ip, fit
+from soc.parsers import times
+from soc.parsers.definition import FieldMap
+
+Values = Callable[[str], Sequence[Any] | None]
+"""Gives the values of a source name, one an event, or None when nothing of that name exists."""
+Rest = dict[int, dict[str, Any]]
+"""By event: what did not convert, as text."""
+
+
+def over(before: Column, after: Column) -> Column:
+    """`after`, and `before` where it has no value."""
+    if after.form == "constant" and after.values is not None:
+        return after
+    later = after.to_list()
+    if None not in later:
+        return after
+    merged = [b if b is not None else a for a, b in zip(before.to_list(), later, strict=True)]
+    return Column.of(after.type, merged, many=after.many)
+
+
+class Mapped:
+    """The columns of a group of events, the stamps that override the header's, and what did not fit."""
+
+    def __init__(self, n: int, zone: dt.tzinfo) -> None:
+        self.n = n
+        self.zone = zone
+        self.columns: dict[str, Column] = {}
+        self.stamps: list[times.Stamp | None] | None = None
+        self.misfits: Rest = {}
+
+    def constants(self, pairs: Iterable[tuple[Field, Any]]) -> None:
+        """Add `set:` values."""
+        for field, value in pairs:
+            self.columns[field.name] = Column.constant(field.type, value, self.n, many=field.many)
+
+    def fields(self, maps: Iterable[FieldMap], values: Values, missing: frozenset[str]) -> None:
+        """Add `fields:`; a later mapping of the same name wins where it has a value."""
+        for spec in maps:
+            raw = _first(spec.sources, values, missing)
+            if raw is None:
+                continue
+            if spec.field.name == "@timestamp":
+                self._times(spec, raw)
+                continue
+            column = self._column(spec, raw)
+            before = self.columns.get(spec.field.name)
+            self.columns[spec.field.name] = column if before is None else over(before, column)
+
+    def _times(self, spec: FieldMap, raw: Sequence[Any]) -> None:
+        cache: dict[Any, times.Stamp] = {}
+        stamps: list[times.Stamp | None] = []
+        for value in raw:
+            if value is None:
+                stamps.append(None)
+            elif spec.time == "":  # µs already
+                stamps.append((int(value), times.DEVICE))
+            else:
+                if value not in cache:
+                    cache[value] = times.written(value, spec.time, self.zone)
+                stamps.append(cache[value])
+        self.stamps = stamps
+
+    def _column(self, spec: FieldMap, raw: Sequence[Any]) -> Column:
+        field = spec.field
+        if isinstance(raw, np.ndarray):
+            if field.type in (FieldType.LONG, FieldType.DATE) and spec.table is None and not field.many:
+                return Column.numpy(field.type, raw)
+            raw = raw.tolist()
+        if spec.take or spec.part:
+            raw = [None if v is None else _take(str(v), spec) for v in raw]
+        if spec.split:
+            raw = [None if v is None else [p.strip() for p in v.split(spec.split) if p.strip()] for v in raw]
+        if spec.table is not None:
+            table, other = spec.table, spec.otherwise
+            return Column.of(
+                field.type, [None if v is None else table.get(str(v), other) for v in raw], many=field.many
+            )
+        if spec.time:
+            raw = [None if v is None else times.written(v, spec.time, self.zone)[0] for v in raw]
+        return Column.of(field.type, self._typed(field, raw), many=field.many)
+
+    def _typed(self, field: Field, raw: Sequence[Any]) -> list[Any]:
+        quick = None if field.many else _QUICK.get(field.type)
+        if quick is not None:
+            try:
+                return quick(raw)
+            except (ValueError, TypeError, OverflowError):
+                pass  # some value does not fit: go one by one
+        result: list[Any] = []
+        for i, value in enumerate(raw):
+            try:
+                result.append(fit(field, value))
+            except Unfit:
+                result.append(None)
+                self.misfits.setdefault(i, {})[field.name] = str(value)
+        return result
+
+
+def _strings(raw: Sequence[Any]) -> list[Any]:
+    if all(v is None or type(v) is str for v in raw):
+        return list(raw)
+    raise TypeError
+
+
+def _longs(raw: Sequence[Any]) -> list[Any]:
+    result = [None if v is None else int(v) for v in raw]
+    if any(v is not None and not -(2**63) <= v < 2**63 for v in result) or any(type(v) in (bool, float) for v in raw):
+        raise OverflowError
+    return result
+
+
+_QUICK: dict[FieldType, Callable[[Sequence[Any]], list[Any]]] = {
+    FieldType.KEYWORD: _strings,
+    FieldType.TEXT: _strings,
+    FieldType.LONG: _longs,
+    FieldType.IP: lambda raw: [None if v is None else canonical_ip(v) for v in raw],
+}
+
+
+def _first(sources: tuple[str, ...], values: Values, missing: frozenset[str]) -> Sequence[Any] | None:
+    result: Sequence[Any] | None = None
+    for source in sources:
+        raw = values(source)
+        if raw is None:
+            continue
+        if missing and not isinstance(raw, np.ndarray):
+            raw = [None if v.__class__ is str and v in missing else v for v in raw]
+        result = raw if result is None else [a if a is not None else b for a, b in zip(result, raw, strict=True)]
+    return result
+
+
+def _take(value: str, spec: FieldMap) -> str | None:
+    if spec.part:  # `SHA1=..,MD5=..`, as Sysmon writes hashes
+        for piece in value.split(","):
+            name, _, rest = piece.partition("=")
+            if name.strip().upper() == spec.part.upper() and rest:
+                return rest.strip().lower()
+        return None
+    match spec.take:
+        case "basename":
+            return value.replace("/", "\\").rpartition("\\")[2] or None
+        case "lower":
+            return value.lower()
+        case "class":  # 404 → 4: the class of an HTTP or SMTP reply
+            return value[:1]
+        case "first":
+            return value.split(",", maxsplit=1)[0].strip() or None
+        case "hex":
+            return str(int(value, 16)) if value.lower().startswith("0x") and _is_hex(value[2:]) else value
+        case "without_domain":
+            return value.rpartition("\\")[2] or None
+        case "domain":
+            return value.rpartition("\\")[0] or None
+    return value
+
+
+def _is_hex(text: str) -> bool:
+    return 0 < len(text) <= 16 and all(c in "0123456789abcdefABCDEF" for c in text)

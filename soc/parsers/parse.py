@@ -1,0 +1,93 @@
+"""`ParserSet`: all definitions together; one block of raw records in, event batches out. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from soc.errors import UsageError, nearest
+from soc.model.batch import EventBatch
+from soc.model.clock import VIETNAM
+from soc.model.fields import FIELDS, FieldDictionary
+from soc.model.record import RawBlock
+from soc.parsers import wire
+from soc.parsers.definition import Definition, load
+from soc.parsers.documents import JsonRecords, read
+from soc.parsers.envelope import Envelope
+from soc.parsers.recognise import Index
+from soc.parsers.state import ParserState
+from soc.parsers.text import TextRecords
+from soc.parsers.work import Work
+
+
+class ParserSet:
+    """The definitions of some folders, compiled. `zone` is assumed where a stamp names none."""
+
+    def __init__(
+        self, definitions: Mapping[str, Definition], fields: FieldDictionary, zone: dt.tzinfo = VIETNAM
+    ) -> None:
+        self.definitions = dict(definitions)
+        self.fields = fields
+        self.zone = zone
+        self._index = Index(self.definitions.values())
+
+    @classmethod
+    def load(cls, folders: Sequence[Path], fields: FieldDictionary = FIELDS, *, zone: dt.tzinfo = VIETNAM) -> ParserSet:
+        """Read every definition below the folders, weakest first. Raises ContentError with all faults."""
+        definitions, extended = load(folders, fields)
+        return cls(definitions, extended, zone)
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The ids of the definitions, sorted."""
+        return tuple(sorted(self.definitions))
+
+    def parse(
+        self, block: RawBlock, state: ParserState, now_ns: int, *, as_product: str | None = None
+    ) -> tuple[list[EventBatch], ParserState]:
+        """At least one event for each record; batches of one dataset each, in no order between them.
+
+        Never raises for what is in a record; raises UsageError for an unknown `as_product`.
+        """
+        forced = self._forced(as_product)
+        if block.n == 0:
+            return [], state
+        work = Work(Envelope(block, now_ns), self._index, self.fields, self.zone)
+        kind = forced.recognise.format if forced is not None else ""
+        if block.format == "netflow" or kind == "netflow":
+            batches = wire.netflow(work, list(block.records()), self._index.formats.get("netflow"))
+        elif block.format == "snmp" or kind == "snmp":
+            batches = wire.traps(work, list(block.records()), self._index.formats.get("snmp"))
+        else:
+            batches = _text(work, forced, block.format)
+        return batches, state
+
+    def _forced(self, product: str | None) -> Definition | None:
+        if product is None:
+            return None
+        if product not in self.definitions:
+            raise UsageError(
+                f"no parser '{product}'{nearest(product, self.definitions)}",
+                hint=f"one of {', '.join(self.products)}",
+            )
+        return self.definitions[product]
+
+
+def _text(work: Work, forced: Definition | None, form: str) -> list[EventBatch]:
+    records = TextRecords(work, work.envelope.texts())
+    messages = records.headers.message
+    documents: dict[int, dict[str, Any]] = {}
+    if forced is None or forced.decode == "windows":
+        for i, message in enumerate(messages):
+            # Only an object can be an event; the first character spares the parser every other line.
+            if message[:1] in ("{", " ", "\ufeff", "\t") and (document := read(message.lstrip("\ufeff"))) is not None:
+                documents[i] = document
+    plain = [i for i in range(len(messages)) if i not in documents] if documents else list(range(len(messages)))
+    result = JsonRecords(work, records).batches(list(documents), list(documents.values())) if documents else []
+    if plain and (form in ("json", "windows-json") or (forced is not None and forced.decode == "windows")):
+        result.append(records.unparsed(plain, "not_json"))
+    elif plain:
+        result.extend(records.batches(plain, forced))
+    return result

@@ -1,0 +1,239 @@
+"""Text records: header, product, shape; lines of one shape become columns together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from soc.model.batch import Column, EventBatch
+from soc.model.fields import FieldType
+from soc.parsers import times
+from soc.parsers.compile import MATCH_LIMIT
+from soc.parsers.decoders import keyvalue, syslog
+from soc.parsers.decoders.syslog import Headers
+from soc.parsers.definition import Definition, Shape
+from soc.parsers.mapping import Mapped
+from soc.parsers.work import UNPARSED, Flags, Work, make_batch
+
+K, L = FieldType.KEYWORD, FieldType.LONG
+_PID = re.compile(r"\d{1,10}")
+
+
+class TextRecords:
+    """The records of a block as text, with their decoded headers."""
+
+    def __init__(self, work: Work, texts: Sequence[str]) -> None:
+        self.work = work
+        self.texts = texts
+        self.headers: Headers = syslog.decode(texts, work.envelope.receipt_us, work.zone)
+
+    def groups(self, rows: Sequence[int], forced: Definition | None) -> dict[str, tuple[Definition | None, list[int]]]:
+        """The rows of each product; None for what no definition recognises."""
+        found: dict[str, tuple[Definition | None, list[int]]] = {}
+        of_text, programs, messages = self.work.index.of_text, self.headers.program, self.headers.message
+        for i in rows:
+            definition = forced or of_text(programs[i], messages[i])
+            key = definition.id if definition else ""
+            if key not in found:
+                found[key] = (definition, [])
+            found[key][1].append(i)
+        return found
+
+    def batches(self, rows: Sequence[int], forced: Definition | None) -> list[EventBatch]:
+        """One batch for each shape of each product."""
+        result: list[EventBatch] = []
+        for definition, members in self.groups(rows, forced).values():
+            if definition is None:
+                result.append(self.unparsed(members))
+            elif definition.decode == "keyvalue":
+                result.extend(self._pairs(definition, members))
+            else:
+                result.extend(self._lines(definition, members))
+        return result
+
+    def unparsed(self, rows: Sequence[int], *flags: str) -> EventBatch:
+        """Events of what nothing understands: kept whole, with whatever the header said."""
+        marks: Flags = dict.fromkeys(range(len(rows)), (UNPARSED, *flags))
+        layers = (self.header_columns(rows),)
+        return make_batch(
+            self.work, rows, "", UNPARSED, self.stamps(rows), layers, flags=marks, kind="pipeline_error"
+        )  # fmt: skip
+
+    def stamps(self, rows: Sequence[int]) -> list[times.Stamp | None]:
+        """What the headers say of the time."""
+        at, basis = self.headers.at_us, self.headers.basis
+        return [(at[i], basis[i]) if at[i] is not None else None for i in rows]
+
+    def header_columns(self, rows: Sequence[int]) -> dict[str, Column]:
+        """Originals, and `log.syslog.*`, `host.name`, `process.*` where a header had them."""
+        h = self.headers
+        columns = self.work.envelope.text_columns(rows, self.texts)
+        priority = [h.priority[i] for i in rows]
+        if any(p is not None for p in priority):
+            columns |= _priority_columns(priority)
+        host = [h.host[i] for i in rows]
+        if any(host):
+            columns["host.name"] = columns["log.syslog.hostname"] = Column.of(K, host)
+        program = [h.program[i] for i in rows]
+        if any(program):
+            columns["log.syslog.appname"] = columns["process.name"] = Column.of(K, program)
+        pid = [h.pid[i] for i in rows]
+        if any(pid):
+            columns["log.syslog.procid"] = Column.of(K, pid)
+            numbers: list[Any] = [int(p) if p is not None and p.isascii() and _PID.fullmatch(p) else None for p in pid]
+            columns["process.pid"] = Column.of(L, numbers)
+        messages = [h.message[i] for i in rows]
+        columns["message"] = Column.of(FieldType.TEXT, messages)
+        for name, values, kind in (
+            ("log.syslog.version", h.version, K),
+            ("log.syslog.msgid", h.msgid, K),
+            ("log.syslog.structured_data", h.structured, FieldType.OBJECT),
+        ):
+            if values and any(i in values for i in rows):
+                columns[name] = Column.of(kind, [values.get(i) for i in rows])
+        return columns
+
+    def _lines(self, definition: Definition, rows: list[int]) -> list[EventBatch]:
+        messages = [self.headers.message[i] for i in rows]
+        head, left, lost = _head(definition, messages)
+        targets = head.get("message", messages)
+        result: list[EventBatch] = []
+        for shape in definition.shapes:
+            if shape.pattern is None or not left:
+                continue
+            hits, groups, left = _match(shape, targets, head, left)
+            if hits:
+                result.append(self._shaped(definition, shape, [rows[k] for k in hits], hits, groups, head))
+        for members, has_head in ((left, bool(head)), (lost, False)):
+            if members:
+                mine = [rows[k] for k in members]
+                result.append(self._shaped(definition, None, mine, members, [], head if has_head else {}))
+        return result
+
+    def _shaped(
+        self,
+        definition: Definition,
+        shape: Shape | None,
+        rows: list[int],
+        places: list[int],
+        groups: list[tuple[str | None, ...]],
+        head: Mapping[str, Sequence[Any]],
+    ) -> EventBatch:
+        columns = list(zip(*groups, strict=True))
+        names = shape.pattern.groups if shape is not None and shape.pattern is not None else {}
+
+        def values(name: str) -> Sequence[Any] | None:
+            if name in names:
+                return columns[names[name]]
+            if name in head:
+                source = head[name]
+                return [source[k] for k in places]
+            return self._meta(name, rows)
+
+        return self._batch(definition, shape, rows, values, {}, "no_shape")
+
+    def _meta(self, name: str, rows: list[int]) -> Sequence[Any] | None:
+        lists: dict[str, Sequence[Any]] = {
+            "@host": self.headers.host,
+            "@program": self.headers.program,
+            "@message": self.headers.message,
+        }
+        return [lists[name][i] for i in rows] if name in lists else None
+
+    def _batch(
+        self, definition: Definition, shape: Shape | None, rows: list[int], values: Any, rest: Any, flag: str
+    ) -> EventBatch:
+        mapped = Mapped(len(rows), self.work.zone)
+        mapped.constants(definition.constants)
+        mapped.fields(definition.maps, values, definition.missing)
+        flags: Flags = {}
+        if shape is None:
+            flags = dict.fromkeys(range(len(rows)), (flag,))
+        else:
+            mapped.constants(shape.constants)
+            mapped.fields(shape.maps, values, definition.missing)
+        return make_batch(
+            self.work, rows, definition.id, definition.dataset, self.stamps(rows), (self.header_columns(rows),),
+            mapped=mapped, rest=rest, flags=flags, shape=shape.name if shape else None,
+        )  # fmt: skip
+
+    def _pairs(self, definition: Definition, rows: list[int]) -> list[EventBatch]:
+        decoded = [keyvalue.decode(self.headers.message[i]) for i in rows]
+        groups: dict[int, tuple[Shape | None, list[int]]] = {}
+        for k, pairs in enumerate(decoded):
+            shape = next((s for s in definition.shapes if _holds(s, pairs)), None)
+            groups.setdefault(id(shape), (shape, []))[1].append(k)
+        return [self._paired(definition, shape, members, rows, decoded) for shape, members in groups.values()]
+
+    def _paired(
+        self,
+        definition: Definition,
+        shape: Shape | None,
+        members: list[int],
+        rows: list[int],
+        decoded: list[dict[str, str]],
+    ) -> EventBatch:
+        mine = [decoded[k] for k in members]
+        used = {s for m in (*definition.maps, *(shape.maps if shape else ())) for s in m.sources}
+        joined = [{**pairs, "@datetime": f"{pairs.get('date')} {pairs.get('time')}"} for pairs in mine]
+
+        def values(name: str) -> Sequence[Any] | None:
+            found = [pairs.get(name) for pairs in joined]
+            return found if any(v is not None for v in found) else self._meta(name, [rows[k] for k in members])
+
+        rest = {k: left for k, pairs in enumerate(mine) if (left := {n: v for n, v in pairs.items() if n not in used})}
+        return self._batch(definition, shape, [rows[k] for k in members], values, rest, "no_shape")
+
+
+def _holds(shape: Shape, pairs: Mapping[str, Any]) -> bool:
+    return all(pairs.get(key) in allowed for key, allowed in shape.when.items())
+
+
+def _head(definition: Definition, messages: list[str]) -> tuple[dict[str, list[Any]], list[int], list[int]]:
+    """The head's groups by name (a list over all messages), the places it matched, and the places it did not."""
+    fit = [k for k, text in enumerate(messages) if len(text) <= MATCH_LIMIT]
+    if definition.head is None:
+        long = [] if len(fit) == len(messages) else sorted(set(range(len(messages))) - set(fit))
+        return {}, fit, long
+    matches = {k: m for k in fit if (m := definition.head.fullmatch(messages[k])) is not None}
+    head: dict[str, list[Any]] = {name: [None] * len(messages) for name in definition.head.groups}
+    for k, found in matches.items():
+        groups = found.groups()
+        for name, place in definition.head.groups.items():
+            head[name][k] = groups[place]
+    return head, list(matches), [k for k in range(len(messages)) if k not in matches]
+
+
+def _match(
+    shape: Shape, targets: Sequence[str], head: Mapping[str, Sequence[Any]], left: list[int]
+) -> tuple[list[int], list[tuple[str | None, ...]], list[int]]:
+    hits: list[int] = []
+    groups: list[tuple[str | None, ...]] = []
+    missed: list[int] = []
+    assert shape.pattern is not None
+    fullmatch = shape.pattern.fullmatch
+    conditions = [(head.get(key), allowed) for key, allowed in shape.when.items()]
+    for k in left:
+        if any(values is None or values[k] not in allowed for values, allowed in conditions):
+            missed.append(k)
+            continue
+        found = fullmatch(targets[k])
+        if found is None:
+            missed.append(k)
+        else:
+            hits.append(k)
+            groups.append(found.groups())
+    return hits, groups, missed
+
+
+def _priority_columns(priority: list[int | None]) -> dict[str, Column]:
+    facility = [None if p is None else p >> 3 for p in priority]
+    severity = [None if p is None else p & 7 for p in priority]
+    return {
+        "log.syslog.priority": Column.of(L, priority),
+        "log.syslog.facility.code": Column.of(L, facility),
+        "log.syslog.severity.code": Column.of(L, severity),
+        "log.syslog.facility.name": Column.of(K, [None if f is None else syslog.FACILITIES[f] for f in facility]),
+        "log.syslog.severity.name": Column.of(K, [None if s is None else syslog.SEVERITIES[s] for s in severity]),
+    }

@@ -1,0 +1,89 @@
+"""Durable file steps: whole writes, syncs of files and folders, locks, and OS errors in the store's words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from soc.errors import DiskFull, StoreError, TryAgain
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def store_error(error: OSError, what: str) -> StoreError:
+    """The same fault as DiskFull or StoreError."""
+    if error.errno in _FULL:
+        return DiskFull(f"{what}: no space left on the disk", hint="free space; nothing was acknowledged")
+    return StoreError(f"{what}: {error.strerror or error}")
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte at the descriptor's position; one system call unless the kernel takes less."""
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, memoryview(data)[done:])
+
+
+def sync_folder(folder: Path) -> None:
+    """Make creations, renames and removals in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o750)
+    sync_folder(folder.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def take_lock(path: Path, *, wait: bool = False) -> int | None:
+    """A descriptor that holds an exclusive flock until it is closed; None when another holds it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock for a block; raises TryAgain when another process does the same work."""
+    fd = take_lock(path)
+    if fd is None:
+        raise TryAgain(f"{what} is running in another process", hint="wait for it to finish")
+    try:
+        yield
+    finally:
+        os.close(fd)
