@@ -1,7 +1,8 @@
-"""Entry point; replaced by the console."""
+"""`python -m soc` and the command `soc`."""
 
 from __future__ import annotations
 
+from soc.console.cli import main
 
-def main() -> None:
-    """Run the command line."""
+if __name__ == "__main__":
+    main()

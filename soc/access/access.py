@@ -200,7 +200,7 @@ class Access:
 
     def _count_attempt(self, name: str) -> Account | None:
         with self._cases.begin("engine") as tx:
-            stored = tx.get(PERSON, name)
+            stored = tx.get(PERSON, name) if name.isascii() else None  # all names are
             if stored is None:
                 return None
             account = Account.of(stored.document)
@@ -231,12 +231,15 @@ class Access:
     def _hash(self, password: str) -> str:
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             raise UsageError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
-        return self._hasher.hash(password)
+        try:
+            return self._hasher.hash(password)
+        except UnicodeEncodeError as error:
+            raise UsageError("a password is Unicode text without lone surrogates") from error
 
     def _verify(self, hashed: str, password: str) -> bool:
         try:
             return len(password) <= MAX_PASSWORD and self._hasher.verify(hashed, password)
-        except argon2.exceptions.VerificationError:
+        except (argon2.exceptions.VerificationError, UnicodeEncodeError):  # a lone surrogate is in no password
             return False
 
     def _decoy_hash(self) -> str:
@@ -287,7 +290,7 @@ class Access:
     def person_by_token(self, secret: str) -> Person | None:
         """The person a token stands for; None when it is unknown, wrong, expired, revoked, or they are disabled."""
         parts = secret.split("_")
-        if len(parts) != 3 or parts[0] != "soc":
+        if len(parts) != 3 or parts[0] != "soc" or not secret.isascii():
             return None
         with self._cases.read("engine") as tx:
             stored = tx.get(TOKEN, parts[1])
@@ -326,7 +329,7 @@ class Access:
 
 def _sha256(secret: str) -> str:
     # A fast hash is enough here: 256 random bits cannot be guessed, and every request pays for it.
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _token(document: Mapping[str, Any]) -> Token:

@@ -142,7 +142,7 @@ class AlertDesk:
             reason=reason.strip(),
             closed_us=self._now_us(),
         )
-        return self._change(tx, alert, changed, found, "close", reason)
+        return self._change(tx, alert, changed, found, "close", reason=reason)
 
     def note(self, tx: Tx, id: str, person: Person, text: str, *, version: int | None = None) -> Alert:
         """Add a note. Raises UsageError for an empty one."""
@@ -150,7 +150,7 @@ class AlertDesk:
             raise UsageError("a note needs text")
         alert, found = self._at(tx, id, version)
         note = Note(self._now_us(), person.name, text.strip())
-        return self._change(tx, alert, replace(alert, notes=(*alert.notes, note)), found, "note", text)
+        return self._change(tx, alert, replace(alert, notes=(*alert.notes, note)), found, "note", reason=text)
 
     def _at(self, tx: Tx, id: str, version: int | None) -> tuple[Alert, int]:
         alert, found = self.get(tx, id)
@@ -159,7 +159,7 @@ class AlertDesk:
             raise Conflict(f"alert '{id}' was changed by somebody else: version {found}, not {version}", hint=hint)
         return alert, found
 
-    def _change(self, tx: Tx, before: Alert, after: Alert, version: int, verb: str, reason: str = "") -> Alert:
+    def _change(self, tx: Tx, before: Alert, after: Alert, version: int, verb: str, *, reason: str = "") -> Alert:
         after = replace(after, updated_us=self._now_us())
         tx.put("alert", after.id, after.to_document(), version, keys=after.keys())
         tx.ledger(

@@ -92,6 +92,7 @@ def _found(
         models = {model.id for model in detections.models}
         ids.update(rule for d in documents for rule in d.get("rules", ()) if rule not in models)
         ids.update(finding.rule_id for finding in correlator.feed(documents, now_us))
+    ids.update(correlator.correlations.fired)  # also those that only serve another correlation
     wait = span_us(str(test["wait"])) if "wait" in test else None
     if wait is not None:
         ids.update(finding.rule_id for finding in correlator.tick(now_us + wait))

@@ -17,7 +17,7 @@ from soc.parsers.compile import Pattern, compile_pattern
 LAYERS = ("network", "server", "application", "endpoint", "wire")
 DECODERS = ("text", "keyvalue", "windows", "netflow_v5", "snmp")
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
-TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class")
+TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip")
 HEADER_KEYS = ("status", "author", "date", "description", "references", "level", "tags", "i18n", "license")
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 _OURS = ("event.id", "event.created", "event.ingested", "event.dataset", "event.original", "soc.", "organization.")
@@ -35,6 +35,7 @@ class FieldMap:
     part: str = ""
     time: str = ""
     split: str = ""
+    scale: int = 0
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,7 @@ class _Reader:
             spec.text("part"),
             spec.text("time"),
             spec.text("split"),
+            spec.integer("scale"),
         )
         spec.finish()
         return None if field is None else self._sourced(node, name, result, pattern)

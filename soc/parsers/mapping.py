@@ -88,6 +88,8 @@ class Mapped:
             return Column.of(
                 field.type, [None if v is None else table.get(str(v), other) for v in raw], many=field.many
             )
+        if spec.scale:
+            raw = [None if v is None else _scaled(v, spec.scale) for v in raw]
         if spec.time:
             raw = [None if v is None else times.written(v, spec.time, self.zone)[0] for v in raw]
         return Column.of(field.type, self._typed(field, raw), many=field.many)
@@ -152,10 +154,14 @@ def _take(value: str, spec: FieldMap) -> str | None:
     match spec.take:
         case "basename":
             return value.replace("/", "\\").rpartition("\\")[2] or None
+        case "strip":
+            return value.strip() or None
         case "lower":
             return value.lower()
         case "class":  # 404 → 4: the class of an HTTP or SMTP reply
             return value[:1]
+        case "clock":
+            return _clock_seconds(value)
         case "first":
             return value.split(",", maxsplit=1)[0].strip() or None
         case "hex":
@@ -165,6 +171,19 @@ def _take(value: str, spec: FieldMap) -> str | None:
         case "domain":
             return value.rpartition("\\")[0] or None
     return value
+
+
+def _clock_seconds(value: str) -> str:
+    """Seconds of `hh:mm:ss`; anything else as it is, so that it ends as a misfit."""
+    parts = value.split(":")
+    if len(parts) == 3 and all(p.isascii() and p.isdigit() and len(p) < 9 for p in parts):
+        return str(int(parts[0]) * 3600 + int(parts[1]) * 60 + int(parts[2]))
+    return value
+
+
+def _scaled(value: Any, scale: int) -> Any:
+    text = str(value)
+    return int(text) * scale if text.isascii() and text.isdigit() and len(text) < 12 else value
 
 
 def _is_hex(text: str) -> bool:

@@ -176,7 +176,7 @@ class TextRecords:
     ) -> EventBatch:
         mine = [decoded[k] for k in members]
         used = {s for m in (*definition.maps, *(shape.maps if shape else ())) for s in m.sources}
-        joined = [{**pairs, "@datetime": f"{pairs.get('date')} {pairs.get('time')}"} for pairs in mine]
+        joined = [{**pairs, "@datetime": _date_time(pairs)} for pairs in mine]
 
         def values(name: str) -> Sequence[Any] | None:
             found = [pairs.get(name) for pairs in joined]
@@ -184,6 +184,13 @@ class TextRecords:
 
         rest = {k: left for k, pairs in enumerate(mine) if (left := {n: v for n, v in pairs.items() if n not in used})}
         return self._batch(definition, shape, [rows[k] for k in members], values, rest, "no_shape")
+
+
+def _date_time(pairs: Mapping[str, str]) -> str | None:
+    """`date`, `time` and `tz` as one stamp, as firewalls part them."""
+    if "date" not in pairs or "time" not in pairs:
+        return None
+    return f"{pairs['date']} {pairs['time']}{pairs.get('tz', '')}"
 
 
 def _holds(shape: Shape, pairs: Mapping[str, Any]) -> bool:

@@ -88,7 +88,9 @@ def epoch(value: object) -> Stamp:
 
 
 def written(text: str, form: str, zone: dt.tzinfo = VIETNAM) -> Stamp:
-    """A stamp in a definition's form: `iso`, `epoch`, or a strptime text."""
+    """A stamp in a definition's form: `iso`, `epoch`, `auto` (either), or a strptime text."""
+    if form == "auto":
+        return epoch(text) if text.isdigit() else iso(text, zone)
     if form == "epoch":
         return epoch(text)
     if form == "iso":

@@ -17,7 +17,7 @@ SCHEMA = "soc.retention.plan/v1"
 
 
 class Segment(Protocol):
-    """A sealed file of events: the unit of deletion. Times are µs UTC, `day` is the UTC day of receipt, level 0 = none."""
+    """A sealed file, the unit of deletion. Times are µs UTC, `day` is the UTC day of receipt, level 0 = none."""
 
     @property
     def id(self) -> str: ...

@@ -72,7 +72,8 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _quoted(text: str, start: int) -> tuple[_Token, int]:
-    out, at = [], start + 1
+    out: list[str] = []
+    at = start + 1
     while at < len(text):
         if text[at] == "\\" and at + 1 < len(text):
             # Only quotes and backslashes are escaped in quotes, so that C:\Users needs no doubling.
@@ -94,7 +95,8 @@ def _bare(text: str, start: int) -> tuple[_Token, int]:
 
 
 def _unescape(text: str) -> str:
-    out, at = [], 0
+    out: list[str] = []
+    at = 0
     while at < len(text):
         if text[at] == "\\" and at + 1 < len(text):
             at += 1
@@ -288,7 +290,7 @@ def parse(text: str, fields: FieldDictionary) -> Query:
     return _Parser(text, fields).whole()
 
 
-# --- the tree over a batch in memory -----------------------------------------------------------------------------------
+# --- the tree over a batch in memory ---
 
 
 def matches(query: Query, batch: EventBatch) -> Mask:
@@ -297,14 +299,17 @@ def matches(query: Query, batch: EventBatch) -> Mask:
         case MatchAll():
             return np.ones(batch.n, bool)
         case Not(item):
-            return ~matches(item, batch)
+            return np.logical_not(matches(item, batch))
         case And(items):
             return _fold(np.logical_and, items, batch, True)
         case Or(items):
             return _fold(np.logical_or, items, batch, False)
         case Word(text):
             masks = (_test(batch.columns.get(name), _word_test(text)) for name in WORD_FIELDS if name in batch.columns)
-            return np.logical_or.reduce([np.zeros(batch.n, bool), *masks])
+            mask = np.zeros(batch.n, bool)
+            for other in masks:
+                mask |= other
+            return mask
         case Exists(name):
             return _test_or_none(batch, name, lambda _: lambda values: np.array([v is not None for v in values], bool))
         case Equals(name, value):

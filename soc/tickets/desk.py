@@ -117,7 +117,7 @@ class TicketDesk:
             resolution=resolution if to == "closed" else "" if to == "reopened" else ticket.resolution,
             merged_into=self.get(tx, duplicate_of)[0].id if to == "duplicate" else None,
         )
-        return self._keep(tx, ticket, changed, found, "move", reason)
+        return self._keep(tx, ticket, changed, found, "move", reason=reason)
 
     def step_done(
         self, tx: Tx, id: str, task_id: str, person: Person, result: str = "", *, version: int | None = None
@@ -132,7 +132,7 @@ class TicketDesk:
             raise Conflict(f"step '{task_id}' was done already by {task.done_by}")
         done = replace(task, done_us=self._now_us(), done_by=person.name, result=result)
         changed = replace(ticket, tasks=tuple(done if t.id == task_id else t for t in ticket.tasks))
-        return self._keep(tx, ticket, changed, found, "step", f"{task_id}: {result}".rstrip(": "))
+        return self._keep(tx, ticket, changed, found, "step", reason=f"{task_id}: {result}".rstrip(": "))
 
     def note(self, tx: Tx, id: str, person: Person, text: str, *, version: int | None = None) -> Ticket:
         """Add a note. Raises UsageError for an empty one."""
@@ -140,7 +140,7 @@ class TicketDesk:
             raise UsageError("a note needs text")
         ticket, found = self._at(tx, id, version)
         note = Note(self._now_us(), person.name, text.strip())
-        return self._keep(tx, ticket, replace(ticket, notes=(*ticket.notes, note)), found, "note", text)
+        return self._keep(tx, ticket, replace(ticket, notes=(*ticket.notes, note)), found, "note", reason=text)
 
     # The law
 
@@ -170,7 +170,7 @@ class TicketDesk:
             classified_reason=reason.strip(),
             deadlines=kept,
         )
-        return self._keep(tx, ticket, changed, found, "classify", reason)
+        return self._keep(tx, ticket, changed, found, "classify", reason=reason)
 
     def deadline_met(self, tx: Tx, id: str, deadline_id: str, person: Person, proof: str) -> Ticket:
         """Record that a duty was done, with the proof of sending. Raises NotFound, Conflict."""
@@ -182,7 +182,7 @@ class TicketDesk:
             raise Conflict(f"deadline '{deadline_id}' was met already by {deadline.met_by}")
         met = replace(deadline, met_us=self._now_us(), met_by=person.name)
         changed = replace(ticket, deadlines=tuple(met if d.id == deadline_id else d for d in ticket.deadlines))
-        return self._keep(tx, ticket, changed, found, "deadline", f"{deadline_id}: {proof}")
+        return self._keep(tx, ticket, changed, found, "deadline", reason=f"{deadline_id}: {proof}")
 
     # Merging
 
@@ -204,8 +204,8 @@ class TicketDesk:
         )
         part = Merged(source.id, source.number, source.title, source.description, source.observables, source.alert_ids)
         grown = replace(target, merged=(*target.merged, part))
-        self._keep(tx, source, left, source_version, "merge", f"into {target.number}")
-        return self._keep(tx, target, grown, target_version, "merge", f"from {source.number}")
+        self._keep(tx, source, left, source_version, "merge", reason=f"into {target.number}")
+        return self._keep(tx, target, grown, target_version, "merge", reason=f"from {source.number}")
 
     def unmerge(self, tx: Tx, id: str, person: Person, reason: str) -> Ticket:
         """Take a merged ticket out again: both are as if it had not happened, but for the record. Gives it back."""
@@ -217,8 +217,8 @@ class TicketDesk:
         back = replace(
             self._moved(source, source.state_before_merge, person, reason), merged_into=None, state_before_merge=""
         )
-        self._keep(tx, target, shrunk, target_version, "unmerge", reason)
-        return self._keep(tx, source, back, source_version, "unmerge", reason)
+        self._keep(tx, target, shrunk, target_version, "unmerge", reason=reason)
+        return self._keep(tx, source, back, source_version, "unmerge", reason=reason)
 
     # Keeping
 
@@ -235,7 +235,7 @@ class TicketDesk:
             )
         return ticket, found
 
-    def _keep(self, tx: Tx, before: Ticket, after: Ticket, version: int, verb: str, reason: str) -> Ticket:
+    def _keep(self, tx: Tx, before: Ticket, after: Ticket, version: int, verb: str, *, reason: str) -> Ticket:
         tx.put("ticket", after.id, after.to_document(), version, keys=after.keys())
         tx.ledger(f"ticket.{verb}", f"ticket:{after.id}", _shown(before), _shown(after), reason)
         tx.change("ticket", after.id, verb)

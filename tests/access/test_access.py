@@ -141,6 +141,14 @@ def test_a_person_without_password_cannot_log_in_by_one(access: Access) -> None:
     assert refused(access, "") == "wrong name or password"
 
 
+def test_nonsense_is_no_error(access: Access) -> None:
+    """A lone surrogate is nobody's name and nobody's password."""
+    access.add_person("an", "tier1", password=GOOD)
+    assert refused(access, "\ud800" * 12) == refused(access, name="\ud800") == "wrong name or password"
+    with pytest.raises(UsageError, match="surrogates"):
+        access.set_password("an", "\ud800" * 12)
+
+
 def test_five_failures_lock_for_fifteen_minutes(access: Access, clock: FixedClock) -> None:
     """The right password does not open it earlier; afterwards five tries are free again."""
     access.add_person("an", "tier1", password=GOOD)
@@ -200,8 +208,18 @@ def test_a_token_is_its_person(access: Access) -> None:
     assert access.person_by_token(secret) is None
 
 
-@pytest.mark.parametrize("change", [lambda s: s[:-1] + "?", lambda s: s + "0", lambda s: "", lambda s: "soc__",
-                                    lambda s: s.upper(), lambda s: s.replace("_", ""), lambda s: "soc_\ud800_x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s[:-1] + "?",
+        lambda s: s + "0",
+        lambda s: "",
+        lambda s: "soc__",
+        lambda s: s.upper(),
+        lambda s: s.replace("_", ""),
+        lambda s: "soc_\ud800_x",
+    ],
+)
 def test_a_wrong_secret_is_nobody(access: Access, change: object) -> None:
     """Every character counts, and nonsense is no error."""
     access.add_person("an", "tier1")

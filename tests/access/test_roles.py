@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from soc.access import PERMISSIONS, ROLES, holds, matrix, permissions_of
 
 # The permissions that the other rooms were promised.
-PROMISED = """alert.read alert.acknowledge ticket.create playbook.plan playbook.approve playbook.run playbook.revert
-retention.read retention.plan retention.approve retention.apply retention.hold event.search national.read ledger.verify
-access.manage source.read import.create system.manage""".split()
+PROMISED = (
+    "alert.read",
+    "alert.acknowledge",
+    "ticket.create",
+    "playbook.plan",
+    "playbook.approve",
+    "playbook.run",
+    "playbook.revert",
+    "retention.read",
+    "retention.plan",
+    "retention.approve",
+    "retention.apply",
+    "retention.hold",
+    "event.search",
+    "national.read",
+    "ledger.verify",
+    "access.manage",
+    "source.read",
+    "import.create",
+    "system.manage",
+)
 
 
 @pytest.mark.parametrize("permission", PROMISED)
@@ -55,3 +75,12 @@ def test_the_matrix_shows_every_cell() -> None:
     table = matrix()
     assert tuple(table) == PERMISSIONS
     assert all(tuple(row) == ROLES for row in table.values())
+
+
+def test_the_page_shows_the_table_of_the_code() -> None:
+    """docs/access.md is what the program does."""
+    page = (Path(__file__).parents[2] / "docs" / "access.md").read_text("utf-8")
+    people = [role for role in ROLES if role != "engine"]
+    for permission, row in matrix().items():
+        cells = " | ".join("✓" if row[role] else "" for role in people)
+        assert f"| `{permission}` | {cells} |" in page

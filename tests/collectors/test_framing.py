@@ -21,7 +21,9 @@ def messages(data, **options):
 
 
 STREAM = st.lists(
-    st.sampled_from([b"<", b">", b"\n", b"\0", b"\r", b" ", b"1", b"12", b"5 <1>ab", b"3 <", b"abc", b"<34>x", b"99999"])
+    st.sampled_from(
+        [b"<", b">", b"\n", b"\0", b"\r", b" ", b"1", b"12", b"5 <1>ab", b"3 <", b"abc", b"<34>x", b"99999"]
+    )
 ).map(b"".join)
 
 
@@ -31,7 +33,11 @@ def test_splitting_makes_no_difference(data, cuts, max_bytes):
     """However a stream is cut into reads, the same messages with the same flags come out."""
     cuts = sorted({cut for cut in cuts if cut <= len(data)})
     chunks = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    assert frame(chunks, max_bytes) == frame([data], max_bytes) == frame([data[i : i + 1] for i in range(len(data))], max_bytes)
+    assert (
+        frame(chunks, max_bytes)
+        == frame([data], max_bytes)
+        == frame([data[i : i + 1] for i in range(len(data))], max_bytes)
+    )
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50).map(lambda b: b"<1>" + b), min_size=1))

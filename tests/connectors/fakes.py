@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,8 +91,6 @@ class FakeCases:
 
 
 def system(name="a"):
-    import datetime as dt
-
     levels = (LevelDecision(3, dt.date(2020, 1, 1), "12/QĐ"),)
     return InformationSystem(name, f"Hệ thống {name}", "H40.15", "u1", "Sở A", "s", levels, dt.date(2020, 1, 1))
 

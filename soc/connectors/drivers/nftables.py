@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -53,10 +54,8 @@ def _inode(pid: int | str) -> str:
 def _machine_inodes() -> set[str]:
     """The namespaces no rule may ever be written to: the one this process lives in and that of init."""
     found = {_inode("self")}
-    try:
+    with contextlib.suppress(OSError):  # an ordinary user may not look at init, nor could it harm it
         found.add(_inode(1))
-    except OSError:
-        pass  # an ordinary user may not look at init; its own namespace, refused above, is where it could harm
     return found
 
 
@@ -81,6 +80,7 @@ class Namespace:
     pid: int
     user: bool
     holder: subprocess.Popen[bytes] | None = None
+    inode: str = ""
 
     @classmethod
     def open(cls, name: str, *, within: Namespace | None = None) -> Self:
@@ -103,7 +103,7 @@ class Namespace:
             why = holder.stderr.read().decode(errors="replace").strip()
             holder.wait()
             raise NamespaceError(f"no network namespace '{name}': {why}")
-        return cls(name, holder.pid, user, holder)
+        return cls(name, holder.pid, user, holder, _inode(holder.pid))
 
     def entering(self) -> tuple[str, ...]:
         """The command prefix that runs a program inside. Raises NamespaceError when it is the machine's own.
@@ -116,6 +116,8 @@ class Namespace:
             raise NamespaceError(f"network namespace '{self.name}' is gone: {error.strerror}") from error
         if inode in _machine_inodes():
             raise NamespaceError(f"'{self.name}' is the machine's own network; soc never changes its firewall")
+        if self.inode and inode != self.inode:
+            raise NamespaceError(f"network namespace '{self.name}' is gone: process {self.pid} is another one now")
         credentials = ("-U", "--preserve-credentials") if self.user else ()
         return ("nsenter", "-t", str(self.pid), *credentials, "-n")
 
@@ -228,11 +230,12 @@ class NftActuator:
             raise NamespaceError(self._why_not)
         return self._namespace
 
-    def _table(self) -> list[dict[str, Any]] | None:
+    def _table(self) -> Sequence[dict[str, Any]] | None:
         """What nft says of the table, None when there is none. Raises NamespaceError when nft cannot answer."""
         result = self._inside().run(("nft", "-j", "list", "table", *TABLE))
         if result.returncode == 0:
-            return list(json.loads(result.stdout)["nftables"])
+            found: Sequence[dict[str, Any]] = json.loads(result.stdout)["nftables"]
+            return found
         if "No such file or directory" in result.stderr and "table" in result.stderr:
             return None
         raise NamespaceError(f"nft cannot be used in '{self._inside().name}': {result.stderr.strip()}")

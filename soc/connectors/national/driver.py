@@ -80,7 +80,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt brought: acked with its receipt, rejected for good, or still pending (`is_down`: no one there)."""
+    """What an attempt brought: acked with its receipt, rejected for good, or pending (`is_down`: no one there)."""
 
     state: str
     receipt: Mapping[str, Any] | None = None

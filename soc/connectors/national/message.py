@@ -205,8 +205,9 @@ def build(
 def alert_payload(alert: Mapping[str, Any]) -> dict[str, Any]:
     """The `alert` payload of regulation.md, section 9, from an alert document, without what the alert does not know.
 
-    Reads `title`, `kind`, `level`, `dataset`, `first_us`, `last_us`, `count`, `tags`, `entity`, `group`, `matched` or `why`,
-    `observables`, `verdict`, `action`; addresses come from `source`/`destination` or from entity and group (`source.ip=…`).
+    Reads `title`, `kind`, `level`, `dataset`, `first_us`, `last_us`, `count`, `tags`, `entity`, `group`, `matched` or
+    `why`, `observables`, `verdict`, `action`; addresses come from `source`/`destination`, or from what names them
+    (`source.ip=…`) in observables, group and entity.
     """
     names = _named_values(alert)
     payload = {

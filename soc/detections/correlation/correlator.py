@@ -31,6 +31,7 @@ class Correlations:
                 self.by_rule.setdefault(rule, []).append(correlation)
         self.windows: dict[str, dict[Group, Window]] = {c.id: {} for c in correlations}
         self.counters: Counter[str] = Counter()
+        self.fired: Counter[str] = Counter()
         referred = {rule for c in correlations for rule in c.rules}
         self.quiet = referred - {rule for c in correlations if c.generate for rule in c.rules}
 
@@ -58,6 +59,7 @@ class Correlations:
         fired = window.offer(correlation, seen, self.counters)
         if not fired:
             return []
+        self.fired[correlation.id] += 1
         finding = self._finding(correlation, group, fired, document)
         own = [] if correlation.id in self.quiet else [finding]
         return own + self.feed(_as_document(finding, correlation, document), now_us)
@@ -129,11 +131,12 @@ class Correlations:
                 for key, windows in self.windows.items()
             },
             "counters": dict(self.counters),
+            "fired": dict(self.fired),
         }
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """The inverse; the state of a correlation that was changed meanwhile is dropped and counted."""
-        self.counters = Counter(data["counters"])
+        self.counters, self.fired = Counter(data["counters"]), Counter(data["fired"])
         self.windows = {key: {} for key in self.correlations}
         for key, (version, groups) in data["windows"].items():
             if key in self.correlations and self.correlations[key].version == version:

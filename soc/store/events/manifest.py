@@ -180,7 +180,8 @@ class Manifest:
         with self.change() as db:
             _finish(db, new)
             db.executemany(
-                "UPDATE segment SET state = 'retired', changed_us = ?, merged_into = ? WHERE id = ? AND state = 'sealed'",
+                "UPDATE segment SET state = 'retired', changed_us = ?, merged_into = ?"
+                " WHERE id = ? AND state = 'sealed'",
                 [(now_us, new.id, segment.id) for segment in old],
             )
 

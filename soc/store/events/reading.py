@@ -25,7 +25,7 @@ from soc.store.events.sql import Compiler, possible, quote, time_bounds
 T = TypeVar("T")
 _RETRIES = 5
 _SETTINGS = {
-    "threads": 2, "memory_limit": "1GB", "TimeZone": "UTC",
+    "threads": 2, "memory_limit": "1GB",
     "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
 }  # fmt: skip
 
@@ -102,7 +102,8 @@ class View:
         if self.segments:
             files = compiler.bind([str(self.root / s.path) for s in self.segments])
             named = ", filename = true" if filename else ""
-            parts.append(f"SELECT * FROM read_parquet({files}, union_by_name = true, hive_partitioning = false{named})")
+            options = f"union_by_name = true, hive_partitioning = false{named}"
+            parts.append(f"SELECT * FROM read_parquet({files}, {options})")  # noqa: S608 (placeholders only)
         if self.hot is not None:
             parts.append("SELECT *, '' AS filename FROM hot" if filename else "SELECT * FROM hot")
         return "(" + " UNION ALL BY NAME ".join(parts) + ")"

@@ -83,7 +83,7 @@ def write(root: Path, segment_id: str, day: str, level: str, table: Any) -> Segm
         files.sync_file(temporary)
         os.rename(temporary, path)
         files.sync_folder(path.parent)
-        return _entry(root, path, segment_id, day, level, table)
+        return _entry(root, path, segment_id, (day, level), table)
     except OSError as error:
         raise files.store_error(error, f"writing {path.name}") from error
 
@@ -109,11 +109,11 @@ def _distinct(table: Any, name: str) -> frozenset[str]:
     return frozenset(v or "" for v in pc.unique(table.column(name)).to_pylist())
 
 
-def _entry(root: Path, path: Path, segment_id: str, day: str, level: str, table: Any) -> Segment:
+def _entry(root: Path, path: Path, segment_id: str, place: tuple[str, str], table: Any) -> Segment:
     ids = table.column("event.id").to_pylist()
     event, receipt = _range(table.column("@timestamp")), _range(table.column("event.created"))
     return Segment(
-        id=segment_id, day=day, level=level, systems=_distinct(table, "soc.system.id") - {""},
+        id=segment_id, day=place[0], level=place[1], systems=_distinct(table, "soc.system.id") - {""},
         units=_distinct(table, "organization.id"), rows=table.num_rows, bytes=path.stat().st_size,
         min_event_us=event[0], max_event_us=event[1], min_receipt_us=receipt[0], max_receipt_us=receipt[1],
         sha256=files.sha256_of(path), state="sealed", path=str(path.relative_to(root)),

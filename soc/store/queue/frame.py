@@ -95,21 +95,21 @@ def _cut(block: RawBlock, i: int, limit: int) -> RawBlock:
 
 
 def _header(block: RawBlock, seq: int, *, flagged: bool = True) -> bytes:
-    header: dict[str, Any] = {
-        "seq": seq,
-        "site": block.site,
-        "listener": block.listener,
-        "peer": block.peer,
-        "partition": partition_of(block.site, block.listener, block.peer),
-        "format": block.format,
-    }
-    if block.origin:
-        header["origin"] = dict(block.origin)
-    if flagged and any(block.flags):
-        header["flags"] = [[i, bits] for i, bits in enumerate(block.flags) if bits]
     try:
+        header: dict[str, Any] = {
+            "seq": seq,
+            "site": block.site,
+            "listener": block.listener,
+            "peer": block.peer,
+            "partition": partition_of(block.site, block.listener, block.peer),
+            "format": block.format,
+        }
+        if block.origin:
+            header["origin"] = dict(block.origin)
+        if flagged and any(block.flags):
+            header["flags"] = [[i, bits] for i, bits in enumerate(block.flags) if bits]
         return orjson.dumps(header)
-    except TypeError as error:
+    except (TypeError, UnicodeEncodeError) as error:
         raise StoreError(f"a block of {block.source!r} cannot be stored: {error}") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from soc.errors import DiskFull, StoreError, TryAgain
+from soc.errors import DiskFull, SocError, StoreError, TryAgain
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
 from soc.store.queue.frame import Damage, FrameRef, decode, encode, split
@@ -53,20 +53,22 @@ class DiskLog:
         self._mutex = threading.Lock()
         self._fd = -1
         self._unclean = False
+        self._lock_fd = -1
+        self._mark: MarkFile | None = None
         try:
-            make_folder(self.folder)
-            self._lock_fd = self._lock()
-            self._mark = MarkFile(self.folder / MARK_NAME, writable=True)
-        except OSError as error:
-            raise self._failure("open", error) from error
-        try:
-            self._recover()
+            self._recover(self._claim())
         except OSError as error:
             self.close()
             raise self._failure("open", error) from error
-        except StoreError:
+        except SocError:
             self.close()
             raise
+
+    def _claim(self) -> MarkFile:
+        make_folder(self.folder)
+        self._lock_fd = self._lock()
+        self._mark = MarkFile(self.folder / MARK_NAME, writable=True)
+        return self._mark
 
     def _lock(self) -> int:
         fd = os.open(self.folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o640)
@@ -81,8 +83,8 @@ class DiskLog:
 
     # opening -------------------------------------------------------------------------------------------------------
 
-    def _recover(self) -> None:
-        mark = self._mark.get()
+    def _recover(self, mark_file: MarkFile) -> None:
+        mark = mark_file.get()
         known = segments(self.folder)
         self._next_seq = max(mark.next_seq if mark else 0, known[-1] if known else 0)
         self._used = self._measure()
@@ -194,6 +196,7 @@ class DiskLog:
         self._publish()
 
     def _publish(self) -> None:
+        assert self._mark is not None
         self._mark.put(Mark(self._first_seq, self._length, self._next_seq))
 
     def _path(self) -> Path:
@@ -259,7 +262,8 @@ class DiskLog:
                 if fd >= 0:
                     os.close(fd)
             self._fd = self._lock_fd = -1
-            self._mark.close()
+            if self._mark:
+                self._mark.close()
 
     def __enter__(self) -> Self:
         return self

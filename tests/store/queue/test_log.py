@@ -1,5 +1,6 @@
 """`DiskLog`: what was acknowledged is there."""
 
+import errno
 import os
 
 import pytest
@@ -132,19 +133,18 @@ def test_the_share_of_the_disk_is_kept(tmp_path):
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     """ENOSPC in the middle of a write raises DiskFull, and the file is as long as before."""
-    import errno
-
-    real = os.pwrite
+    real, calls = os.pwrite, []
 
     def full(fd, data, at):
-        if len(data) > 20:
-            return real(fd, data[:20], at)
+        calls.append(at)
+        if len(calls) == 1:
+            return real(fd, bytes(data[:20]), at)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with open_log(tmp_path) as log:
         log.append([block("a")])
         size = newest(tmp_path).stat().st_size
-        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: full(fd, bytes(data)[: max(20, 0)] if at == size else b"", at))
+        monkeypatch.setattr(os, "pwrite", full)
         with pytest.raises(DiskFull):
             log.append([block("b")])
         monkeypatch.undo()

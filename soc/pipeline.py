@@ -1,0 +1,44 @@
+"""The flow on one page: the only module that joins rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from soc import content
+from soc.collectors.files import read_blocks
+from soc.detections.detect import detect
+from soc.detections.load import DetectionSet
+from soc.model.batch import EventBatch
+from soc.model.clock import Clock
+from soc.parsers import ParserSet, ParserState
+
+
+def load_parsers(site_roots: Sequence[Path] = ()) -> ParserSet:
+    """The shipped parsers and a site's own."""
+    return ParserSet.load(content.roots("parsers", site_roots))
+
+
+def parse_file(
+    parsers: ParserSet, path: Path | None, clock: Clock, *, format: str = "auto", product: str | None = None
+) -> Iterator[list[EventBatch]]:
+    """The batches of each block of a file (None: standard input), in order of blocks."""
+    state = ParserState()
+    for block in read_blocks(path, clock=clock, format=format):
+        batches, state = parsers.parse(block, state, clock.now_ns(), as_product=product)
+        yield batches
+
+
+def ordered_documents(batches: Sequence[EventBatch]) -> list[dict[str, Any]]:
+    """Flat JSON-able events of one block, in the order of their records."""
+    rows = [row for batch in batches for row in batch.json_rows()]
+    return sorted(rows, key=lambda row: (row["soc.record"], row["soc.part"]))
+
+
+def detect_files(
+    rules: DetectionSet, parsers: ParserSet, paths: Sequence[Path | None], clock: Clock
+) -> Iterator[dict[str, Any]]:
+    """The hits of the rules over files, as `soc detect` prints them."""
+    batches = (batch for path in paths for block in parse_file(parsers, path, clock) for batch in block)
+    yield from detect(rules, batches, fields=parsers.fields)

@@ -1,0 +1,34 @@
+"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT]`; prints its port, ends on SIGTERM."""
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from soc.collectors.collect import Collector
+from soc.collectors.listeners import ListenerSpec
+from soc.model.clock import SystemClock
+from soc.store.queue import DiskLog
+
+
+def main(root: Path, protocol: str, host: str, port: int = 0) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    spec = ListenerSpec("wire", protocol, host, port, "province")
+    with DiskLog(root, "raw", "n1", SystemClock()) as log:
+        collector = Collector([spec], log, SystemClock(), counters_path=root / "counters.json")
+        started = []
+
+        def ready(ports):
+            started.append(time.process_time())
+            print(ports["wire"], flush=True)
+
+        collector.run(stop, ready)
+        queued = sum(row["queued"] for row in collector.counters())
+        dropped = sum(sum(row["dropped"].values()) for row in collector.counters())
+        print(queued, dropped, time.process_time() - started[0], flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], *map(int, sys.argv[4:]))

@@ -1,0 +1,126 @@
+"""The detector: routing, agreement with the plain evaluator, projection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from soc.detections import DetectionSet, Detector, detect
+from soc.detections.sigma.evaluate import Columns, Row, compiled
+from soc.detections.sigma.prefilter import Index
+from soc.detections.sigma.rule import All, AnyOf, Node, Not, Test
+from soc.model.batch import EventBatch
+from tests.detections.support import CHANNEL, write
+
+RULE = """
+title: {name}
+name: {name}
+logsource: {logsource}
+detection:
+  s: {selection}
+  condition: s
+"""
+
+
+def rule(name: str, selection: str, logsource: str) -> str:
+    return RULE.format(name=name, selection=selection, logsource=logsource)
+
+
+def found(folder: Path, text: str, events: list[dict[str, object]], dataset: str = "windows.x") -> list[str]:
+    detector = Detector(DetectionSet.load([write(folder, text)]))
+    return [finding.rule_id for finding in detector.match(EventBatch.from_rows(dataset, events))]
+
+
+def test_process_creation_is_sysmon_1_and_security_4688(tmp_path: Path) -> None:
+    """One category, two sources, each with its own field names."""
+    text = rule("r", r"{Image|endswith: \cmd.exe}", "{product: windows, category: process_creation}")
+    events = [
+        {"winlog.channel": CHANNEL, "winlog.event_id": "1", "winlog.event_data.Image": r"C:\cmd.exe"},
+        {"winlog.channel": "Security", "winlog.event_id": "4688", "winlog.event_data.NewProcessName": r"C:\CMD.exe"},
+        {"winlog.channel": CHANNEL, "winlog.event_id": "3", "winlog.event_data.Image": r"C:\cmd.exe"},
+    ]
+    assert found(tmp_path, text, events) == ["r", "r"]
+
+
+def test_user_data_is_read_like_event_data(tmp_path: Path) -> None:
+    """Sigma names a field alike, wherever Windows keeps it."""
+    text = rule("r", "{SubjectUserName: lan}", "{product: windows, service: security}")
+    events = [{"winlog.channel": "Security", "winlog.event_id": "1102", "winlog.user_data.SubjectUserName": "lan"}]
+    assert found(tmp_path, text, events) == ["r"]
+
+
+def test_other_rules_go_by_dataset(tmp_path: Path) -> None:
+    """A web rule sees web events only, under ECS names."""
+    text = rule("r", "{cs-uri-query|contains: union}", "{category: webserver}")
+    event = {"url.query": "a=UNION"}
+    assert found(tmp_path, text, [event], "nginx.access") == ["r"]
+    assert found(tmp_path, text, [event], "linux.sshd") == []
+
+
+def test_a_dataset_nobody_writes_refuses_the_rule(tmp_path: Path) -> None:
+    """With the datasets of the parsers known, a rule for another one is refused instead of being deaf."""
+    path = write(tmp_path, rule("r", "[a]", "{product: linux, service: vsftpd}"))
+    detections = DetectionSet.load([path], datasets={"linux.sshd"})
+    assert detections.loaded == 0
+    assert "linux.vsftpd" in detections.refused[0].reason
+
+
+def test_a_broken_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Each fault is told with its place; what is well is loaded."""
+    write(tmp_path, "a: [", "broken.yml")
+    write(tmp_path, "just text", "text.yml")
+    write(tmp_path, rule("r", "{F: a}", "{product: windows}"), "good.yml")
+    detections = DetectionSet.load([tmp_path])
+    assert [r.id for r in detections.rules] == ["r"]
+    assert len(detections.refused) == 2
+
+
+def test_a_later_path_wins_by_id(tmp_path: Path) -> None:
+    """A site replaces a shipped rule by giving its id."""
+    first = write(tmp_path, rule("r", "{F: a}", "{product: windows}"), "a.yml")
+    second = write(tmp_path, rule("r", "{F: b}", "{product: windows}"), "b.yml")
+    detections = DetectionSet.load([first, second])
+    assert [r.path for r in detections.rules] == [str(second)]
+
+
+def test_detect_names_file_and_record(tmp_path: Path) -> None:
+    """A hit says where its event stands and why it is one."""
+    path = write(tmp_path, rule("r", "{F: a}", "{product: windows}"))
+    row = {"winlog.channel": "X", "winlog.event_data.F": "A", "event.id": "00" * 16, "soc.record": 7}
+    [hit] = detect([path], [EventBatch.from_rows("windows.x", [{**row, "log.file.path": "x.evtx"}])])
+    assert (hit["rule"], hit["file"], hit["record"]) == ("r", "x.evtx", 7)
+    assert hit["matched"] == [
+        {"selection": "s", "field": "winlog.event_data.F", "value": "A", "pattern": "a"},
+    ]
+
+
+WORDS = st.text("abcAĐ*", max_size=5)
+TESTS = st.builds(
+    lambda field, op, text: Test("s", field, op, text.lower(), text),
+    st.sampled_from(["winlog.event_data.F", "winlog.event_data.G"]),
+    st.sampled_from(["equals", "prefix", "suffix", "contains"]),
+    WORDS,
+)
+NODES: st.SearchStrategy[Node] = st.recursive(
+    TESTS,
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: All(tuple(parts))),
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: AnyOf(tuple(parts))),
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.lists(NODES, min_size=1, max_size=8), st.lists(st.tuples(WORDS, st.none() | WORDS), min_size=1, max_size=5))
+@settings(max_examples=300)
+def test_the_prefilter_never_loses_a_hit(nodes: list[Node], events: list[tuple[str, str | None]]) -> None:
+    """Every condition that holds is among the candidates."""
+    rows = [{"winlog.event_data.F": f, "winlog.event_data.G": g} for f, g in events]
+    columns, index = Columns(EventBatch.from_rows("windows.x", rows)), Index(nodes)
+    for i in range(len(rows)):
+        row = Row(columns, i)
+        holding = {n for n, node in enumerate(nodes) if compiled(node)(row)}
+        assert holding <= set(index.candidates(row))
