@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from soc.detections import DetectionSet, Detector, detect
 from soc.detections.sigma.evaluate import Columns, Row, compiled
 from soc.detections.sigma.prefilter import Index
-from soc.detections.sigma.rule import All, AnyOf, Node, Not, Test
+from soc.detections.sigma.rule import All, AnyOf, Node, Not
+from soc.detections.sigma.rule import Test as Comparison
 from soc.model.batch import EventBatch
 from tests.detections.support import CHANNEL, write
 
@@ -98,7 +99,7 @@ def test_detect_names_file_and_record(tmp_path: Path) -> None:
 
 WORDS = st.text("abcAĐ*", max_size=5)
 TESTS = st.builds(
-    lambda field, op, text: Test("s", field, op, text.lower(), text),
+    lambda field, op, text: Comparison("s", field, op, text.lower(), text),
     st.sampled_from(["winlog.event_data.F", "winlog.event_data.G"]),
     st.sampled_from(["equals", "prefix", "suffix", "contains"]),
     WORDS,

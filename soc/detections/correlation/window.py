@@ -11,7 +11,7 @@ from typing import Any
 from soc.detections.correlation.definition import Correlation
 
 LATE_SPANS = 2
-"""Events stay this many spans behind the newest one, so that what comes late still counts exactly."""
+"""An event may come this many spans behind the newest one and still counts exactly."""
 MAX_EVENTS = 10_000
 """Events of one group that are kept; further ones are counted as dropped (a threshold is never near this)."""
 
@@ -82,7 +82,7 @@ class Window:
         return []
 
     def _forget(self, span: int) -> None:
-        edge = self.newest_us - LATE_SPANS * span
+        edge = self.newest_us - (LATE_SPANS + 1) * span  # the window of the latest event still taken
         cut = bisect.bisect_right(self.events, edge, key=lambda seen: seen.at_us)
         del self.events[:cut]
 
