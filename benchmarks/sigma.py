@@ -14,7 +14,8 @@ from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 
 RULES, EVENTS, PLAIN_EVENTS = 1_000, 20_000, 200
-_SYLLABLES = "net cmd reg sc wmi cert task power shell util host svc exec load dump copy run admin user key".split()
+_SYLLABLES = ("net", "cmd", "reg", "sc", "wmi", "cert", "task", "power", "shell", "util", "host", "svc", "exec", "load",
+              "dump", "copy", "run", "admin", "user", "key")  # fmt: skip
 
 
 def _word(rng: random.Random, n: int = 3) -> str:

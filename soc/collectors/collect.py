@@ -99,6 +99,9 @@ class Collector:
         finally:
             for receiver in receivers:
                 receiver.stop()
+            for receiver in receivers:
+                while not receiver.ended(COMMIT_S):
+                    self._commit()
             self._commit()
             self._give_up()
             self._counters.save(self._clock.now_ns())

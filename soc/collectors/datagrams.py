@@ -72,10 +72,13 @@ class DatagramReceiver:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take what the kernel has already, then end and close the socket."""
+        """Begin to end: take what the kernel has already, then close the socket."""
         self._stop.set()
-        self._thread.join()
-        self._sock.close()
+
+    def ended(self, wait_s: float) -> bool:
+        """Whether the end has come, within so many seconds."""
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         poll = select.poll()
@@ -89,6 +92,7 @@ class DatagramReceiver:
             if not self._drain():
                 break
         self._count_kernel_drops()
+        self._sock.close()
 
     def _drain(self) -> bool:
         """One batch; False when the socket was empty."""

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from typing import cast
 
 from soc.collectors.counters import Counters
@@ -45,9 +46,13 @@ class StreamReceiver:
         self._listening.wait()
 
     def stop(self) -> None:
-        """Take what the kernel has already received of every connection, then close them all."""
+        """Begin to end: take what the kernel has already received of every connection, then close them all."""
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+
+    def ended(self, wait_s: float) -> bool:
+        """Whether the end has come, within so many seconds; somebody must empty the intake meanwhile."""
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -60,7 +65,7 @@ class StreamReceiver:
         servers = [await self._listen(spec, allowed, sock) for spec, allowed, sock in self._listeners]
         self._listening.set()
         while not self._stopping.is_set():
-            self._regulate()
+            self.regulate()
             try:
                 await asyncio.wait_for(self._stopping.wait(), _CHECK_S)
             except TimeoutError:
@@ -80,8 +85,11 @@ class StreamReceiver:
 
         return await self._loop.create_server(connection, sock=sock, backlog=1024)
 
-    def _regulate(self) -> None:
-        """Stop reading while the queue takes nothing or memory fills; the peers' own windows hold the rest back."""
+    def regulate(self) -> None:
+        """Stop reading while the queue takes nothing or memory fills; the peers' own windows hold the rest back.
+
+        Asked after every read, so that at most one read goes over the bound.
+        """
         if self.intake.is_half_full != self.is_paused:
             self.is_paused = not self.is_paused
             for connection in self.connections:
@@ -113,9 +121,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is not None:
             self._add(self._framer.feed(data))
-            if self._receiver.intake.is_half_full:
-                self.regulate(True)
-                self._receiver.is_paused = True
+            self._receiver.regulate()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
@@ -143,7 +149,11 @@ class _Connection(asyncio.Protocol):
 
     def _drain(self, sock: socket.socket) -> None:
         total = 0
-        while total < _STOP_TOTAL:
+        intake = self._receiver.intake
+        while total < _STOP_TOTAL and not intake.is_stopped:
+            if intake.is_half_full:
+                time.sleep(_CHECK_S)  # the loop has nothing else to do any more; the group commit makes room
+                continue
             try:
                 data = sock.recv(_STOP_READ, socket.MSG_DONTWAIT)
             except OSError:

@@ -1,4 +1,4 @@
-"""`Alert`: what a person looks at; findings of one rule about one entity in one hour, with their system and owner unit."""
+"""`Alert`: what a person looks at; the findings of one rule about one entity in one hour, with the system concerned."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from soc.parsers.compile import Pattern, compile_pattern
 LAYERS = ("network", "server", "application", "endpoint", "wire")
 DECODERS = ("text", "keyvalue", "windows", "netflow_v5", "snmp")
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
-TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip")
+TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip", "unmap")
 HEADER_KEYS = ("status", "author", "date", "description", "references", "level", "tags", "i18n", "license")
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 _OURS = ("event.id", "event.created", "event.ingested", "event.dataset", "event.original", "soc.", "organization.")

@@ -156,6 +156,8 @@ def _take(value: str, spec: FieldMap) -> str | None:
             return value.replace("/", "\\").rpartition("\\")[2] or None
         case "strip":
             return value.strip() or None
+        case "unmap":  # ::ffff:10.0.0.1 is how domain controllers write 10.0.0.1
+            return value.removeprefix("::ffff:")
         case "lower":
             return value.lower()
         case "class":  # 404 → 4: the class of an HTTP or SMTP reply

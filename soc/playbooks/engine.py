@@ -128,7 +128,7 @@ class Engine:
             if at.run.done_by:
                 raise Conflict(f"{at.run.done_by} recorded it as done already")
             done = replace(at.run, done_by=person.name, ended_us=self._now_us())
-            return self._step(tx, at, done, "manual", person.name, note, verb="done")
+            return self._step(tx, at, done, "manual", person.name, note=note, verb="done")
 
     def get(self, run_id: str) -> Run:
         """The run as it stands. Raises NotFound."""
@@ -230,7 +230,7 @@ class Engine:
     def _applied(self, at: _At, actor: str, note: str) -> Run:
         with self._cases.begin(actor) as tx:
             applied = replace(at.run, applied_us=self._now_us())
-            written = self._step(tx, at, applied, "applied", actor, note, verb="applied")
+            written = self._step(tx, at, applied, "applied", actor, note=note, verb="applied")
         return self._verify(_At(written, at.version + 1), actor)
 
     def _verify(self, at: _At, actor: str) -> Run:
@@ -273,16 +273,25 @@ class Engine:
         return self._keep(at, "unknown", "engine", note or "its time is over, and the world cannot be read")
 
     def _reconcile(self) -> list[Run]:
-        """A run is called verified only as long as the world agrees."""
+        """A run is called verified only as long as the world agrees; what was unknown may be known by now."""
         moved = []
-        now_us = self._now_us()
-        for run_id in self._ids(("verified",)):
+        for run_id in self._ids(("verified", "unknown")):
             with self._alone_with(run_id):
                 with self._cases.begin("engine") as tx:
                     at = self._get(tx, run_id)
-                if at.run.state == "verified" and at.run.plan.expires_us > now_us and self._seen(at.run) != "verified":
-                    moved.append(self._keep(at, "unknown", "engine", "no longer found in the world before its time"))
+                if at.run.plan.expires_us > self._now_us():
+                    moved += self._compared(at)
         return moved
+
+    def _compared(self, at: _At) -> list[Run]:
+        seen = self._seen(at.run)
+        if seen == at.run.state:
+            return []
+        if seen == "verified":
+            return [self._verify(at, "engine")]
+        if seen == "absent":
+            return [self._keep(at, "failed", "engine", "not in effect: the world does not show it before its time")]
+        return [self._keep(at, "unknown", "engine", "the world cannot be read")]
 
     def _seen(self, run: Run) -> str:
         actuator = self._actuators.get(run.actuator)
@@ -376,9 +385,9 @@ class Engine:
         if state in ("reverted", "expired", "failed"):
             run = replace(run, ended_us=self._now_us())
         with self._cases.begin(actor) as tx:
-            return self._step(tx, at, run, state, actor, note, verb=state)
+            return self._step(tx, at, run, state, actor, note=note, verb=state)
 
-    def _step(self, tx: Tx, at: _At, run: Run, state: str, actor: str, note: str = "", *, verb: str) -> Run:
+    def _step(self, tx: Tx, at: _At, run: Run, state: str, actor: str, *, note: str = "", verb: str) -> Run:
         changed = _on(run, self._now_us(), actor, state, note)
         self._put(tx, changed, at.run, at.version, verb)
         return changed

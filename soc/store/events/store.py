@@ -32,7 +32,7 @@ from soc.store.events.sql import Compiler, quote
 ROLL_ROWS = 100_000
 ROLL_NS = 60 * 1_000_000_000
 MERGE_FILES = 8
-MERGE_ROWS = 2_000_000
+MERGE_ROWS = 1_000_000
 GRACE_US = 60 * 1_000_000
 """How long the files that a merge replaced stay, for the readers that are in them."""
 NEEDED = ("@timestamp", "event.id", "event.created")
