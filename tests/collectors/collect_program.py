@@ -1,4 +1,4 @@
-"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT]`; prints its port, ends on SIGTERM."""
+"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT]`, prints its port."""
 
 import signal
 import sys

@@ -151,6 +151,7 @@ def test_kernel_drops_are_counted(tmp_path, monkeypatch):
     send_udp(sock.getsockname(), [b"<1>" + b"x" * 500] * 200)
     receiver.start()
     receiver.stop()
+    assert receiver.ended(10)
     taken = intake.take()
     counters.queued(taken, None)
     rows = counters.snapshot()
@@ -164,7 +165,7 @@ def test_a_full_queue_holds_streams_back_and_loses_nothing(tmp_path):
     queue = MemoryQueue()
     queue.is_full.set()
     lines = [b"<1>%06d" % i + b"x" * 200 for i in range(60_000)]
-    with running([spec("syslog-tcp")], queue, tmp_path / "c.json", max_waiting=400_000) as (collector, ports):
+    with running([spec("syslog-tcp")], queue, tmp_path / "c.json", max_waiting=4_000_000) as (collector, ports):
         sender = threading.Thread(target=send_lines, args=(("127.7.0.1", ports["wire"]), lines))
         sender.start()
         assert until(lambda: collector.fault)
