@@ -118,14 +118,20 @@ class FakeCases:
         self.path = path
         self._crash = crash
         self.state = FakeState()
+        self._open = False
         if path is not None and path.exists():
             for kind, known in json.loads(path.read_text()).items():
                 self.state.documents[kind] = {id: FakeStored(**stored) for id, stored in known.items()}
 
     @contextmanager
     def begin(self, actor: str, via: str = "engine") -> Iterator[FakeTx]:
+        assert not self._open, "a transaction inside a transaction waits for itself in the real store"
         state = copy.deepcopy(self.state)
-        yield FakeTx(state, actor)
+        self._open = True
+        try:
+            yield FakeTx(state, actor)
+        finally:
+            self._open = False
         changed = len(state.changes) != len(self.state.changes)
         if changed:
             self._crash("before commit")

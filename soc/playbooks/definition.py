@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from soc.content import Document, Faults, Node, documents
-from soc.errors import NotFound, nearest
+from soc.errors import ContentError, NotFound, nearest
 from soc.model.alert import Alert
 from soc.model.check import CheckResult
 from soc.model.run import DAY_S, ActionSpec, Playbook, Step
@@ -56,12 +56,13 @@ class PlaybookSet:
 
 
 def check(folders: Sequence[Path]) -> list[CheckResult]:
-    """One result a playbook: its steps can be carried out as written. Raises ContentError for what cannot be read."""
-    return [
-        CheckResult(document.path, document.line("id"), identity, True)
-        for identity, document in sorted(documents(folders).items())
-        if identity in PlaybookSet.load(folders).playbooks
-    ]
+    """One result a playbook, or one a fault: `soc check` shows them beside those of the other kinds of content."""
+    try:
+        found = PlaybookSet.load(folders).playbooks
+        places = documents(folders)
+    except ContentError as error:
+        return [CheckResult(f.path, f.line, "playbook", False, f.message) for f in error.faults]
+    return [CheckResult(places[id].path, places[id].line("id"), id, True) for id in sorted(found)]
 
 
 def _playbook(document: Document, faults: Faults) -> Playbook:

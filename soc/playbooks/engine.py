@@ -23,7 +23,10 @@ from soc.playbooks.ports import Actuator, CasesPort, Person, Tx
 
 APPROVAL_US = 3600 * 1_000_000
 """An approval holds for an hour: after that the world may look different."""
-OPEN = ("planned", "approved", *ACTIVE)
+PLAN_US = 24 * APPROVAL_US
+"""A plan that nobody approved within a day is dropped."""
+OPEN = ("approved", *ACTIVE)
+"""States in which a run holds its target; a mere plan does not."""
 PAGE = 200
 Require = Callable[[Any, str], object]
 """Raises PermissionRefused when the person lacks the permission."""
@@ -99,6 +102,7 @@ class Engine:
             self._in_state(run, "planned", verb="approved")
             if plan_hash != run.plan_hash or run.computed_hash() != run.plan_hash:
                 raise Conflict("the plan is not the one that was shown", hint="look at it again and approve its hash")
+            self._alone(tx, run.plan.target)
             now_us = self._now_us()
             approved = replace(
                 run, approved_by=person.name, approved_us=now_us, approval_expires_us=now_us + APPROVAL_US
@@ -167,18 +171,24 @@ class Engine:
 
     def expire(self, now_us: int) -> list[Run]:
         """End what is over at `now_us` (µs UTC): blocks past their TTL, re-read and lifted if they still stand, and
-        approvals nobody used."""
+        approvals and plans nobody used."""
         ended = []
-        for run_id in self._ids(("verified", "unknown", "approved")):
+        for run_id in self._ids(("verified", "unknown", "planned", "approved")):
             with self._alone_with(run_id):
                 with self._cases.begin("engine") as tx:
                     at = self._get(tx, run_id)
-                if at.run.state == "approved":
-                    over = (at.run.approval_expires_us or 0) <= now_us
-                    ended += [self._keep(at, "expired", "engine", "the approval was not used in time")] if over else []
+                if at.run.state in ("planned", "approved"):
+                    ended += self._unused(at, now_us)
                 elif 0 < at.run.plan.expires_us <= now_us:
                     ended.append(self._end(at))
         return ended
+
+    def _unused(self, at: _At, now_us: int) -> list[Run]:
+        if at.run.state == "approved" and (at.run.approval_expires_us or 0) <= now_us:
+            return [self._keep(at, "expired", "engine", "the approval was not used in time")]
+        if at.run.state == "planned" and at.run.created_us + PLAN_US <= now_us:
+            return [self._keep(at, "expired", "engine", "nobody approved the plan in time")]
+        return []
 
     # Carrying out
 
