@@ -44,7 +44,7 @@ def _bytes(table: Any, name: str) -> list[bytes | None]:
 
 
 def table_root(table: Any) -> str:
-    """Hex root of a table of events: `soc.original_bytes` where the record was no text, else `event.original` as UTF-8."""
+    """Hex root of a table of events: of `soc.original_bytes` where there are any, else `event.original` as UTF-8."""
     texts, raws = _bytes(table, "event.original"), _bytes(table, "soc.original_bytes")
     originals = [r if r is not None else t or b"" for t, r in zip(texts, raws, strict=True)]
     return root_of(zip(table.column("event.id").to_pylist(), originals, strict=True)).hex()

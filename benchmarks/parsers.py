@@ -1,0 +1,139 @@
+"""Events a second of each parser, against the plainest Python that touches the same bytes, in the same run."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from soc.content import shipped
+from soc.model.record import RawBlock
+from soc.parsers import ParserSet, ParserState
+
+RECEIPT_NS = 1_795_143_600_000_000_000
+RECORDS, BLOCK = 20_000, 2_000
+
+_SSH = "<38>Nov 20 09:59:{:02d} web{:02d} sshd[{}]: Failed password for invalid user u{} from 203.0.113.{} port {} ssh2"
+_ASA = (
+    "<166>Nov 20 2026 09:59:{:02d} fw{:02d} : %ASA-6-302013: Built inbound TCP connection {} for "
+    "outside:203.0.{}.{}/{} (203.0.113.9/443) to inside:10.1.1.9/51000 (203.0.113.1/51000)"
+)
+_FORTI = (
+    '<189>date=2026-11-20 time=09:59:{:02d} devname="F{}" devid="FG1" eventtime=1795143598 logid="0000000013" '
+    'type="traffic" subtype="forward" level="notice" vd="root" srcip=10.1.{}.{} srcport={} srcintf="a" '
+    'dstip=203.0.113.{} dstport=443 dstintf="b" proto=6 action="close" policyid=1 service="HTTPS" duration=5 '
+    "sentbyte=1188 rcvdbyte=1224 sentpkt=17 rcvdpkt=16"
+)
+_NGINX = '203.0.113.{} - - [20/Nov/2026:09:59:{:02d} +0700] "GET /p/{}?q={} HTTP/1.1" 200 {} "-" "Mozilla/5.{}"'
+_HEADER = re.compile(r"<(\d+)>(\w+ +\d+ (?:\d{4} )?\S+) (\S+) ([^:\[]+)(?:\[(\d+)\])?: (.*)")
+_PAIR = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
+_ACCESS = re.compile(r'(\S+) \S+ (\S+) \[([^\]]+)\] "(\S+) (\S+) ([^"]+)" (\d+) (\d+) "([^"]*)" "([^"]*)"')
+
+
+def run() -> list[dict[str, Any]]:
+    """One entry for each parser: `value` and `reference_value` in events a second, `ratio` of the two."""
+    parsers = ParserSet.load([shipped("parsers")])
+    return [_entry(parsers, *case) for case in _cases()]
+
+
+Case = tuple[str, str, Sequence[bytes], str, Callable[[Sequence[bytes]], Any]]
+
+
+def _cases() -> list[Case]:
+    n = range(RECORDS)
+    sixty, byte = 60, 250
+    ssh = [_SSH.format(i % sixty, i % 20, i, i % 99, i % byte, 1024 + i).encode() for i in n]
+    asa = [_ASA.format(i % sixty, i % 9, i, i % byte, i % 99, 1024 + i).encode() for i in n]
+    forti = [_FORTI.format(i % sixty, i % 9, i % byte, i % 99, 1024 + i, i % byte).encode() for i in n]
+    nginx = [_NGINX.format(i % byte, i % sixty, i % 999, i, i, i % 9).encode() for i in n]
+    return [
+        ("linux.sshd", "syslog", ssh, "a plain regex loop", _loop(_HEADER.match)),
+        ("cisco.asa", "syslog", asa, "a plain regex loop", _loop(_HEADER.match)),
+        ("fortinet.fortigate", "syslog", forti, "a plain regex loop", _loop(_PAIR.findall)),
+        ("nginx.access", "lines", nginx, "a plain regex loop", _loop(_ACCESS.match)),
+        ("windows.sysmon", "json", [_sysmon(i) for i in n], "json.loads", _loads),
+        ("netflow.v5", "netflow", [_flows(i) for i in range(RECORDS // 10)], "struct.unpack a record", _unpack),
+        ("snmp.trap", "snmp", [_TRAP] * (RECORDS // 4), "slicing each byte", _bytes),
+    ]
+
+
+def _entry(
+    parsers: ParserSet, product: str, form: str, records: Sequence[bytes], words: str, plain: Callable[..., Any]
+) -> dict[str, Any]:
+    blocks = [
+        RawBlock.of(records[i : i + BLOCK], receipt_ns=RECEIPT_NS, format=form, seq=i)
+        for i in range(0, len(records), BLOCK)
+    ]
+    events, seconds = 0, 0.0
+    for block in blocks:
+        start = time.process_time()
+        batches, _ = parsers.parse(block, ParserState(), RECEIPT_NS)
+        seconds += time.process_time() - start
+        events += sum(batch.n for batch in batches)
+        assert {batch.dataset for batch in batches} == {product}
+    start = time.process_time()
+    plain(records)
+    reference = time.process_time() - start
+    value, reference_value = events / max(seconds, 1e-9), events / max(reference, 1e-9)
+    return {
+        "name": f"parse {product}", "value": round(value), "unit": "events per CPU-second", "reference": words,
+        "reference_value": round(reference_value), "ratio": round(value / reference_value, 3),
+    }  # fmt: skip
+
+
+def _loop(function: Callable[[str], Any]) -> Callable[[Sequence[bytes]], Any]:
+    return lambda records: [function(record.decode()) for record in records]
+
+
+def _loads(records: Sequence[bytes]) -> Any:
+    return [json.loads(record) for record in records]
+
+
+def _sysmon(i: int) -> bytes:
+    system = {
+        "Provider": {"#attributes": {"Name": "Microsoft-Windows-Sysmon"}}, "EventID": 10, "Computer": f"PC{i % 50}",
+        "Channel": "Microsoft-Windows-Sysmon/Operational", "EventRecordID": i,
+        "TimeCreated": {"#attributes": {"SystemTime": f"2026-11-20T02:{i % 60:02d}:57.559Z"}},
+    }  # fmt: skip
+    data = {
+        "SourceProcessId": str(i), "SourceImage": "C:\\windows\\system32\\svchost.exe", "TargetProcessId": "2512",
+        "TargetImage": "C:\\windows\\System32\\lsass.exe", "GrantedAccess": "0x1000", "SourceUser": "EX\\u",
+        "CallTrace": "C:\\windows\\SYSTEM32\\ntdll.dll+9c534|" * 8, "UtcTime": "2026-11-20 02:50:57.113",
+    }  # fmt: skip
+    return json.dumps({"Event": {"System": system, "EventData": data}}).encode()
+
+
+_RECORD = struct.Struct(">IIIHHIIIIHHBBBBHHBBH")
+
+
+def _flows(i: int) -> bytes:
+    head = struct.pack(">HHIIIIBBH", 5, 30, 100_000, 1_795_143_598, 0, i, 0, 1, 0)
+    records = (
+        _RECORD.pack(
+            0x0A010000 + i + k, 0xCB007109, 0, 1, 2, 10, 4096, 85_000, 95_000, 1024 + k, 443, 0, 18, 6, 0, 0, 0, 0, 0, 0
+        )  # noqa: E501
+        for k in range(30)
+    )
+    return head + b"".join(records)
+
+
+def _unpack(records: Sequence[bytes]) -> Any:
+    return [_RECORD.unpack_from(data, at) for data in records for at in range(24, len(data), 48)]
+
+
+_TRAP = bytes.fromhex(
+    "304b02010104067075626c6963a73e0201010201000201003033300d06082b060102010103004301643017060a2b060106030101040100"
+    "06092b0601060301010503300906042b060102020102"
+)
+
+
+def _bytes(records: Sequence[bytes]) -> Any:
+    return [[data[at : at + 1] for at in range(len(data))] for data in records]
+
+
+if __name__ == "__main__":
+    for entry in run():
+        print(json.dumps(entry))
