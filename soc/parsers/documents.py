@@ -117,8 +117,9 @@ class JsonRecords:
                 mapped.fields(part.maps, values, missing)
         product = definition.id if definition else "windows"
         return make_batch(
-            self.work, rows, product, dataset, self._windows_times(rows, system.time),  # type: ignore[arg-type]
-            (self._base(rows), _system_columns(system), columns), mapped=mapped, rest=rest,
+            self.work, rows, product, dataset,
+            stamps=self._windows_times(rows, system.time),  # type: ignore[arg-type]
+            layers=(self._base(rows), _system_columns(system), columns), mapped=mapped, rest=rest,
             shape=shape.name if shape else None,
         )  # fmt: skip
 
@@ -155,7 +156,9 @@ class JsonRecords:
             if values:
                 rest[k] = rest.get(k, {}) | values
         marks = {k: v for k, v in enumerate(flags.to_list()) if v} if flags else {}
-        return make_batch(self.work, rows, "json", "json", stamps, (self._base(rows), columns), rest=rest, flags=marks)
+        return make_batch(
+            self.work, rows, "json", "json", stamps=stamps, layers=(self._base(rows), columns), rest=rest, flags=marks
+        )
 
 
 def _is_ours(name: str) -> bool:

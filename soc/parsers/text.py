@@ -57,7 +57,7 @@ class TextRecords:
         marks: Flags = dict.fromkeys(range(len(rows)), (UNPARSED, *flags))
         layers = (self.header_columns(rows),)
         return make_batch(
-            self.work, rows, "", UNPARSED, self.stamps(rows), layers, flags=marks, kind="pipeline_error"
+            self.work, rows, "", UNPARSED, stamps=self.stamps(rows), layers=layers, flags=marks, kind="pipeline_error"
         )  # fmt: skip
 
     def stamps(self, rows: Sequence[int]) -> list[times.Stamp | None]:
@@ -104,11 +104,15 @@ class TextRecords:
                 continue
             hits, groups, left = _match(shape, targets, head, left)
             if hits:
-                result.append(self._shaped(definition, shape, [rows[k] for k in hits], hits, groups, head))
+                result.append(
+                    self._shaped(definition, shape, [rows[k] for k in hits], places=hits, groups=groups, head=head)
+                )
         for members, has_head in ((left, bool(head)), (lost, False)):
             if members:
                 mine = [rows[k] for k in members]
-                result.append(self._shaped(definition, None, mine, members, [], head if has_head else {}))
+                result.append(
+                    self._shaped(definition, None, mine, places=members, groups=[], head=head if has_head else {})
+                )
         return result
 
     def _shaped(
@@ -116,6 +120,7 @@ class TextRecords:
         definition: Definition,
         shape: Shape | None,
         rows: list[int],
+        *,
         places: list[int],
         groups: list[tuple[str | None, ...]],
         head: Mapping[str, Sequence[Any]],
@@ -131,7 +136,7 @@ class TextRecords:
                 return [source[k] for k in places]
             return self._meta(name, rows)
 
-        return self._batch(definition, shape, rows, values, {}, "no_shape")
+        return self._batch(definition, shape, rows, values, {})
 
     def _meta(self, name: str, rows: list[int]) -> Sequence[Any] | None:
         lists: dict[str, Sequence[Any]] = {
@@ -142,20 +147,21 @@ class TextRecords:
         return [lists[name][i] for i in rows] if name in lists else None
 
     def _batch(
-        self, definition: Definition, shape: Shape | None, rows: list[int], values: Any, rest: Any, flag: str
+        self, definition: Definition, shape: Shape | None, rows: list[int], values: Any, rest: Any
     ) -> EventBatch:
         mapped = Mapped(len(rows), self.work.zone)
         mapped.constants(definition.constants)
         mapped.fields(definition.maps, values, definition.missing)
         flags: Flags = {}
         if shape is None:
-            flags = dict.fromkeys(range(len(rows)), (flag,))
+            flags = dict.fromkeys(range(len(rows)), ("no_shape",))
         else:
             mapped.constants(shape.constants)
             mapped.fields(shape.maps, values, definition.missing)
         return make_batch(
-            self.work, rows, definition.id, definition.dataset, self.stamps(rows), (self.header_columns(rows),),
-            mapped=mapped, rest=rest, flags=flags, shape=shape.name if shape else None,
+            self.work, rows, definition.id, definition.dataset, stamps=self.stamps(rows),
+            layers=(self.header_columns(rows),), mapped=mapped, rest=rest, flags=flags,
+            shape=shape.name if shape else None,
         )  # fmt: skip
 
     def _pairs(self, definition: Definition, rows: list[int]) -> list[EventBatch]:
@@ -183,7 +189,7 @@ class TextRecords:
             return found if any(v is not None for v in found) else self._meta(name, [rows[k] for k in members])
 
         rest = {k: left for k, pairs in enumerate(mine) if (left := {n: v for n, v in pairs.items() if n not in used})}
-        return self._batch(definition, shape, [rows[k] for k in members], values, rest, "no_shape")
+        return self._batch(definition, shape, [rows[k] for k in members], values, rest)
 
 
 def _date_time(pairs: Mapping[str, str]) -> str | None:

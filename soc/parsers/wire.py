@@ -29,7 +29,16 @@ def netflow(work: Work, datagrams: Sequence[bytes], definition: Definition | Non
             return [peer] * len(flows.rows) if name == "@peer" else flows.values.get(name)
 
         result.append(
-            _mapped(work, definition, flows.rows, values, stamps, flows.originals, parts=flows.parts, flags=marks)
+            _mapped(
+                work,
+                definition,
+                flows.rows,
+                values=values,
+                stamps=stamps,
+                originals=flows.originals,
+                parts=flows.parts,
+                flags=marks,
+            )
         )
     elif flows.rows:
         refused |= dict.fromkeys(flows.rows, "no definition reads NetFlow v5")
@@ -60,7 +69,9 @@ def traps(work: Work, datagrams: Sequence[bytes], definition: Definition | None)
             return [peer] * len(rows) if name == "@peer" else [d.get(name) for d in decoded]
 
         stamps: list[times.Stamp | None] = [None] * len(rows)
-        result.append(_mapped(work, definition, rows, pick, stamps, [datagrams[i] for i in rows]))
+        result.append(
+            _mapped(work, definition, rows, values=pick, stamps=stamps, originals=[datagrams[i] for i in rows])
+        )
     return [*result, *_refused(work, datagrams, refused)]
 
 
@@ -68,10 +79,10 @@ def _mapped(
     work: Work,
     definition: Definition,
     rows: list[int],
+    *,
     values: Callable[[str], Any],
     stamps: Sequence[times.Stamp | None],
     originals: list[bytes],
-    *,
     parts: Sequence[int] | None = None,
     flags: Flags | None = None,
 ) -> EventBatch:
@@ -80,8 +91,16 @@ def _mapped(
     mapped.fields(definition.maps, values, definition.missing)
     layer = {"soc.original_bytes": Column.of(FieldType.BINARY, originals)}
     return make_batch(
-        work, rows, definition.id, definition.dataset, stamps, (layer,), mapped=mapped, parts=parts, flags=flags
-    )  # fmt: skip
+        work,
+        rows,
+        definition.id,
+        definition.dataset,
+        stamps=stamps,
+        layers=(layer,),
+        mapped=mapped,
+        parts=parts,
+        flags=flags,
+    )
 
 
 def _refused(work: Work, datagrams: Sequence[bytes], refused: dict[int, str]) -> list[EventBatch]:
@@ -94,4 +113,4 @@ def _refused(work: Work, datagrams: Sequence[bytes], refused: dict[int, str]) ->
     }
     marks: Flags = dict.fromkeys(range(len(rows)), (UNPARSED,))
     stamps: list[times.Stamp | None] = [None] * len(rows)
-    return [make_batch(work, rows, "", UNPARSED, stamps, (layer,), flags=marks, kind="pipeline_error")]
+    return [make_batch(work, rows, "", UNPARSED, stamps=stamps, layers=(layer,), flags=marks, kind="pipeline_error")]

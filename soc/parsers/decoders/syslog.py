@@ -24,7 +24,7 @@ _LEGACY = re.compile(
     # Cisco: EMBLEM's leading colon, IOS's sequence number, `*` or `.` for a clock that is not set.
     r":? ?(?:\d{1,10}: )?[*.]?"
     rf"(?:((?:\d{{4}} )?{_MONTH} {{1,2}}\d{{1,2}}(?: \d{{4}})?,? \d\d:\d\d:\d\d(?:[.,]\d{{1,9}})?"
-    r"(?: \d{4}(?=[ :]))?(?: [A-Z]{3,4}(?=:))?)"
+    r"(?: \d{4}(?=:? ))?(?: [A-Z]{3,4}(?=: ))?)"
     r"|(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?))"
     # A colon straight after the stamp means no host (ASA); ` host : ` is ASA with a device-id.
     r"(?:: *|(?= |$) *(?:([\w.:/-]{0,254}[\w./-])(?: +|$)(?:: +)?)?)"
@@ -55,15 +55,16 @@ class Headers:
     structured: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def add(
-        self, pri: str | None, stamp: times.Stamp, host: str | None, program: str | None, pid: str | None, message: str
+        self, pri: str | None, stamp: times.Stamp, who: tuple[str | None, str | None, str | None], message: str
     ) -> None:
+        """Append one record; `who` is host, program and process."""
         priority = int(pri) if pri is not None else None
         self.priority.append(priority if priority is not None and priority < 192 else None)
         self.at_us.append(stamp[0])
         self.basis.append(stamp[1])
-        self.host.append(host)
-        self.program.append(program)
-        self.pid.append(pid)
+        self.host.append(who[0])
+        self.program.append(who[1])
+        self.pid.append(who[2])
         self.message.append(message)
 
 
@@ -84,7 +85,7 @@ def decode(texts: Sequence[str], receipt_us: Sequence[int], zone: dt.tzinfo = VI
         at = seen.get(key)
         if at is None:
             at = seen[key] = times.bsd(stamp, receipt, zone) if stamp else times.iso(iso, zone)
-        headers.add(pri, at, host, program, pid, text[found.end() :].rstrip("\r\n\0"))
+        headers.add(pri, at, (host, program, pid), text[found.end() :].rstrip("\r\n\0"))
     return headers
 
 
@@ -96,13 +97,13 @@ def _other(headers: Headers, text: str, zone: dt.tzinfo) -> None:
             return
         found = _PRI_ONLY.match(text)
         if found is not None:
-            headers.add(found[1], _NO_STAMP, None, found[2], found[3], text[found.end() :].strip("\r\n\0 "))
+            headers.add(found[1], _NO_STAMP, (None, found[2], found[3]), text[found.end() :].strip("\r\n\0 "))
             return
     found = _TAG_ONLY.match(text)
     if found is not None:
-        headers.add(None, _NO_STAMP, None, found[1], found[2], text[found.end() :].rstrip("\r\n\0"))
+        headers.add(None, _NO_STAMP, (None, found[1], found[2]), text[found.end() :].rstrip("\r\n\0"))
         return
-    headers.add(None, _NO_STAMP, None, None, None, text.rstrip("\r\n\0"))
+    headers.add(None, _NO_STAMP, (None, None, None), text.rstrip("\r\n\0"))
 
 
 def _rfc5424(headers: Headers, text: str, found: re.Match[str], zone: dt.tzinfo) -> None:
@@ -116,7 +117,7 @@ def _rfc5424(headers: Headers, text: str, found: re.Match[str], zone: dt.tzinfo)
     if structured:
         headers.structured[row] = structured
     message = text[end:].removeprefix(" ").removeprefix(_BOM).rstrip("\r\n\0")
-    headers.add(pri, times.iso(stamp, zone) if stamp else _NO_STAMP, host, program, pid, message)
+    headers.add(pri, times.iso(stamp, zone) if stamp else _NO_STAMP, (host, program, pid), message)
 
 
 def structured_data(text: str, start: int) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,195 @@
+"""The file reader: text, JSON and EVTX, plain or gzipped; nothing is dropped."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from soc.collectors import files
+from soc.collectors.files import detect_format, read_blocks
+from soc.errors import SocError, UsageError
+from soc.model.clock import FixedClock
+from soc.model.record import RawBlock
+from tests.collectors.evtx_writer import event, evtx
+
+CLOCK = FixedClock(1_795_143_600_000_000_000)
+
+
+def read(path: Path, **options: object) -> list[RawBlock]:
+    """All blocks of a file."""
+    return list(read_blocks(path, clock=CLOCK, **options))  # type: ignore[arg-type]
+
+
+def numbered(blocks: list[RawBlock]) -> list[tuple[int, bytes]]:
+    """Records with their numbers in the file."""
+    return [(int(b.origin["first_record"]) + i, r) for b in blocks for i, r in enumerate(b.records())]
+
+
+@pytest.fixture
+def file(tmp_path: Path):
+    """A file with these bytes."""
+
+    def write(data: bytes, name: str = "a.log") -> Path:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+def test_lines_have_their_numbers(file) -> None:
+    """The number is the line's; a blank line is no record but is counted."""
+    blocks = read(file(b"a\r\n\n  \nb\nc"))
+    assert numbered(blocks) == [(1, b"a"), (4, b"b"), (5, b"c")]
+    assert {b.format for b in blocks} == {"lines"}
+
+
+def test_blocks_state_their_origin(file) -> None:
+    """Site, listener, the file's name and whatever the caller adds."""
+    path = file(b"a\nb\nc\n")
+    blocks = read(path, site="hq", max_records=2, origin={"soc.import.id": "i1"})
+    assert [b.n for b in blocks] == [2, 1]
+    assert blocks[1].origin == {"soc.import.id": "i1", "log.file.path": str(path), "first_record": "3"}
+    assert (blocks[0].site, blocks[0].listener, blocks[0].peer) == ("hq", "file", str(path))
+    assert blocks[0].seq != blocks[1].seq
+
+
+def test_a_line_beyond_the_limit_goes_on_in_the_next_record(file, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flagged, and no byte is lost."""
+    monkeypatch.setattr(files, "MAX_RECORD", 8)
+    blocks = read(file(b"short\n" + b"x" * 20 + b"\nend\n"))
+    cut = [b.is_oversize(i) for b in blocks for i in range(b.n)]
+    assert b"".join(r for _, r in numbered(blocks)) == b"short" + b"x" * 20 + b"end"
+    assert cut == [False, True, True, True, False]
+    assert numbered(blocks)[-1] == (3, b"end")
+
+
+def test_json_lines_stay_as_they_are(file) -> None:
+    """One document a line."""
+    blocks = read(file(b'{"a":1}\n{"a":2}\n'))
+    assert numbered(blocks) == [(1, b'{"a":1}'), (2, b'{"a":2}')]
+    assert blocks[0].format == "json"
+
+
+@pytest.mark.parametrize("text", [
+    '[{"a":1},{"a":2}]', '[\n {"a":1},\n {"a":2}\n]', '{\n "a":1\n}\n{\n "a":2\n}\n',
+])  # fmt: skip
+def test_json_over_many_lines(file, text: str) -> None:
+    """An array gives its elements, pretty-printed documents themselves."""
+    assert [json.loads(r) for _, r in numbered(read(file(text.encode())))] == [{"a": 1}, {"a": 2}]
+
+
+def test_gzip_is_told_by_its_magic(file) -> None:
+    """Whatever the name."""
+    assert numbered(read(file(gzip.compress(b"a\nb\n")))) == [(1, b"a"), (2, b"b")]
+
+
+def test_a_gzip_bomb_is_refused(file, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, no memory."""
+    monkeypatch.setattr(files, "MAX_EXPANSION", 1)
+    path = file(gzip.compress(b"0" * (70 << 20)))
+    with pytest.raises(SocError, match="expands more than"):
+        sum(b.n for b in read_blocks(path, clock=CLOCK))
+
+
+def test_a_damaged_gzip_file_is_one_error(file) -> None:
+    """With its name, no traceback."""
+    with pytest.raises(SocError, match="damaged gzip"):
+        read(file(gzip.compress(b"a\n" * 50_000)[:-20]))
+
+
+def test_lines_before_the_damage_are_read(file) -> None:
+    """The error comes after the last line that could be read."""
+    lines = [os.urandom(20).hex().encode() for _ in range(9000)]
+    blocks = read_blocks(file(gzip.compress(b"\n".join(lines))[:-4000]), clock=CLOCK, max_records=100_000)
+    found = list(next(blocks).records())
+    assert found == lines[: len(found)]
+    assert len(found) > 4000
+    with pytest.raises(SocError, match="damaged gzip"):
+        next(blocks)
+
+
+def test_evtx_gives_one_document_a_record(file) -> None:
+    """In evtx_dump's shape, also out of a gzip file."""
+    data = evtx([event(4625, {"TargetUserName": "Nguyễn"}), event(4624, {"TargetUserName": "b"})])
+    for blocks in (read(file(data)), read(file(gzip.compress(data), "b"))):
+        assert [b.format for b in blocks] == ["windows-json"]
+        documents = [json.loads(r)["Event"] for r in blocks[0].records()]
+        assert [d["EventData"]["TargetUserName"] for d in documents] == ["Nguyễn", "b"]
+
+
+def test_a_damaged_evtx_record_stays_a_record(file) -> None:
+    """The reader's error stands in its place; the others are read."""
+    data = bytearray(evtx([event(4625, {"A": "1"}), event(4624, {"A": "2"})]))
+    data[4096 + 512 + 40 : 4096 + 512 + 60] = b"\xff" * 20
+    (first, second) = [r for _, r in numbered(read(file(bytes(data))))]
+    assert first.startswith(b"damaged EVTX record")
+    assert json.loads(second)["Event"]["EventData"] == {"A": "2"}
+
+
+def test_a_file_that_only_begins_like_evtx_is_one_error(file) -> None:
+    """With the file's name."""
+    with pytest.raises(SocError, match=r"a\.log: no readable EVTX"):
+        read(file(b"ElfFile\0 and no more"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(4096, 6500), value=st.integers(0, 255))
+def test_any_damaged_byte_ends(file, at: int, value: int) -> None:
+    """A changed byte never hangs or crashes the reader."""
+    data = bytearray(evtx([event(4625, {"A": "1"}), event(4624, {"A": "2"})]))
+    data[at] = value
+    try:
+        found = numbered(read(file(bytes(data))))
+    except SocError:
+        found = []
+    assert len(found) <= 10
+
+
+@pytest.mark.parametrize(("head", "name"), [
+    (b"ElfFile\0", "evtx"), (b' {"a":1}', "json"), (b"\xef\xbb\xbf{", "json"), (b"<?xml ", "xml"), (b"", "lines"),
+    (b"\xd4\xc3\xb2\xa1", "pcap"), (b"<34>Oct 11", "lines"), (b"[Sun Oct 11] x", "lines"), (b'[{"a":1}]', "json"),
+])  # fmt: skip
+def test_formats_are_told_apart(head: bytes, name: str) -> None:
+    """By the first bytes."""
+    assert detect_format(head) == name
+
+
+@pytest.mark.parametrize("name", ["xml", "pcap", "tar"])
+def test_a_format_that_is_not_built_is_refused_by_name(file, name: str) -> None:
+    """Exit code 2."""
+    with pytest.raises(UsageError, match=f"format '{name}'") as error:
+        read(file(b"a"), format=name)
+    assert error.value.exit_code == 2
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No path: the name is `-`."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n")))
+    (block,) = read_blocks(None, clock=CLOCK)
+    assert (block.n, block.origin["log.file.path"]) == (2, "-")
+
+
+def test_standard_input_may_be_gzipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`zcat` is not needed."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(b"a\n"))))
+    (block,) = read_blocks(None, clock=CLOCK)
+    assert list(block.records()) == [b"a"]
+
+
+@given(data=st.binary(max_size=400))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_byte_of_a_text_is_lost(file, data: bytes) -> None:
+    """All but blank lines and line ends comes back."""
+    found = b"".join(r for _, r in numbered(read(file(b"." + data), format="lines")))
+    bare = b"." + data
+    wanted = b"".join(line.rstrip(b"\r") for line in bare.split(b"\n") if line.strip())
+    assert found.replace(b"\r", b"") == wanted.replace(b"\r", b"")
