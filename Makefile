@@ -16,5 +16,5 @@ lint: setup
 	.venv/bin/ruff check soc tests
 	.venv/bin/mypy soc
 
-test: setup
+test: lint
 	.venv/bin/pytest -q --durations=10

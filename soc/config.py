@@ -223,7 +223,7 @@ def _named(reader: _Reader, section: str, body: Any) -> tuple[Any, ...]:
         if not isinstance(entry, dict):
             reader.fault(section, name, f"[{where}] should be a table")
             continue
-        keywords = {}
+        keywords: dict[str, Any] = {}
         for key, raw in entry.items():
             if key not in known:
                 reader.fault(where, key, f"unknown key '{key}' in [{where}]{nearest(key, known)}")

@@ -96,7 +96,7 @@ class Counters:
             if waited:
                 count.waiting -= n
 
-    def dropped(  # noqa: PLR0917  a source, a time and what happened
+    def dropped(
         self, site: str, listener: str, peer: str, at_ns: int, reason: str, n: int = 1, *, waited: bool = False
     ) -> None:
         """So many records are lost to us, and why."""

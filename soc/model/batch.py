@@ -194,8 +194,9 @@ def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> C
         if all(c.form == "numpy" for c in present):
             return Column.numpy(first.type, np.concatenate([c.values for c in present]))
     parts: list[Any] = []
-    for column, size in zip(columns, sizes, strict=True):
-        parts.append(pa.nulls(size, arrow_type(first.type, first.many)) if column is None else column.to_arrow())
+    nothing = arrow_type(first.type, first.many)
+    for part, size in zip(columns, sizes, strict=True):
+        parts.append(pa.nulls(size, nothing) if part is None else part.to_arrow())
     return Column.arrow(first.type, pa.concat_arrays(parts), many=first.many)
 
 

@@ -222,7 +222,7 @@ def _frame_at(buffer: bytes, at: int, base: int, last_seq: int) -> FrameRef | No
     return _ref(buffer, at, base, start + _FIXED.size, header_length, _PREFIX.size + length, last_seq)
 
 
-def _ref(  # noqa: PLR0917  the places `_frame_at` has worked out
+def _ref(
     buffer: bytes, at: int, base: int, header_at: int, header_length: int, size: int, last_seq: int
 ) -> FrameRef | None:
     count_at = header_at + header_length
