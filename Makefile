@@ -15,6 +15,7 @@ setup: .venv/.done
 lint: setup
 	.venv/bin/ruff check soc tests
 	.venv/bin/mypy soc
+	.venv/bin/lint-imports
 
 test: lint
 	.venv/bin/pytest -q --durations=10

@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from soc.alerts.grouping import dedup_key, joined, opened
-from soc.alerts.ports import CasesPort, Person, Systems, Tx
+from soc.alerts.ports import Systems
 from soc.errors import Conflict, NotFound, UsageError, nearest
 from soc.model.alert import VERDICTS, Alert, Note, uuid7
+from soc.model.cases import CasesPort, Person
+from soc.model.cases import CaseTx as Tx
 from soc.model.clock import VIETNAM, Clock, utc
 from soc.model.finding import Finding
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from soc.errors import Conflict, NotFound, PermissionRefused, SocError, UsageError
 from soc.model.alert import Observable, uuid7
+from soc.model.cases import CasesPort, Person
+from soc.model.cases import CaseTx as Tx
 from soc.model.clock import Clock
 from soc.model.run import ACTIVE, ActionPlan, ActionSpec, Capability, Progress, Run
 from soc.model.ticket import Ticket
 from soc.playbooks.guard import Guard, single_address
-from soc.playbooks.ports import Actuator, CasesPort, Person, Tx
+from soc.playbooks.ports import Actuator
 
 APPROVAL_US = 3600 * 1_000_000
 """An approval holds for an hour: after that the world may look different."""

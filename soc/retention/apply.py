@@ -13,7 +13,7 @@ from soc.errors import Conflict, NotFound, PermissionRefused
 from soc.model.clock import Clock
 from soc.retention import certificate
 from soc.retention.certificate import Certificate, Spared, Tombstone, tombstone_document
-from soc.retention.hold import Cases, _all
+from soc.retention.hold import Cases, all_of
 from soc.retention.plan import Item, Plan
 
 KIND = "retention_run"
@@ -80,7 +80,7 @@ class Deletion:
     def resume(self) -> list[Applied]:
         """Finish every deletion that was begun and not certified; called at start-up, before anything else drops."""
         with self._cases.begin("engine") as tx:
-            runs = [stored.document for stored in _all(tx, KIND)]
+            runs = [stored.document for stored in all_of(tx, KIND)]
         return [self._finish(run) for run in runs if run["state"] == "begun"]
 
     def _run(self, plan: Plan, approver: str) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Holds:
     def list(self, *, released: bool = False) -> list[Hold]:
         """Every active hold, with the released ones when asked, oldest first."""
         with self._cases.begin("engine") as tx:
-            found = [Hold.from_document(stored.document) for stored in _all(tx, KIND)]
+            found = [Hold.from_document(stored.document) for stored in all_of(tx, KIND)]
         kept = [hold for hold in found if released or hold.is_active]
         return sorted(kept, key=lambda hold: (hold.created_us, hold.id))
 
@@ -157,7 +157,7 @@ class Holds:
         return lifted
 
 
-def _all(tx: Any, kind: str) -> list[Any]:
+def all_of(tx: Any, kind: str) -> list[Any]:
     """Every document of a kind. A limit that cuts would lift holds in silence, so it grows until nothing is cut."""
     limit = 10_000
     while True:

@@ -9,12 +9,13 @@ from typing import Any
 
 from soc.errors import Conflict, NotFound, UsageError
 from soc.model.alert import Alert, Note, Observable, uuid7
+from soc.model.cases import Person
 from soc.model.clock import VIETNAM, Clock, utc
 from soc.model.run import Playbook, Step
 from soc.model.ticket import Merged, Move, Task, Ticket
 from soc.tickets import lifecycle
 from soc.tickets.clocks import LegalClock, deadlines
-from soc.tickets.ports import Person, Tx
+from soc.tickets.ports import Tx
 
 MINUTE_US = 60_000_000
 TicketHook = Callable[[Any, Alert, Ticket, Person], None]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from soc.errors import StoreError
-from soc.store.events import files, segment
+from soc.store import files
+from soc.store.events import segment
 from soc.store.events.hot import HotFile, concat, list_hot, parse_name
 from soc.store.events.manifest import Manifest
 from soc.store.events.marks import Marks, advance

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from soc.errors import StoreError, TryAgain
 from soc.model.position import Partition, Position
-from soc.store.events import files, frame
+from soc.store import files
+from soc.store.events import frame
 from soc.store.events.marks import Marks, advance
 
 _NAME = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>\d{8})\.hot\Z")

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from soc.errors import StoreError
-from soc.store.events import files, proof
+from soc.store import files
+from soc.store.events import proof
 from soc.store.events.nouns import Segment
 
 ROW_GROUP = 50_000

@@ -19,7 +19,8 @@ from soc.model.position import Partition, Position
 from soc.model.query import Equals, MatchAll, Or, Query
 from soc.model.scope import Scope
 from soc.model.values import iso
-from soc.store.events import files, proof, segment
+from soc.store import files
+from soc.store.events import proof, segment
 from soc.store.events.compaction import Compactor, unlink
 from soc.store.events.hot import HotCache, HotWriter
 from soc.store.events.manifest import Manifest
@@ -183,7 +184,7 @@ class EventStore:
     ) -> Iterator[EventBatch]:
         """All matches as batches of one dataset each, oldest file first, with these columns (None: all).
 
-        Every batch of a file is taken from one view; memory is bounded by the largest file's matches.
+        All of it is read from one view before the first batch is given: memory grows with the matches.
         """
         yield from self._reader.read(scope, since_us, until_us, lambda view: self._scan(view, query, columns))
 

@@ -14,8 +14,9 @@ from typing import Self
 from soc.errors import DiskFull, SocError, StoreError, TryAgain
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
+from soc.store.files import make_folder, sync_folder
 from soc.store.queue.frame import Damage, FrameRef, decode, encode, split
-from soc.store.queue.segment import Mark, MarkFile, fsync_folder, make_folder, segment_name, segments, walk
+from soc.store.queue.segment import Mark, MarkFile, segment_name, segments, walk
 
 SEGMENT_BYTES = 64 << 20
 """A segment that has reached this many bytes is followed by a new one."""
@@ -186,7 +187,7 @@ class DiskLog:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
         try:
             os.ftruncate(fd, 0)  # a start that failed at the folder's fsync may have left the name behind
-            fsync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError:
             os.close(fd)
             raise

@@ -106,21 +106,3 @@ class MarkFile:
     def close(self) -> None:
         """Give the page back."""
         self._map.close()
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents, each made durable in the one above it."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(mode=0o750, exist_ok=True)
-    fsync_folder(folder.parent)
