@@ -18,7 +18,8 @@ import pytest
 from soc.errors import DiskFull, StoreError
 from soc.model.clock import FixedClock, SystemClock
 from soc.model.query import MatchAll
-from soc.store.events import EventStore, files
+from soc.store import files
+from soc.store.events import EventStore
 from soc.store.events import store as store_module
 from soc.store.events.hot import HotWriter
 from tests.store.events.samples import ALL, START_US, frame, partition, upto
