@@ -1,8 +1,8 @@
-# soc-toolkit: `make setup` makes .venv from the lock file, `make test` runs the whole suite.
+# soc-toolkit: `make run` shows everything on a simulated province, `make test` runs the whole suite, from nothing.
 PYTHON ?= python3
 SOC := .venv/bin/soc
 
-.PHONY: setup test lint
+.PHONY: setup run test lint bench fuzz docs
 
 setup: .venv/.done
 
@@ -12,10 +12,23 @@ setup: .venv/.done
 	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable . || .venv/bin/pip install --quiet --no-deps --editable .
 	touch .venv/.done
 
+run: setup
+	@$(SOC) up --simulate
+
 lint: setup
-	.venv/bin/ruff check soc tests
+	.venv/bin/ruff check soc tests benchmarks
+	.venv/bin/ruff format --check soc tests benchmarks
 	.venv/bin/mypy soc
 	.venv/bin/lint-imports
 
 test: lint
 	.venv/bin/pytest -q --durations=10
+
+bench: setup
+	.venv/bin/python -m benchmarks
+
+fuzz: setup
+	HYPOTHESIS_PROFILE=fuzz .venv/bin/pytest -q -m fuzz --timeout 3600
+
+docs: setup
+	.venv/bin/pytest -q tests/test_docs.py

@@ -11,6 +11,7 @@ from typing import Any
 
 from scapy.layers.snmp import SNMP
 
+from benchmarks.entries import Cost, Entry, cpu, entry
 from soc.content import shipped
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
@@ -19,6 +20,7 @@ RECEIPT_NS = 1_795_143_600_000_000_000
 RECORDS, BLOCK = 20_000, 2_000
 
 _SSH = "<38>Nov 20 09:59:{:02d} web{:02d} sshd[{}]: Failed password for invalid user u{} from 203.0.113.{} port {} ssh2"
+_SUDO = "<86>Nov 20 09:59:{:02d} web{:02d} sudo:   u{} : TTY=pts/{} ; PWD=/home ; USER=root ; COMMAND=/usr/bin/tail {}"
 _ASA = (
     "<166>Nov 20 2026 09:59:{:02d} fw{:02d} : %ASA-6-302013: Built inbound TCP connection {} for "
     "outside:203.0.{}.{}/{} (203.0.113.9/443) to inside:10.1.1.9/51000 (203.0.113.1/51000)"
@@ -39,41 +41,45 @@ _PAIR = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _ACCESS = re.compile(r'(\S+) \S+ (\S+) \[([^\]]+)\] "(\S+) (\S+) ([^"]+)" (\d+) (\d+) "([^"]*)" "([^"]*)"')
 
 
-def run() -> list[dict[str, Any]]:
-    """One entry for each parser: `value` and `reference_value` in events a second, `ratio` of the two."""
+def run(quick: bool = False) -> list[Entry]:
+    """Two rows for each parser: events per CPU-second and CPU-µs an event."""
     parsers = ParserSet.load([shipped("parsers")])
-    return [_entry(parsers, *case) for case in _cases()]
+    records = RECORDS // 10 if quick else RECORDS
+    return [row for case in _cases(records) for row in _rows(parsers, *case)]
 
 
 Case = tuple[str, str, Sequence[bytes], str, Callable[[Sequence[bytes]], int]]
 
 
-def _cases() -> list[Case]:
-    n = range(RECORDS)
+def _cases(records: int) -> list[Case]:
+    n = range(records)
     sixty, byte = 60, 250
     ssh = [_SSH.format(i % sixty, i % 20, i, i % 99, i % byte, 1024 + i).encode() for i in n]
+    sudo = [_SUDO.format(i % sixty, i % 20, i % 99, i % 9, i).encode() for i in n]
     asa = [_ASA.format(i % sixty, i % 9, i, i % byte, i % 99, 1024 + i).encode() for i in n]
     forti = [_FORTI.format(i % sixty, i % 9, i % byte, i % 99, 1024 + i, i % byte).encode() for i in n]
     nginx = [_NGINX.format(i % byte, i % sixty, i % 999, i, i, i % 9).encode() for i in n]
     return [
+        ("linux.sudo", "syslog", sudo, "a plain regex loop", _loop(_HEADER.match)),
         ("linux.sshd", "syslog", ssh, "a plain regex loop", _loop(_HEADER.match)),
         ("cisco.asa", "syslog", asa, "a plain regex loop", _loop(_ASA_LINE.match)),
         ("fortinet.fortigate", "syslog", forti, "a plain regex loop", _loop(_PAIR.findall)),
         ("nginx.access", "lines", nginx, "a plain regex loop", _loop(_ACCESS.match)),
+        ("windows.security", "json", [_logon(i) for i in n], "json.loads", _loads),
         ("windows.sysmon", "json", [_sysmon(i) for i in n], "json.loads", _loads),
-        ("netflow.v5", "netflow", [_flows(i) for i in range(RECORDS // 10)], "struct.unpack a record", _unpack),
-        ("snmp.trap", "snmp", [_TRAP] * (RECORDS // 4), "scapy", _scapy),
+        ("netflow.v5", "netflow", [_flows(i) for i in range(records // 10)], "struct.unpack a record", _unpack),
+        ("snmp.trap", "snmp", [_TRAP] * (records // 4), "scapy", _scapy),
     ]
 
 
-def _entry(
+def _rows(
     parsers: ParserSet,
     product: str,
     form: str,
     records: Sequence[bytes],
     words: str,
     plain: Callable[[Sequence[bytes]], int],
-) -> dict[str, Any]:
+) -> list[Entry]:
     blocks = [
         RawBlock.of(records[i : i + BLOCK], receipt_ns=RECEIPT_NS, format=form, seq=i)
         for i in range(0, len(records), BLOCK)
@@ -88,11 +94,9 @@ def _entry(
     start = time.process_time()
     plain_events = plain(records)
     reference = time.process_time() - start
-    value, reference_value = events / max(seconds, 1e-9), plain_events / max(reference, 1e-9)
-    return {
-        "name": f"parse {product}", "value": round(value), "unit": "events per CPU-second", "reference": words,
-        "reference_value": round(reference_value), "ratio": round(value / reference_value, 3),
-    }  # fmt: skip
+    own, other = Cost(events, seconds, seconds), Cost(plain_events, reference, reference)
+    name = f"parse.{product}"
+    return [entry(name, own.rate, "events/CPU-second", words, other.rate), cpu(name, own, words, other)]
 
 
 def _loop(function: Callable[[str], Any]) -> Callable[[Sequence[bytes]], int]:
@@ -103,18 +107,32 @@ def _loads(records: Sequence[bytes]) -> int:
     return sum(bool(json.loads(record)) for record in records)
 
 
-def _sysmon(i: int) -> bytes:
+def _windows(i: int, provider: str, channel: str, event_id: int, data: dict[str, str]) -> bytes:
     system = {
-        "Provider": {"#attributes": {"Name": "Microsoft-Windows-Sysmon"}}, "EventID": 10, "Computer": f"PC{i % 50}",
-        "Channel": "Microsoft-Windows-Sysmon/Operational", "EventRecordID": i,
+        "Provider": {"#attributes": {"Name": provider}}, "EventID": event_id, "Computer": f"PC{i % 50}",
+        "Channel": channel, "EventRecordID": i,
         "TimeCreated": {"#attributes": {"SystemTime": f"2026-11-20T02:{i % 60:02d}:57.559Z"}},
     }  # fmt: skip
+    return json.dumps({"Event": {"System": system, "EventData": data}}).encode()
+
+
+def _logon(i: int) -> bytes:
+    data = {
+        "SubjectUserSid": "S-1-5-18", "SubjectUserName": "-", "TargetUserSid": "S-1-5-21-1-2-3-1104",
+        "TargetUserName": f"u{i % 99}", "TargetDomainName": "EX", "TargetLogonId": hex(i), "LogonType": "3",
+        "AuthenticationPackageName": "NTLM", "WorkstationName": f"WS{i % 9}", "IpAddress": f"203.0.113.{i % 250}",
+        "IpPort": str(1024 + i),
+    }  # fmt: skip
+    return _windows(i, "Microsoft-Windows-Security-Auditing", "Security", 4624, data)
+
+
+def _sysmon(i: int) -> bytes:
     data = {
         "SourceProcessId": str(i), "SourceImage": "C:\\windows\\system32\\svchost.exe", "TargetProcessId": "2512",
         "TargetImage": "C:\\windows\\System32\\lsass.exe", "GrantedAccess": "0x1000", "SourceUser": "EX\\u",
         "CallTrace": "C:\\windows\\SYSTEM32\\ntdll.dll+9c534|" * 8, "UtcTime": "2026-11-20 02:50:57.113",
     }  # fmt: skip
-    return json.dumps({"Event": {"System": system, "EventData": data}}).encode()
+    return _windows(i, "Microsoft-Windows-Sysmon", "Microsoft-Windows-Sysmon/Operational", 10, data)
 
 
 _RECORD = struct.Struct(">IIIHHIIIIHHBBBBHHBBH")

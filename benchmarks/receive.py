@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.entries import Cost, Entry, child_seconds, cpu, entry
+
 TOP = Path(__file__).resolve().parents[1]
 EVENTS_UDP = 200_000
 EVENTS_TCP = 400_000
@@ -19,26 +21,23 @@ LINE = b"<38>Nov 20 10:00:00 web1 sshd[4711]: Failed password for invalid user a
 HOST = "127.7.1.1"
 
 
-def run() -> list[dict[str, Any]]:
-    """Both receivers, each with its reference measured in the same run."""
-    name, reference = _rsyslogd() if shutil.which("rsyslogd") else _socket_loop()
-    results = []
+def run(quick: bool = False) -> list[Entry]:
+    """Both receivers, each with its reference measured in the same run. The rate is of CPU: the sender is paced."""
+    share = 10 if quick else 1
+    name, reference = _rsyslogd(EVENTS_TCP // share) if shutil.which("rsyslogd") else _socket_loop(EVENTS_TCP // share)
+    rows = []
     for case, protocol, send, events in (
-        ("syslog_udp", "syslog-udp", _send_udp, EVENTS_UDP),
-        ("syslog_tcp_lf", "syslog-tcp", _send_tcp, EVENTS_TCP),
+        ("receive.syslog_udp", "syslog-udp", _send_udp, EVENTS_UDP // share),
+        ("receive.syslog_tcp_lf", "syslog-tcp", _send_tcp, EVENTS_TCP // share),
     ):
-        value = _collector(protocol, send, events)
-        results.append(
-            {
-                "name": case,
-                "value": round(value),
-                "unit": "durable events/CPU-second",
-                "reference": name,
-                "reference_value": round(reference),
-                "ratio": round(value / reference, 2),
-            }
-        )
-    return results
+        own = _collector(protocol, send, events)
+        rows.append(entry(case, own.rate, "durable events/CPU-second", name, reference.rate))
+        rows.append(cpu(case, own, name, reference))
+    return rows
+
+
+def _of_cpu(events: int, seconds: float) -> Cost:
+    return Cost(events, seconds, seconds)
 
 
 def _lines(start: int, n: int) -> list[bytes]:
@@ -61,7 +60,7 @@ def _send_tcp(port: int, events: int) -> None:
             sock.sendall(b"\n".join(_lines(start, 1000)) + b"\n")
 
 
-def _collector(protocol: str, send: Any, events: int) -> float:
+def _collector(protocol: str, send: Any, events: int) -> Cost:
     with tempfile.TemporaryDirectory() as root:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.collectors.collect_program", root, protocol, HOST],
@@ -71,14 +70,14 @@ def _collector(protocol: str, send: Any, events: int) -> float:
         send(int(process.stdout.readline()), events)
         time.sleep(0.3)
         process.terminate()
-        queued, dropped, cpu = process.stdout.read().split()
+        queued, dropped, seconds = process.stdout.read().split()
         process.wait()
     if int(queued) + int(dropped) != events:
         raise RuntimeError(f"{protocol}: {events} sent, {queued} queued, {dropped} dropped")
-    return int(queued) / float(cpu)
+    return _of_cpu(int(queued), float(seconds))
 
 
-def _rsyslogd() -> tuple[str, float]:
+def _rsyslogd(events: int) -> tuple[str, Cost]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         with socket.create_server((HOST, 0)) as probe:
@@ -93,13 +92,13 @@ def _rsyslogd() -> tuple[str, float]:
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             _wait_for_port(port)
-            _send_tcp(port, EVENTS_TCP)
-            _wait_for_lines(root / "out.log", EVENTS_TCP)
+            _send_tcp(port, events)
+            _wait_for_lines(root / "out.log", events)
         finally:
             process.terminate()
             _, _, usage = os.wait4(process.pid, 0)
             process.returncode = 0
-    return "rsyslogd imtcp to omfile, no sync", EVENTS_TCP / (usage.ru_utime + usage.ru_stime)
+    return "rsyslogd imtcp to omfile, no sync", _of_cpu(events, child_seconds(usage))
 
 
 def _wait_for_port(port: int) -> None:
@@ -135,15 +134,15 @@ print(time.process_time())
 """
 
 
-def _socket_loop() -> tuple[str, float]:
+def _socket_loop(events: int) -> tuple[str, Cost]:
     with tempfile.TemporaryDirectory() as root:
         command = [sys.executable, "-c", _LOOP, HOST, f"{root}/out"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        _send_tcp(int(process.stdout.readline()), EVENTS_TCP)
-        cpu = float(process.stdout.read())
+        _send_tcp(int(process.stdout.readline()), events)
+        seconds = float(process.stdout.read())
         process.wait()
-    return "plain Python socket loop to a file", EVENTS_TCP / cpu
+    return "plain Python socket loop to a file", _of_cpu(events, seconds)
 
 
 if __name__ == "__main__":

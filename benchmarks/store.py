@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from benchmarks.entries import Entry, Stopwatch, both, entry
 from soc.model.batch import EventBatch
 from soc.model.clock import SystemClock
 from soc.model.fields import FIELDS
@@ -61,14 +62,6 @@ def _median_ms(work: Callable[[], Any], times: int = 7) -> float:
     return statistics.median(taken)
 
 
-def _result(name: str, value: float, unit: str, reference: str, other: float) -> dict[str, Any]:
-    faster = value / other if unit == "rows/s" else other / value
-    return {
-        "name": f"store.{name}", "value": round(value, 2), "unit": unit, "reference": reference,
-        "reference_value": round(other, 2), "ratio": round(faster, 2),
-    }  # fmt: skip
-
-
 def _append_jsonl(path: Path, batches: list[EventBatch]) -> None:
     with path.open("ab") as file:
         for batch in batches:
@@ -77,32 +70,34 @@ def _append_jsonl(path: Path, batches: list[EventBatch]) -> None:
             os.fdatasync(file.fileno())
 
 
-def run() -> list[dict[str, Any]]:
-    """The results; `ratio` above 1 means better than the reference."""
-    rng = random.Random(7)
-    batches = [EventBatch.from_rows("linux.sshd", _rows(seq, rng)) for seq in range(ROWS // PER_APPEND)]
-    needle = batches[11].values("source.ip")[4321]
+def run(quick: bool = False) -> list[Entry]:
+    """Append, seal and size, then what a person waits for."""
+    rng, rows = random.Random(7), ROWS // 10 if quick else ROWS
+    batches = [EventBatch.from_rows("linux.sshd", _rows(seq, rng)) for seq in range(rows // PER_APPEND)]
+    needle = batches[1].values("source.ip")[4321]
     with tempfile.TemporaryDirectory(dir=os.environ.get("SOC_BENCH_DIR")) as folder:
         root, lines = Path(folder) / "store", Path(folder) / "events.jsonl"
         store = EventStore(root, SystemClock(), writer="bench")
-        begin = time.perf_counter()
-        for seq, batch in enumerate(batches):
-            store.append([batch], {PART: Position("n", "raw", seq, PER_APPEND - 1)})
-        append = ROWS / (time.perf_counter() - begin)
-        begin = time.perf_counter()
-        _append_jsonl(lines, batches)
-        jsonl = ROWS / (time.perf_counter() - begin)
-        results = [_result("append", append, "rows/s", "JSON lines and fdatasync, the same batches", jsonl)]
+        appending, plainly, sealing = Stopwatch(), Stopwatch(), Stopwatch()
+        with appending:
+            for seq, batch in enumerate(batches):
+                store.append([batch], {PART: Position("n", "raw", seq, PER_APPEND - 1)})
+        with plainly:
+            _append_jsonl(lines, batches)
         store.roll()
-        begin = time.perf_counter()
-        store.compact()
-        results.append(_result("seal", ROWS / (time.perf_counter() - begin), "rows/s", "append", append))
+        with sealing:
+            store.compact()
         sealed = sum(s.bytes for s in store.segments())
-        results.append(_result("size", sealed / ROWS, "bytes/row", "JSON lines", lines.stat().st_size / ROWS))
-        return results + _searches(store, root, needle)
+        size = (sealed / rows, "bytes/event", "JSON lines", lines.stat().st_size / rows)
+        return [
+            *both("store.append", appending.cost(rows), "JSON lines and fdatasync", plainly.cost(rows)),
+            *both("store.seal", sealing.cost(rows), "append", appending.cost(rows)),
+            entry("store.size", *size, less_is_better=True),
+            *_searches(store, root, needle),
+        ]
 
 
-def _searches(store: EventStore, root: Path, needle: str) -> list[dict[str, Any]]:
+def _searches(store: EventStore, root: Path, needle: str) -> list[Entry]:
     table = ds.dataset(str(root / "seg"), format="parquet", partitioning=None)
     top = Aggregate(("user.name",), limit=10)
 
@@ -116,15 +111,14 @@ def _searches(store: EventStore, root: Path, needle: str) -> list[dict[str, Any]
     plain_needle = _median_ms(lambda: table.to_table(filter=pc.field("source.ip") == pa.scalar(needle)))
     like = pc.match_substring(pc.field("event.original"), f"from {needle} ")
     plain_word = _median_ms(lambda: table.to_table(filter=like))
-    return [
-        _result("needle", _median_ms(search(f"source.ip:{needle}")), "ms", "pyarrow.dataset filter", plain_needle),
-        _result("word", _median_ms(search(f'"from {needle}"')), "ms", "pyarrow.dataset substring", plain_word),
-        _result("newest", _median_ms(search("")), "ms", "pyarrow.dataset filter for a needle", plain_needle),
-        _result(
-            "top10", _median_ms(lambda: store.aggregate(ALL, MatchAll(), top)), "ms", "pyarrow group_by",
-            _median_ms(plain_top),
-        ),
-    ]  # fmt: skip
+    counted = _median_ms(lambda: store.aggregate(ALL, MatchAll(), top))
+    rows = [
+        ("needle", _median_ms(search(f"source.ip:{needle}")), "pyarrow.dataset filter", plain_needle),
+        ("word", _median_ms(search(f'"from {needle}"')), "pyarrow.dataset substring", plain_word),
+        ("newest", _median_ms(search("")), "pyarrow.dataset filter for a needle", plain_needle),
+        ("top10", counted, "pyarrow group_by", _median_ms(plain_top)),
+    ]
+    return [entry(f"store.{name}", ms, "ms", words, plain, less_is_better=True) for name, ms, words, plain in rows]
 
 
 if __name__ == "__main__":

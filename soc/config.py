@@ -1,21 +1,29 @@
 """soc.toml to frozen settings: every knob with its default and its meaning.
 
 Precedence: flags > `SOC_*` environment > file > defaults. An unknown key is an error with its place and the nearest
-name. `origins` remembers where each value came from, for `soc config show --origin`.
+name, and all faults are told at once. `origins` remembers where each value came from, for `soc config show --origin`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from soc.errors import ConfigError, nearest
+from soc.model.finding import LEVELS
 
 PROTOCOLS = ("syslog-udp", "syslog-tcp", "netflow", "snmp-trap")
+DEFAULT = "default"
+"""The origin of a value that nobody set."""
+FLAG = "flag"
+"""The origin of a value from the command line."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,23 @@ class National:
 
     name: str
     url: str
-    mapping: str = "reference-json"
+    mapping: str = "national.reference"
     ca: str = "national/ca.pem"
     certificate: str = "national/client.pem"
     key: str = "national/client.key"
     minimum_level: str = "high"
     sender_code: str = ""
     sender_name: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One knob as `soc config show` prints it: `web.port`, its value as JSON has it, where that came from, meaning."""
+
+    name: str
+    value: Any
+    origin: str
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,38 @@ class Settings:
         """A path below `home`."""
         return self.home.joinpath(*parts)
 
+    def shown(self) -> list[Shown]:
+        """Every knob, in the order of the sections: the home, the plain ones, then each listener and destination."""
+        rows = [Shown("home", str(self.home), self._origin("home"), HOME_MEANING)]
+        for knob in KNOBS:
+            value = _plain(getattr(self, knob.attribute))
+            rows.append(Shown(knob.name, value, self._origin(knob.attribute), knob.meaning))
+        for section, known in _TABLES.items():
+            for entry in getattr(self, section):
+                rows += self._entry_shown(section, known, entry)
+        return rows
+
+    def _entry_shown(self, section: str, known: Mapping[str, Knob], entry: Listen | National) -> Iterator[Shown]:
+        # A table in the file replaces all default entries; its own missing keys are defaults.
+        whole = self._origin(section)
+        for key, knob in known.items():
+            name = f"{section}.{entry.name}.{key}"
+            origin = self.origins.get(name, FLAG if whole == FLAG else DEFAULT)
+            yield Shown(name, _plain(getattr(entry, key)), origin, knob.meaning)
+
+    def _origin(self, attribute: str) -> str:
+        return self.origins.get(attribute, DEFAULT)
+
+    def to_document(self) -> dict[str, Any]:
+        """The settings in the shape of soc.toml, ready for JSON, with `home` beside the sections."""
+        document: dict[str, Any] = {"home": str(self.home), **{section: {} for section in _SECTIONS}}
+        for knob in KNOBS:
+            document[knob.section][knob.key] = _plain(getattr(self, knob.attribute))
+        for section, known in _TABLES.items():
+            for entry in getattr(self, section):
+                document[section][entry.name] = {key: _plain(getattr(entry, key)) for key in known}
+        return document
+
 
 DEFAULT_LISTEN = (
     Listen("syslog-udp", "syslog-udp", 5514),
@@ -79,64 +129,155 @@ DEFAULT_LISTEN = (
     Listen("snmp-trap", "snmp-trap", 1162),
 )
 
-# section -> key -> (type, words, settings attribute)
-_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str, str]]] = {
-    "site": {
-        "id": (str, "text", "site_id"),
-        "name": (str, "text", "site_name"),
-        "simulated": (bool, "true or false", "simulated"),
-    },
-    "content": {
-        "roots": (list, "a list of folders", "content_roots"),
-        "rules": (list, "a list of folders or files of Sigma rules", "rules"),
-    },
-    "queue": {"max_bytes": (int, "a whole number of bytes", "queue_max_bytes")},
-    "store": {"workers": (int, "a whole number", "workers")},
-    "cases": {},
-    "access": {},
-    "registry": {"files": (list, "a list of files", "registry_files")},
-    "retention": {"profile": (str, "2026 or legacy-2017", "retention_profile")},
-    "web": {
-        "host": (str, "an address", "web_host"),
-        "port": (int, "a port number", "web_port"),
-        "socket": (str, "a path", "socket"),
-    },
-}
-_LISTEN_KEYS = {"protocol": str, "host": str, "port": int, "max_bytes": int, "allow": list, "fallback": bool}
-_NATIONAL_KEYS = dict.fromkeys(
-    ("url", "mapping", "ca", "certificate", "key", "minimum_level", "sender_code", "sender_name"), str
-)
-_ENVIRONMENT = {"SOC_SITE": "site_id", "SOC_WEB_PORT": "web_port", "SOC_WORKERS": "workers", "SOC_SOCKET": "socket"}
+
+# What a value must be: each check answers with the value as the settings hold it, or raises ValueError with the words
+# that end the sentence "'port' should be …".
+Check = Callable[[Any, Path], Any]
 
 
-class _Reader:
-    """Collects every fault of a file, so that a person mends them all at once."""
+def _text(value: Any, _base: Path) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
 
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        self.lines = text.splitlines()
-        self.faults: list[str] = []
 
-    def line(self, section: str, key: str | None = None) -> int:
-        inside = False
-        for number, line in enumerate(self.lines, 1):
-            bare = line.strip()
-            if bare.startswith("["):
-                inside = bare.strip("[] ").replace('"', "") == section
-                if inside and key is None:
-                    return number
-            elif key and bare.split("=")[0].strip() == key and (inside or not section):
-                return number
-        return 1
+def _word(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("text that is not empty")
+    return value
 
-    def fault(self, section: str, key: str | None, message: str) -> None:
-        self.faults.append(f"{self.path}:{self.line(section, key)}: {message}")
 
-    def typed(self, section: str, key: str, value: Any, kind: Any, words: str) -> Any:
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            self.fault(section, key, f"'{key}' should be {words}, not {value!r}")
-            return None
+def _flag(value: Any, _base: Path) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _whole(least: int, most: int, words: str) -> Check:
+    def check(value: Any, _base: Path) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(words)
         return value
+
+    return check
+
+
+def _path(value: Any, base: Path) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("a path")
+    return (base / Path(value).expanduser()).absolute()
+
+
+def _paths(value: Any, base: Path) -> tuple[Path, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str | Path) and str(item) for item in value):
+        raise ValueError("a list of paths")
+    return tuple(_path(item, base) for item in value)
+
+
+def _one_of(*words: str) -> Check:
+    def check(value: Any, _base: Path) -> str:
+        if value not in words:
+            hint = nearest(value, words) if isinstance(value, str) else ""
+            raise ValueError(f"one of {', '.join(words)}{hint}")
+        return str(value)
+
+    return check
+
+
+def _networks(value: Any, _base: Path) -> tuple[str, ...]:
+    words = "a list of addresses or CIDR networks"
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError(words)
+    for item in value:
+        try:
+            ipaddress.ip_network(item, strict=False)
+        except ValueError:
+            raise ValueError(f"{words} ('{item}' is none)") from None
+    return tuple(value)
+
+
+def _url(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValueError("an https:// address")
+    return value
+
+
+_port = _whole(0, 65535, "a port number from 0 to 65535")
+_share = _whole(256 << 20, 1 << 62, "268435456 bytes (256 MiB, four segments) or more")
+_workers = _whole(1, 64, "a whole number from 1 to 64")
+_bytes = _whole(1, 1 << 62, "a whole number of bytes above 0")
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One key of a section: what it may be and what it is for. `short` is its second name in the environment."""
+
+    section: str
+    key: str
+    attribute: str
+    check: Check
+    meaning: str
+    short: str = ""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that set it, the first that is set wins: `SOC_WEB_PORT`, then the short one."""
+        whole = f"SOC_{self.section}_{self.key}".upper()
+        return (whole, self.short) if self.short else (whole,)
+
+    @property
+    def name(self) -> str:
+        """`web.port`."""
+        return f"{self.section}.{self.key}"
+
+
+HOME_MEANING = "folder of data, keys and logs (SOC_HOME)"
+KNOBS = (
+    Knob("site", "id", "site_id", _word, "short name of this SOC; it stands in every event", "SOC_SITE"),
+    Knob("site", "name", "site_name", _text, "name of this SOC as people read it"),
+    Knob("site", "simulated", "simulated", _flag, "the data are simulated; an admin may act as others (--as)"),
+    Knob("content", "roots", "content_roots", _paths, "folders of own definitions; the later wins by id"),
+    Knob("content", "rules", "rules", _paths, "folders or files of Sigma rules beside the shipped ones"),
+    Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),
+    Knob("store", "workers", "workers", _workers, "processes that parse, detect and store", "SOC_WORKERS"),
+    Knob("registry", "files", "registry_files", _paths, "files or folders of information systems"),
+    Knob("retention", "profile", "retention_profile", _word, "ladder that says how long logs are kept"),
+    Knob("web", "host", "web_host", _word, "address the API listens on"),
+    Knob("web", "port", "web_port", _port, "TCP port of the API; 0 = any free one"),
+    Knob("web", "socket", "socket", _path, "Unix socket of the API; the kernel says who calls", "SOC_SOCKET"),
+)
+_PLAIN_SECTIONS = ("site", "content", "queue", "store", "cases", "access", "registry", "retention", "web")
+
+
+def _knobs(section: str, *rows: tuple[str, Check, str]) -> dict[str, Knob]:
+    return {key: Knob(section, key, key, check, meaning) for key, check, meaning in rows}
+
+
+# The tables with a name of their own: [listen.<name>], [national.<name>].
+_TABLES: dict[str, dict[str, Knob]] = {
+    "listen": _knobs(
+        "listen",
+        ("protocol", _one_of(*PROTOCOLS), "what is spoken on this port"),
+        ("host", _word, "address to listen on"),
+        ("port", _port, "port to listen on; 0 = any free one"),
+        ("max_bytes", _bytes, "a longer record is cut and flagged"),
+        ("allow", _networks, "who may send; empty = everybody"),
+        ("fallback", _flag, "take one of the next ports when this one is taken"),
+    ),
+    "national": _knobs(
+        "national",
+        ("url", _url, "where messages are sent"),
+        ("mapping", _word, "mapping file that says how a message looks there"),
+        ("ca", _word, "CA certificate of the receiver, relative to SOC_HOME"),
+        ("certificate", _word, "our client certificate, relative to SOC_HOME"),
+        ("key", _word, "its private key, relative to SOC_HOME"),
+        ("minimum_level", _one_of(*LEVELS), "alerts from this level up are sent"),
+        ("sender_code", _text, "code of the sending organisation"),
+        ("sender_name", _text, "name of the sending organisation"),
+    ),
+}
+_MADE: dict[str, type[Listen] | type[National]] = {"listen": Listen, "national": National}
+_SECTIONS = (*_PLAIN_SECTIONS, *_TABLES)
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -150,105 +291,222 @@ def default_socket(home: Path, environ: Mapping[str, str] = os.environ) -> Path:
         return Path("/run/soc/api.sock")
     runtime = environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) / "soc" if runtime else Path("/tmp") / f"soc-{os.getuid()}"  # noqa: S108 -- mode 0700 folder
-    import hashlib
-
     tag = hashlib.sha256(str(home).encode()).hexdigest()[:8]
     return base / f"api-{tag}.sock"
 
 
-def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Settings:
-    """Read the settings. `path` defaults to `$SOC_CONFIG`, then `<home>/soc.toml`. Raises ConfigError."""
-    home = (home or default_home(environ)).absolute()
-    chosen = path or (Path(environ["SOC_CONFIG"]) if environ.get("SOC_CONFIG") else home / "soc.toml")
-    values: dict[str, Any] = {"listen": DEFAULT_LISTEN}
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    home: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings. `path` defaults to `$SOC_CONFIG`, then `<home>/soc.toml`.
+
+    `overrides` are what flags say, by the name of the `Settings` attribute; None means that the flag was not given.
+    Raises ConfigError with every fault of the file, the environment and the flags, one a line.
+    """
     origins: dict[str, str] = {}
-    if chosen.exists():
-        _read_file(chosen, values, origins)
-    elif path is not None or environ.get("SOC_CONFIG"):
-        raise ConfigError(f"{chosen}: no such file", hint="soc config show prints the settings in use")
-    _read_environment(environ, values, origins)
-    values.setdefault("socket", default_socket(home, environ))
-    return Settings(home=home, origins=origins, **values)
+    if home is not None or environ.get("SOC_HOME"):
+        origins["home"] = "SOC_HOME" if home is None else FLAG
+    home = (home or default_home(environ)).absolute()
+    reading = _Reading({"listen": DEFAULT_LISTEN}, origins)
+    chosen, is_asked_for = _chosen(path, environ, home)
+    if is_asked_for or chosen.exists():
+        _read_file(chosen, reading)
+    _read_environment(environ, reading)
+    _read_flags(overrides or {}, reading)
+    if reading.faults:
+        raise ConfigError("\n".join(reading.faults))
+    reading.values.setdefault("socket", default_socket(home, environ))
+    return Settings(home=home, origins=origins, **reading.values)
 
 
-def _read_file(path: Path, values: dict[str, Any], origins: dict[str, str]) -> None:
-    text = path.read_text("utf-8")
+def _chosen(path: Path | None, environ: Mapping[str, str], home: Path) -> tuple[Path, bool]:
+    """The file to read, and whether somebody named it."""
+    named = path or (Path(environ["SOC_CONFIG"]) if environ.get("SOC_CONFIG") else None)
+    return (named, True) if named else (home / "soc.toml", False)
+
+
+@dataclass
+class _Reading:
+    """What was read so far: values and origins by attribute, and every fault, so that all are mended at once."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+    faults: list[str] = field(default_factory=list)
+
+    def take(self, knob: Knob, raw: Any, base: Path, place: str, origin: str, name: str = "") -> Any:
+        """The checked value, None when it is no such thing; then the fault is noted at `place`."""
+        try:
+            value = knob.check(raw, base)
+        except ValueError as error:
+            self.faults.append(f"{place}: '{name or knob.key}' should be {error}, not {raw!r}")
+            return None
+        self.origins[name or knob.attribute] = origin
+        return value
+
+
+# the file ------------------------------------------------------------------------------------------------------------
+
+_BARE = r"(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')"
+_DOTTED = rf"{_BARE}(?:\s*\.\s*{_BARE})*"
+_HEADER = re.compile(rf"\s*\[\[?\s*({_DOTTED})\s*\]")
+_KEY = re.compile(rf"\s*({_DOTTED})\s*=")
+
+
+class _Lines:
+    """Where tables and keys stand in a TOML text; tomllib does not tell."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._known: dict[tuple[str, ...], int] = {}
+        table: tuple[str, ...] = ()
+        for number, line in enumerate(text.splitlines(), 1):
+            if header := _HEADER.match(line):
+                table = _parts(header[1])
+                self._note(table, number)
+            elif key := _KEY.match(line):
+                self._note((*table, *_parts(key[1])), number)
+
+    def _note(self, keys: tuple[str, ...], number: int) -> None:
+        for end in range(1, len(keys) + 1):
+            self._known.setdefault(keys[:end], number)
+
+    def place(self, *keys: str) -> str:
+        """`soc.toml:12` of these keys, or of the nearest table around them."""
+        for end in range(len(keys), 0, -1):
+            if keys[:end] in self._known:
+                return f"{self.path}:{self._known[keys[:end]]}"
+        return f"{self.path}:1"
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in re.findall(_BARE, dotted))
+
+
+def _parsed(path: Path) -> tuple[dict[str, Any], str]:
     try:
-        data = tomllib.loads(text)
+        text = path.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text), text
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file", hint="soc config show prints the settings in use") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no UTF-8 text: {error.reason} at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: no TOML: {error}") from error
-    reader = _Reader(path, text)
-    base = path.parent.absolute()
+        said = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.S)
+        if said is None:
+            raise ConfigError(f"{path}: no TOML: {error}") from error
+        place = f"{said[2]}:{said[3]}" if said[2] else str(max(1, len(text.splitlines())))
+        raise ConfigError(f"{path}:{place}: no TOML: {said[1]}") from error
+
+
+def _read_file(path: Path, reading: _Reading) -> None:
+    data, text = _parsed(path)
+    lines = _Lines(path, text)
     for section, body in data.items():
-        if section in ("listen", "national"):
-            values[section] = _named(reader, section, body)
-            origins[section] = str(path)
-        elif section not in _KEYS:
-            reader.fault(
-                section, None, f"unknown section [{section}]{nearest(section, [*_KEYS, 'listen', 'national'])}"
-            )
+        if section not in _SECTIONS:
+            what = f"section [{section}]" if isinstance(body, dict) else f"key '{section}' outside of a section"
+            reading.faults.append(f"{lines.place(section)}: unknown {what}{nearest(section, _SECTIONS)}")
         elif not isinstance(body, dict):
-            reader.fault("", section, f"[{section}] should be a table")
+            reading.faults.append(f"{lines.place(section)}: [{section}] should be a table, not {body!r}")
+        elif section in _TABLES:
+            reading.values[section] = tuple(_entries(section, body, lines, reading))
+            reading.origins[section] = lines.place(section)
         else:
-            _read_section(reader, section, body, values, origins, base)
-    if reader.faults:
-        raise ConfigError("\n".join(reader.faults))
+            _read_section(section, body, lines, reading)
 
 
-def _read_section(
-    reader: _Reader, section: str, body: dict[str, Any], values: dict[str, Any], origins: dict[str, str], base: Path
-) -> None:
-    known = _KEYS[section]
+def _read_section(section: str, body: dict[str, Any], lines: _Lines, reading: _Reading) -> None:
+    known = {knob.key: knob for knob in KNOBS if knob.section == section}
     for key, raw in body.items():
+        place = lines.place(section, key)
         if key not in known:
-            reader.fault(section, key, f"unknown key '{key}' in [{section}]{nearest(key, known)}")
+            reading.faults.append(f"{place}: unknown key '{key}' in [{section}]{nearest(key, known)}")
             continue
-        kind, words, attribute = known[key]
-        value = reader.typed(section, key, raw, kind, words)
-        if value is None:
-            continue
-        if isinstance(value, list):
-            value = tuple((base / str(item)).absolute() for item in value)
-        elif attribute == "socket":
-            value = Path(value)
-        values[attribute] = value
-        origins[attribute] = f"{reader.path}:{reader.line(section, key)}"
+        value = reading.take(known[key], raw, lines.path.parent, place, place)
+        if value is not None:
+            reading.values[known[key].attribute] = value
 
 
-def _named(reader: _Reader, section: str, body: Any) -> tuple[Any, ...]:
-    known: Mapping[str, type] = _LISTEN_KEYS if section == "listen" else _NATIONAL_KEYS
-    made: list[Any] = []
-    for name, entry in body.items() if isinstance(body, dict) else ():
-        where = f"{section}.{name}"
+def _entries(section: str, body: dict[str, Any], lines: _Lines, reading: _Reading) -> Iterator[Listen | National]:
+    taken: dict[tuple[Any, ...], str] = {}
+    for name, entry in body.items():
         if not isinstance(entry, dict):
-            reader.fault(section, name, f"[{where}] should be a table")
+            reading.faults.append(f"{lines.place(section, name)}: [{section}.{name}] should be a table, not {entry!r}")
             continue
-        keywords: dict[str, Any] = {}
-        for key, raw in entry.items():
-            if key not in known:
-                reader.fault(where, key, f"unknown key '{key}' in [{where}]{nearest(key, known)}")
-            elif reader.typed(where, key, raw, known[key], known[key].__name__) is not None:
-                keywords[key] = tuple(raw) if isinstance(raw, list) else raw
-        for needed in ("protocol", "port") if section == "listen" else ("url",):
-            if needed not in entry:
-                reader.fault(where, None, f"'{needed}' is missing in [{where}]")
-        if section == "listen" and keywords.get("protocol", PROTOCOLS[0]) not in PROTOCOLS:
-            protocol = str(keywords["protocol"])
-            reader.fault(where, "protocol", f"unknown protocol '{protocol}'; one of {', '.join(PROTOCOLS)}")
-        if not reader.faults:
-            made.append(Listen(name, **keywords) if section == "listen" else National(name, **keywords))
-    return tuple(made)
+        made = _entry(section, name, entry, lines, reading)
+        if made is None:
+            continue
+        if isinstance(made, Listen) and made.port:
+            address = (made.protocol == "syslog-tcp", made.host, made.port)
+            other = taken.setdefault(address, name)
+            if other != name:
+                place = lines.place(section, name, "port")
+                reading.faults.append(f"{place}: [listen.{other}] has {made.host} port {made.port} already")
+        yield made
 
 
-def _read_environment(environ: Mapping[str, str], values: dict[str, Any], origins: dict[str, str]) -> None:
-    for variable, attribute in _ENVIRONMENT.items():
-        text = environ.get(variable)
-        if not text:
+def _entry(
+    section: str, name: str, entry: dict[str, Any], lines: _Lines, reading: _Reading
+) -> Listen | National | None:
+    known, where, before = _TABLES[section], f"{section}.{name}", len(reading.faults)
+    values: dict[str, Any] = {}
+    for key, raw in entry.items():
+        place = lines.place(section, name, key)
+        if key not in known:
+            reading.faults.append(f"{place}: unknown key '{key}' in [{where}]{nearest(key, known)}")
             continue
-        value: Any = Path(text) if attribute == "socket" else text
-        if attribute in ("web_port", "workers"):
-            if not text.isdigit():
-                raise ConfigError(f"{variable}: '{text}' should be a whole number")
-            value = int(text)
-        values[attribute] = value
-        origins[attribute] = variable
+        values[key] = reading.take(known[key], raw, lines.path.parent, place, place, f"{where}.{key}")
+    for needed in fields(_MADE[section]):
+        if needed.name != "name" and needed.default is MISSING and needed.name not in entry:
+            reading.faults.append(f"{lines.place(section, name)}: '{needed.name}' is missing in [{where}]")
+    return _MADE[section](name, **values) if len(reading.faults) == before else None
+
+
+# the environment and the flags ---------------------------------------------------------------------------------------
+
+
+def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
+    for knob in KNOBS:
+        variable = next((name for name in knob.variables if environ.get(name)), None)
+        if variable is None:
+            continue
+        raw = _from_text(environ[variable], Settings.__dataclass_fields__[knob.attribute].default)
+        value = reading.take(knob, raw, Path.cwd(), variable, variable)
+        if value is not None:
+            reading.values[knob.attribute] = value
+
+
+def _from_text(text: str, default: Any) -> Any:
+    """A variable's text as the type of the default, or the text itself, which the check then refuses by name."""
+    if isinstance(default, bool):
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    if isinstance(default, int):
+        return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else text
+    return text.split(os.pathsep) if isinstance(default, tuple) else text
+
+
+def _read_flags(overrides: Mapping[str, Any], reading: _Reading) -> None:
+    known = {knob.attribute: knob for knob in KNOBS}
+    for attribute, raw in overrides.items():
+        if raw is None:
+            continue
+        if attribute in _TABLES:
+            reading.values[attribute] = tuple(raw)
+            reading.origins[attribute] = FLAG
+        elif attribute not in known:
+            reading.faults.append(f"{FLAG}: unknown setting '{attribute}'{nearest(attribute, [*known, *_TABLES])}")
+        else:
+            value = reading.take(known[attribute], raw, Path.cwd(), FLAG, FLAG)
+            if value is not None:
+                reading.values[attribute] = value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

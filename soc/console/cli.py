@@ -1,85 +1,130 @@
-"""The command line: `soc parse`, `soc detect` and `soc check`, which need no service."""
+"""The command line: global options, the commands, and what becomes of an error."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
+from typer.main import get_command
 
-from soc import content, pipeline
-from soc.detections import check as check_detections
-from soc.detections.load import DetectionSet
-from soc.errors import EXIT_FINDINGS, EXIT_USAGE, SocError
-from soc.model.clock import SystemClock
-from soc.parsers import check as check_parsers
+from soc import __version__
+from soc.console.commands import (
+    alert,
+    check,
+    detect,
+    events,
+    imports,
+    ledger,
+    national,
+    parse,
+    person,
+    playbook,
+    process,
+    retention,
+    settings,
+    simulation,
+    source,
+    status,
+    system,
+    ticket,
+)
+from soc.console.commands.call import Acting, Call, Json, World
+from soc.console.i18n import LANGUAGES, t
+from soc.console.text import clean
+from soc.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNTIME, EXIT_USAGE, SocError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="A Security Operations Center and log-analytics toolkit.")
-Files = Annotated[list[str], typer.Argument(help="Files to read; - is standard input.")]
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="soc: a Security Operations Center and log-analytics toolkit.",
+    epilog="\b\nExamples:\n  soc up --simulate\n  soc search 'event.outcome:failure' --since 1h\n"
+    "  soc alert list --status new\n  soc detect --rules rules/ Security.evtx\n",
+)
+for _part in (
+    process, parse, detect, check, events, source, imports, alert, ticket, playbook, national, retention, ledger,
+    system, person, status, settings, simulation,
+):  # fmt: skip
+    _part.add(app)
 
 
-def _paths(files: list[str]) -> list[Path | None]:
-    return [None if name == "-" else Path(name) for name in files]
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"soc {__version__}")
+        raise typer.Exit
 
 
-def _print(document: object) -> None:
-    sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
-
-
-@app.command()
-def parse(
-    files: Files,
-    product: Annotated[str | None, typer.Option("--as", help="Take every record as this product.")] = None,
-    format: Annotated[str, typer.Option(help="auto, lines, json, evtx.")] = "auto",
+@app.callback()
+def options(
+    ctx: typer.Context,
+    json: Json = False,
+    acting: Acting = None,
+    home: Annotated[Path | None, typer.Option(help="Data, keys and logs of the service; else SOC_HOME.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The settings file; else SOC_CONFIG, HOME/soc.toml.")] = None,
+    socket: Annotated[Path | None, typer.Option(help="The service's socket; else SOC_SOCKET.")] = None,
+    url: Annotated[str | None, typer.Option(help="The service over TCP, with SOC_TOKEN; else SOC_URL.")] = None,
+    lang: Annotated[str | None, typer.Option(metavar="vi|en", help="Language; else SOC_LANG, the locale.")] = None,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours; else NO_COLOR.")] = False,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; what needs a yes needs --yes.")] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="The version.")] = False,
 ) -> None:
-    """Normalise files: one flat ECS document a line. Example: soc parse auth.log"""
-    parsers = pipeline.load_parsers()
-    for path in _paths(files):
-        for batches in pipeline.parse_file(parsers, path, SystemClock(), format=format, product=product):
-            for document in pipeline.ordered_documents(batches):
-                _print(document)
+    """Global options stand before the command; `--json` and `--as` may also stand after it."""
+    if lang is not None:
+        if lang not in LANGUAGES:
+            raise UsageError(f"unknown language '{clean(lang)}'; one of {', '.join(LANGUAGES)}")
+        os.environ["SOC_LANG"] = lang  # for the processes that a command starts as well
+    ctx.obj = Call(
+        ctx.obj or World(), json=json, acting=acting, home=home, config=config, socket=socket, url=url,
+        colour=not (no_color or os.environ.get("NO_COLOR")), no_input=no_input,
+    )  # fmt: skip
 
 
-@app.command()
-def detect(
-    files: Files,
-    rules: Annotated[list[Path], typer.Option(help="Folders or files of Sigma rules.")],
-    fail_on_hit: Annotated[bool, typer.Option(help="Exit 3 when a rule hits.")] = False,
-) -> None:
-    """Run Sigma rules over files: one hit a line. Example: soc detect --rules rules/ Security.evtx"""
-    parsers = pipeline.load_parsers()
-    loaded = DetectionSet.load(rules, fields=parsers.fields)
-    hits = 0
-    for hit in pipeline.detect_files(loaded, parsers, _paths(files), SystemClock()):
-        hits += 1
-        _print(hit)
-    typer.echo(f"{hits} hits, {loaded.loaded} rules loaded, {len(loaded.refused)} refused", err=True)
-    if hits and fail_on_hit:
-        raise typer.Exit(EXIT_FINDINGS)
+def run(arguments: Sequence[str] | None = None, world: World | None = None) -> int:
+    """Run one command line and give its exit code; an expected error is one sentence with its way out."""
+    try:
+        get_command(app).main(args=arguments, prog_name="soc", obj=world or World())
+    except SystemExit as ending:
+        return _flushed(ending.code if isinstance(ending.code, int) else EXIT_OK)
+    except SocError as error:
+        _tell(str(error), error.hint)
+        return _flushed(error.exit_code)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _flushed(EXIT_OK)
+    except FileNotFoundError as error:
+        _tell(t("cmd.no_file", path=error.filename), None)
+        return EXIT_USAGE
+    except OSError as error:
+        _tell(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), None)
+        return EXIT_RUNTIME
+    return _flushed(EXIT_OK)
 
 
-@app.command()
-def check(path: Annotated[Path | None, typer.Argument(help="A folder with parsers/ and detections/.")] = None) -> None:
-    """Run the tests that definitions carry. Example: soc check"""
-    roots = [path] if path else []
-    results = [*check_parsers(content.roots("parsers", roots)), *check_detections(content.roots("detections", roots))]
-    for result in results:
-        if not result.ok:
-            typer.echo(f"{result.path}:{result.line}: {result.id}: {result.message}")
-    typer.echo(f"{sum(r.ok for r in results)} held, {sum(not r.ok for r in results)} failed", err=True)
-    if not all(r.ok for r in results):
-        raise typer.Exit(EXIT_FINDINGS)
+def _tell(message: str, hint: str | None) -> None:
+    first, *rest = message.split("\n")
+    lines = [f"soc: {clean(first)}", *(f"     {clean(line)}" for line in rest)]
+    lines += [f"  {clean(line)}" for line in (hint or "").split("\n") if line]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _flushed(code: int) -> int:
+    """The reader of a pipe may have gone (`| head`): that is no error, and nothing is said about it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends; that must find somewhere to write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def main() -> None:
-    """Run the command line; an expected error is one sentence and its exit code."""
-    try:
-        app()
-    except SocError as error:
-        typer.echo(f"soc: {error}" + (f"\n  {error.hint}" if error.hint else ""), err=True)
-        raise SystemExit(error.exit_code) from None
-    except FileNotFoundError as error:
-        typer.echo(f"soc: {error.filename}: no such file", err=True)
-        raise SystemExit(EXIT_USAGE) from None
+    """The entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without Vietnamese still gets every line
+    sys.exit(run())

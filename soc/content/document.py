@@ -15,6 +15,9 @@ MAX_BYTES = 1 << 20
 """A definition larger than this is refused unread."""
 MAX_NODES = 200_000
 """Aliases are expanded while they are counted, so a bomb of aliases stops here."""
+MAX_DEPTH = 100
+"""Mappings and lists inside each other; an alias inside its own anchor stops here too."""
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Keys = tuple[str | int, ...]
 
@@ -54,7 +57,11 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise ContentError([Fault(self.path, node.start_mark.line + 1, f"more than {MAX_NODES} values")])
+        if len(keys) > MAX_DEPTH:
+            raise ContentError([Fault(self.path, node.start_mark.line + 1, "nested too deeply")])
         self.lines.setdefault(keys, node.start_mark.line + 1)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+            self._note(node, f"a list or mapping cannot be '{node.tag}'")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, keys)
         if isinstance(node, yaml.SequenceNode):
@@ -78,9 +85,15 @@ class _Builder:
     def _scalar(self, node: Any) -> Any:
         try:
             return self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            self.faults.append(Fault(self.path, node.start_mark.line + 1, f"unreadable value '{node.value}': {error}"))
-            return None
+        except (AttributeError, LookupError):  # PyYAML's own, for `!!timestamp x`, `!!bool x`, `!!float ''`
+            why: object = f"it is no {node.tag.rpartition(':')[2]}"
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            why = getattr(error, "problem", None) or error
+        self._note(node, f"unreadable value '{node.value[:60]}': {why}")
+        return None
+
+    def _note(self, node: Any, message: str) -> None:
+        self.faults.append(Fault(self.path, node.start_mark.line + 1, message))
 
 
 def loads(text: str, path: str) -> list[Document]:
@@ -101,6 +114,8 @@ def loads(text: str, path: str) -> list[Document]:
         raise ContentError([*faults, Fault(path, line, f"no YAML: {error.problem or error.context}")]) from error
     except yaml.YAMLError as error:
         raise ContentError([*faults, Fault(path, 1, f"no YAML: {str(error).splitlines()[0]}")]) from error
+    except UnicodeEncodeError as error:
+        raise ContentError([Fault(path, 1, f"no Unicode text: {error.reason}")]) from error
     except RecursionError as error:
         raise ContentError([Fault(path, 1, "nested too deeply")]) from error
     if faults:
@@ -110,12 +125,15 @@ def loads(text: str, path: str) -> list[Document]:
 
 def load(path: Path) -> list[Document]:
     """All documents of a YAML file. Raises ContentError; OSError when the file cannot be read."""
-    if path.stat().st_size > MAX_BYTES:
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
         raise ContentError([Fault(str(path), 1, f"larger than {MAX_BYTES} bytes")])
     try:
-        text = path.read_text("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ContentError([Fault(str(path), 1, f"no UTF-8 text: {error}")]) from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ContentError([Fault(str(path), line, f"no UTF-8 text: {error.reason}")]) from error
     return loads(text, str(path))
 
 

@@ -35,6 +35,8 @@ def documents(folders: Sequence[Path]) -> dict[str, Document]:
                     _place(document, here, faults)
             except ContentError as error:
                 faults.extend(error.faults)
+            except OSError as error:
+                faults.append(Fault(str(path), 1, f"cannot be read: {error.strerror}"))
         found.update(here)
     if faults:
         raise ContentError(faults)

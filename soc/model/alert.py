@@ -112,4 +112,5 @@ class Alert:
         """What the case store finds it by."""
         keys = {"dedup": self.dedup_key, "status": self.status, "level": self.level, "rule": self.rule_id}
         keys |= {"entity": self.entity, "site": self.site, "system": self.system_id or "", "owner": self.owner}
+        keys |= {"import": self.import_id or ""}
         return {name: value for name, value in keys.items() if value}

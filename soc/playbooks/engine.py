@@ -201,7 +201,7 @@ class Engine:
             return self._keep(at, "expired", actor, "the approval was not used in time")
         if run.computed_hash() != run.plan_hash:
             return self._keep(at, "failed", actor, "the plan is not the one that was approved")
-        capability = self._capability(run.actuator)
+        capability = self.capability(run.actuator)
         if not capability.available:
             return self._keep(at, "manual", actor, capability.why)
         plan = replace(run.plan, expires_us=now_us + run.plan.ttl_s * 1_000_000)
@@ -340,10 +340,11 @@ class Engine:
         if actuator is None:
             target, ttl_s = str(single_address(str(params.get("address", "")))), int(params["ttl_s"])
             plan = ActionPlan((), target, 0, (), f"{spec.verb} {target} for {ttl_s} s on {spec.actuator}", ttl_s)
-            return plan, self._capability(spec.actuator)
+            return plan, self.capability(spec.actuator)
         return actuator.plan(params), actuator.check()
 
-    def _capability(self, name: str) -> Capability:
+    def capability(self, name: str) -> Capability:
+        """Whether that actuator can work here, and why not."""
         actuator = self._actuators.get(name)
         return actuator.check() if actuator else Capability(False, f"no actuator '{name}' is configured here")
 

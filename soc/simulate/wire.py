@@ -43,6 +43,7 @@ def fortigate(at_ns: int, fields: Mapping[str, str | int]) -> bytes:
     """A FortiOS log line: date, time, eventtime (ns) and zone, then the fields; texts quoted, numbers and IPs bare."""
     t = local(at_ns)
     head = f"<189>date={t:%Y-%m-%d} time={t:%H:%M:%S} "
+    head += f'eventtime={at_ns} tz="{t:%z}" '
     return (head + " ".join(f"{k}={v}" for k, v in fields.items())).encode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,12 @@ from soc.store.cases.database import BUSY_SECONDS, open_engine, sqlite_path, tra
 from soc.store.cases.head import BadHead, Head, HeadFile, load_key
 from soc.store.cases.ledger import LedgerVerdict, entries_after, last_of, verify
 from soc.store.cases.transaction import Tx
+
+VIA: ContextVar[str] = ContextVar("via", default="engine")
+"""How the work of this thread or task came in (`api`, `api as NAME`, `engine`): what `via` is when nobody names it.
+
+A room begins its own transactions and knows nothing of the door a person came through; the ledger has to.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Cases:
         self._engine.dispose()
 
     @contextmanager
-    def begin(self, actor: str, via: str = "engine") -> Iterator[Tx]:
+    def begin(self, actor: str, via: str | None = None) -> Iterator[Tx]:
         """A transaction that may write: durable when the block ends cleanly, nothing of it remains otherwise.
 
         Raises TryAgain when another writer holds the database for more than `BUSY_SECONDS`, DiskFull, StoreError.
@@ -84,7 +91,7 @@ class Cases:
             raise TryAgain(f"the case database is busy: {self.path}", hint="try again in a moment")
         try:
             with translated(self.path), transaction(self._engine, write=True) as connection:
-                tx = Tx(connection, self._clock, self._head_file, actor, via, writable=True)
+                tx = Tx(connection, self._clock, self._head_file, actor, via or VIA.get(), writable=True)
                 yield tx
             if tx.new_head is not None:
                 self._advance_head(tx.new_head)
@@ -92,10 +99,10 @@ class Cases:
             self._lock.release()
 
     @contextmanager
-    def read(self, actor: str, via: str = "engine") -> Iterator[Tx]:
+    def read(self, actor: str, via: str | None = None) -> Iterator[Tx]:
         """A transaction that only reads: one snapshot, and no writer waits for it."""
         with translated(self.path), transaction(self._engine, write=False) as connection:
-            yield Tx(connection, self._clock, self._head_file, actor, via, writable=False)
+            yield Tx(connection, self._clock, self._head_file, actor, via or VIA.get(), writable=False)
 
     def _advance_head(self, head: Head) -> None:
         # The commit is durable already; failing here would tell the caller the opposite. A head that is behind is a
@@ -119,6 +126,11 @@ class Cases:
         statement = sa.select(table).where(table.c.seq > seq).order_by(table.c.seq).limit(limit)
         with translated(self.path), transaction(self._engine, write=False) as connection:
             return [Change(**row._mapping) for row in connection.execute(statement)]
+
+    def last_change(self) -> int:
+        """The number of the newest notice, 0 when there is none."""
+        with translated(self.path), transaction(self._engine, write=False) as connection:
+            return int(connection.execute(sa.select(sa.func.max(tables.changes.c.seq))).scalar() or 0)
 
     def ledger_entries(self, after: int = 0, limit: int = 1000) -> list[LedgerEntry]:
         """Entries numbered above `after`, oldest first."""

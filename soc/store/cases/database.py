@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ BUSY_SECONDS = 10
 """How long a writer waits for another before it gives up with TryAgain."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _WRITE = "soc_write"
+_NEEDED = 64 << 10
 
 
 def sqlite_path(url_or_path: str | Path) -> Path:
@@ -98,9 +100,14 @@ def translated(path: Path) -> Iterator[None]:
         cause = str(error.orig)
         if "locked" in cause or "busy" in cause:
             raise TryAgain(f"the case database is busy: {path}", hint="try again in a moment") from error
-        if "full" in cause:
+        if "full" in cause or ("disk I/O error" in cause and _is_full(path)):
             raise DiskFull(f"no room for the case database {path}; nothing was written") from error
         raise StoreError(f"the case database {path} failed: {cause}") from error
+
+
+def _is_full(path: Path) -> bool:
+    # SQLite says only "disk I/O error" when its shared memory (32 KiB beside the database) finds no room.
+    return shutil.disk_usage(path.parent).free < _NEEDED
 
 
 def _migrate(engine: sa.Engine, path: Path) -> None:

@@ -72,7 +72,7 @@ class Aggregate:
     """What to compute per group: keys (each item of a `many` field is one), and the measures.
 
     The result has the group fields by name, `count`, `min(<field>)`, `max(<field>)`, `cardinality(<field>)` and, with
-    `interval_us`, `bucket` (start of the interval of `@timestamp`, ISO 8601). Without an interval the largest count
+    `interval_us`, `bucket` (start of the interval of the date field `interval_of`, ISO 8601). Without an interval the largest count
     comes first; with one, the oldest bucket.
     """
 
@@ -82,6 +82,7 @@ class Aggregate:
     max: tuple[str, ...] = ()
     cardinality: tuple[str, ...] = ()
     interval_us: int | None = None
+    interval_of: str = "@timestamp"
     limit: int | None = None
 
 

@@ -18,6 +18,7 @@ from soc.model.query import Query
 from soc.model.scope import Scope
 from soc.store.events.hot import HotCache, concat
 from soc.store.events.manifest import Manifest
+from soc.store.events.marks import Marks, advance
 from soc.store.events.nouns import Segment
 from soc.store.events.segment import to_physical
 from soc.store.events.sql import Compiler, possible, quote, time_bounds
@@ -46,6 +47,7 @@ class View:
     hot: Any | None
     since_us: int | None = None
     until_us: int | None = None
+    marks: Marks = field(default_factory=dict)
     _distinct: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -173,11 +175,12 @@ class Reader:
 
     def _view(self, connection: Any, scope: Scope, since_us: int | None, until_us: int | None) -> View:
         # Hot first, manifest second: what is sealed in between is then left out of hot and found in its segment.
-        tables, _ = self._cache.snapshot()
+        tables, marks = self._cache.snapshot()
         segments, sealed = self._manifest.snapshot()
+        advance(marks, self._manifest.marks())
         rows = [table for name, table in tables.items() if name not in sealed]
         hot = concat(rows) if rows else None
-        return View(connection, self._root, self._fields, scope, segments, hot, since_us, until_us)
+        return View(connection, self._root, self._fields, scope, segments, hot, since_us, until_us, marks)
 
     def close(self) -> None:
         """Let DuckDB go."""

@@ -208,17 +208,29 @@ class EventStore:
         until_us: int | None = None,
     ) -> list[dict[str, Any]]:
         """One flat dict per group, see `Aggregate`. Raises QueryError for an unknown field."""
-        for name in (*spec.group_by, *spec.min, *spec.max, *spec.cardinality):
+        return self.aggregate_upto(scope, query, spec, since_us, until_us)[0]
+
+    def aggregate_upto(
+        self,
+        scope: Scope,
+        query: Query,
+        spec: Aggregate,
+        since_us: int | None = None,
+        until_us: int | None = None,
+    ) -> tuple[list[dict[str, Any]], dict[Partition, Position]]:
+        """`aggregate`, and the cursors that stood at that very moment: what lies behind them was not counted."""
+        for name in (*spec.group_by, *spec.min, *spec.max, *spec.cardinality, spec.interval_of):
             if name not in self._fields:
                 raise QueryError(f"unknown field '{name}'")
 
-        def work(view: View) -> list[dict[str, Any]]:
+        def work(view: View) -> tuple[list[dict[str, Any]], Marks]:
+            marks = view.marks
             view = view.pruned(query)
             if view.is_empty:
-                return []
+                return [], marks
             compiler = view.compiler()
             sql = _aggregate_sql(view, query, spec, compiler, self._fields)
-            return _aggregate_rows(view.run(sql, compiler.values), spec, self._fields)
+            return _aggregate_rows(view.run(sql, compiler.values), spec, self._fields), marks
 
         return self._reader.read(scope, since_us, until_us, work)
 
@@ -433,7 +445,7 @@ def _aggregate_sql(view: View, query: Query, spec: Aggregate, compiler: Compiler
     inner = [f"{_group_key(name, view, fields)} AS k{i}" for i, name in enumerate(spec.group_by)]
     outer = [f"k{i}" for i in range(len(spec.group_by))]
     if spec.interval_us is not None:
-        inner.append(f"epoch_us({_TIME}) // {int(spec.interval_us)} AS bucket")
+        inner.append(f"epoch_us({quote(spec.interval_of)}) // {int(spec.interval_us)} AS bucket")
         outer.append("bucket")
     measures = ["count(*) AS n"]
     for function, names in (("min", spec.min), ("max", spec.max), ("cardinality", spec.cardinality)):

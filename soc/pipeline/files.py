@@ -1,4 +1,4 @@
-"""The flow on one page: the only module that joins rooms."""
+"""Files through parsers and rules, in-process, for `soc parse` and `soc detect`."""
 
 from __future__ import annotations
 

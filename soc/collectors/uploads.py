@@ -1,0 +1,207 @@
+"""`Uploads`: files that people send in parts, read into the queue exactly once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from soc.collectors.files import FORMATS_BUILT, read_blocks
+from soc.errors import Conflict, NotFound, SocError, UsageError
+from soc.model.alert import uuid7
+from soc.model.clock import Clock
+from soc.model.record import RawBlock
+
+PART_BYTES = 4 << 20
+MAX_BYTES = 64 << 30
+LISTENER = "import"
+ORIGIN_ID, ORIGIN_PRODUCT = "soc.import.id", "as_product"
+_COPY = 1 << 20
+
+
+class QueueWriter(Protocol):
+    """The raw log of this process."""
+
+    def append(self, blocks: Sequence[RawBlock]) -> Sequence[int]: ...
+    @property
+    def last_seq(self) -> int: ...
+    def frames_after(self, seq: int) -> Iterable[RawBlock]: ...
+
+
+class Uploads:
+    """One folder per upload: `state.json`, the parts, then the whole file until it was read.
+
+    States: receiving → queued → reading → done, or failed with its reason. A part sent twice is the same part; a crash
+    while reading goes on behind the last record that the queue has. Thread-safe.
+    """
+
+    def __init__(
+        self, folder: Path, writer: QueueWriter, clock: Clock, *, site: str, randomness: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        self._folder, self._writer, self._clock = folder, writer, clock
+        self._site, self._randomness = site, randomness
+        self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def begin(self, name: str, size: int, by: str, *, format: str = "auto", product: str | None = None) -> dict[str, Any]:
+        """A new upload of `size` bytes. Raises UsageError for a size or a format that is not taken."""
+        if not 0 <= size <= MAX_BYTES:
+            raise UsageError(f"a file of {size} bytes is not taken; at most {MAX_BYTES}", hint="split the file")
+        if format != "auto" and format not in FORMATS_BUILT:
+            raise UsageError(f"format '{format}' is not built; one of {', '.join(('auto', *FORMATS_BUILT))}")
+        id = uuid7(self._clock.now_ns(), self._randomness(10))
+        state = {
+            "id": id, "name": Path(name).name[:255], "size": size, "format": format, "product": product, "by": by,
+            "site": self._site, "state": "receiving", "part_bytes": PART_BYTES, "parts": -(-size // PART_BYTES),
+            "records": 0, "seq": -1, "error": "", "created_us": self._clock.now_ns() // 1000,
+        }  # fmt: skip
+        (self._folder / id).mkdir(mode=0o700)
+        self._save(state)
+        return state
+
+    def put(self, id: str, n: int, data: bytes) -> None:
+        """Keep part `n` (from 0). Raises Conflict when the upload takes none, UsageError for a wrong length."""
+        state = self.state(id)
+        if state["state"] != "receiving":
+            raise Conflict(f"upload '{id}' is {state['state']} and takes no more parts")
+        if not 0 <= n < state["parts"]:
+            raise UsageError(f"part {n} is outside 0 to {state['parts'] - 1}")
+        due = min(PART_BYTES, state["size"] - n * PART_BYTES)
+        if len(data) != due:
+            raise UsageError(f"part {n} has {len(data)} bytes where {due} are due")
+        _replace(self._part(id, n), data)
+
+    def commit(self, id: str) -> dict[str, Any]:
+        """All parts are here: join them. Asked again, it changes nothing. Raises Conflict naming missing parts."""
+        with self._lock:
+            state = self.state(id)
+            if state["state"] != "receiving":
+                return state
+            missing = [n for n in range(state["parts"]) if not self._part(id, n).is_file()]
+            if missing:
+                raise Conflict(f"upload '{id}' lacks part {missing[0]}", hint="send the missing parts, then commit")
+            self._join(state)
+            state |= {"state": "queued", "seq": self._writer.last_seq}
+            self._save(state)
+        for n in range(state["parts"]):
+            self._part(id, n).unlink(missing_ok=True)
+        return state
+
+    def _join(self, state: dict[str, Any]) -> None:
+        whole = self._folder / state["id"] / "file.new"
+        with whole.open("wb") as target:
+            for n in range(state["parts"]):
+                with self._part(state["id"], n).open("rb") as part:
+                    while piece := part.read(_COPY):
+                        target.write(piece)
+            target.flush()
+            os.fsync(target.fileno())
+        whole.replace(self._folder / state["id"] / "file")
+
+    def state(self, id: str) -> dict[str, Any]:
+        """What is known of an upload. Raises NotFound."""
+        if not id.replace("-", "").isalnum():
+            raise NotFound(f"no import '{id}'")
+        try:
+            found: dict[str, Any] = orjson.loads((self._folder / id / "state.json").read_bytes())
+        except FileNotFoundError:
+            raise NotFound(f"no import '{id}'") from None
+        return found
+
+    def states(self) -> list[dict[str, Any]]:
+        """All uploads, oldest first."""
+        return [self.state(id) for id in sorted(path.parent.name for path in self._folder.glob("*/state.json"))]
+
+    def waiting(self) -> list[str]:
+        """Ids of uploads that are to be read, oldest first."""
+        return [state["id"] for state in self.states() if state["state"] in ("queued", "reading")]
+
+    def read(self, id: str, stop: threading.Event) -> dict[str, Any]:
+        """Read an upload into the queue, going on where an earlier process stopped; returns its state.
+
+        A file that cannot be read to its end is `failed` with the reason; what was read before it stays.
+        Raises DiskFull when the queue takes nothing at the moment; call again later.
+        """
+        state = self._resumed(self.state(id))
+        try:
+            for block in self._blocks(state):
+                if stop.is_set():
+                    return state
+                state["seq"] = max(self._writer.append([block]))
+                state["records"] += block.n
+                self._save(state)
+            state["state"] = "done"
+        except (UsageError, OSError) as error:
+            state |= {"state": "failed", "error": str(error)}
+        except SocError as error:
+            if error.exit_code != SocError.exit_code:
+                raise
+            state |= {"state": "failed", "error": str(error)}
+        self._save(state)
+        (self._folder / id / "file").unlink(missing_ok=True)
+        return state
+
+    def _resumed(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Count what the queue took after the state was saved last."""
+        if state["state"] == "reading":
+            for block in self._writer.frames_after(state["seq"]):
+                state["seq"] = block.seq
+                state["records"] += block.n if block.origin.get(ORIGIN_ID) == state["id"] else 0
+        state["state"] = "reading"
+        self._save(state)
+        return state
+
+    def _blocks(self, state: dict[str, Any]) -> Iterator[RawBlock]:
+        done, seen = state["records"], 0
+        origin = {ORIGIN_ID: state["id"], **({ORIGIN_PRODUCT: state["product"]} if state["product"] else {})}
+        path = self._folder / state["id"] / "file"
+        for block in read_blocks(
+            path, clock=self._clock, format=state["format"], site=state["site"], listener=LISTENER, origin=origin
+        ):
+            seen += block.n
+            if seen <= done:
+                continue
+            kept = _tail(block, max(done - (seen - block.n), 0))
+            yield replace(kept, peer=state["id"], origin={**kept.origin, "log.file.path": state["name"]})
+
+    def _part(self, id: str, n: int) -> Path:
+        return self._folder / id / f"part-{n:06d}"
+
+    def _save(self, state: dict[str, Any]) -> None:
+        _replace(self._folder / state["id"] / "state.json", orjson.dumps(state))
+
+
+def _tail(block: RawBlock, skip: int) -> RawBlock:
+    """The block without its first records."""
+    if not skip:
+        return block
+    start = int(block.end[skip - 1])
+    first = int(block.origin.get("first_record", "1")) + skip
+    return replace(
+        block,
+        receipt_ns=block.receipt_ns[skip:],
+        end=(block.end[skip:].astype(np.int64) - start).astype(np.uint32),
+        data=block.data[start:],
+        flags=block.flags[skip:] if block.flags else b"",
+        origin={**block.origin, "first_record": str(first)},
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,105 @@
+"""`soc parse`: files to flat ECS documents, without any service."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from soc.console.commands.call import Call, command
+from soc.console.i18n import t
+from soc.console.render import json_text
+from soc.errors import EXIT_PARTIAL, EXIT_RUNTIME, SocError, UsageError
+
+if TYPE_CHECKING:
+    from soc.model.batch import EventBatch
+    from soc.parsers import ParserSet
+
+Files = Annotated[list[str], typer.Argument(help="Files to read; - is standard input.")]
+
+
+class Reading:
+    """Files one after another; one that cannot be read is told, counted, and never stops the others."""
+
+    def __init__(self, call: Call, files: Sequence[str], *, format: str = "auto", product: str | None = None) -> None:
+        self.call = call
+        self.paths = [None if name == "-" else Path(name) for name in files]
+        self.format = format
+        self.product = product
+        self.failed = 0
+        _refuse_missing(self.paths)
+
+    def blocks(self, parsers: ParserSet) -> Iterator[list[EventBatch]]:
+        """The batches of each block. Raises UsageError for a format or a product that there is not."""
+        from soc import pipeline
+
+        for path in self.paths:
+            try:
+                yield from pipeline.parse_file(
+                    parsers, path, self.call.world.clock, format=self.format, product=self.product
+                )
+            except UsageError:
+                raise
+            except (SocError, OSError) as error:
+                self.failed += 1
+                self.call.output.say(f"soc: {_sentence(path, error)}")
+
+    @property
+    def exit_code(self) -> int:
+        """0, 4 when some files could not be read, 1 when none could."""
+        if not self.failed:
+            return 0
+        return EXIT_PARTIAL if self.failed < len(self.paths) else EXIT_RUNTIME
+
+
+def _sentence(path: Path | None, error: Exception) -> str:
+    return f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def _refuse_missing(paths: Sequence[Path | None]) -> None:
+    wrong = [(path, "no_file" if not path.exists() else "is_folder") for path in paths if path and not path.is_file()]
+    # Pipes and devices (/dev/stdin, a process substitution) are no regular files and can be read all the same.
+    told = [t(f"cmd.{why}", path=path) for path, why in wrong if why == "no_file" or path.is_dir()]
+    if told:
+        raise UsageError("\n".join(told))
+
+
+def writer(call: Call) -> Callable[[Any], None]:
+    """Writes one object a line: bytes as they are for a pipe, escaped for a terminal."""
+    output = call.output
+    if output.terminal or not hasattr(sys.stdout, "buffer"):
+        return output.document
+    raw = sys.stdout.buffer
+    return lambda document: _bytes(raw, document)
+
+
+def _bytes(raw: Any, document: Any) -> None:
+    try:
+        raw.write(orjson.dumps(document) + b"\n")
+    except TypeError:  # a value that orjson does not know
+        raw.write(json_text(document).encode() + b"\n")
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @command(app, "parse", "soc parse /var/log/auth.log", "soc parse --as cisco.asa - < asa.log", local=True)
+    def parse(
+        call: Call,
+        files: Files,
+        product: Annotated[str | None, typer.Option("--as", help="Take every record as this product.")] = None,
+        format: Annotated[str, typer.Option(help="auto, lines, json or evtx.")] = "auto",
+    ) -> int:
+        """Normalise files: one flat ECS document a line, in order, nothing dropped."""
+        from soc import pipeline
+
+        reading = Reading(call, files, format=format, product=product)
+        write = writer(call)
+        for batches in reading.blocks(pipeline.load_parsers(call.settings.content_roots)):
+            for document in pipeline.ordered_documents(batches):
+                write(document)
+        return reading.exit_code

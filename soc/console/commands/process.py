@@ -1,0 +1,93 @@
+"""`soc up`, the processes it starts, and `soc console`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from soc.console.commands.call import Call, command
+from soc.console.i18n import t
+from soc.console.text import clean
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @command(app, "up", "soc up", "soc up --simulate --no-console", local=True)
+    def up(
+        call: Call,
+        simulate: Annotated[bool, typer.Option("--simulate", help="A made-up province sends real packets.")] = False,
+        console: Annotated[
+            bool | None, typer.Option("--console/--no-console", help="Open the console; default: on a terminal.")
+        ] = None,
+        seed: Annotated[int, typer.Option(help="Of the made-up province.")] = 1,
+    ) -> None:
+        """Start everything, watch it, and stop it in order on Ctrl-C."""
+        settings = call.settings
+        if simulate:
+            settings = call.processes.prepare_simulation(settings.home, seed=seed, say=call.output.say)
+        call.kept["settings"] = settings
+        opens = call.output.terminal if console is None else console
+        call.processes.up(settings, simulate=simulate, ready=lambda states: _ready(call, states, opens=opens))
+
+    _single(app)
+
+    @command(app, "console", "soc console", "soc console --as lan")
+    def console_(call: Call) -> None:
+        """Open the console: alerts as they come, tickets, playbooks."""
+        _open_console(call)
+
+
+def _single(app: typer.Typer) -> None:
+    """One command for each process, as `soc up`, systemd or an orchestrator starts them."""
+
+    @command(app, "collect", "soc collect", local=True)
+    def collect(call: Call) -> None:
+        """Listen and queue; never parses."""
+        call.processes.collect(call.settings)
+
+    @command(app, "work", "soc work --index 0", local=True)
+    def work(call: Call, index: Annotated[int, typer.Option(min=0, help="Which of the workers.")] = 0) -> None:
+        """Queue to store: parse, enrich, match single events."""
+        call.processes.work(call.settings, index)
+
+    @command(app, "correlate", "soc correlate", local=True)
+    def correlate(call: Call) -> None:
+        """Correlations and anomaly models over what matched."""
+        call.processes.correlate(call.settings)
+
+    @command(app, "serve", "soc serve", local=True)
+    def serve(call: Call) -> None:
+        """The API, alerts, tickets, playbooks, outbox, retention."""
+        call.processes.serve(call.settings)
+
+    @command(app, "compact", "soc compact", local=True)
+    def compact(call: Call) -> None:
+        """Seal and merge files of the store."""
+        call.processes.compact(call.settings)
+
+
+def _ready(call: Call, states: Mapping[str, Any], *, opens: bool) -> None:
+    """Says where to look; opens the console where a person sits."""
+    say, settings = call.output.say, call.settings
+    port = (states.get("serve") or {}).get("port") or settings.web_port
+    say(t("cmd.up.ready", home=clean(settings.home)))
+    for name, at in ((states.get("collect") or {}).get("ports") or {}).items():
+        say(f"  {name}: {at}")
+    say(t("cmd.up.api", socket=settings.socket, url=f"http://{settings.web_host}:{port}"))
+    if settings.simulated:
+        say(t("cmd.simulated"))
+    say(t("cmd.up.look"))
+    if not opens:
+        return
+    _open_console(call)
+    say(t("cmd.up.goes_on"))
+
+
+def _open_console(call: Call) -> None:
+    from soc.console.screens.app import run
+
+    service: Any = call.client
+    run(service)

@@ -1,0 +1,76 @@
+"""`soc source list`: who sends logs, how fast, and whether every record is accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from soc.console.commands.call import Call, command, group, moment
+from soc.console.i18n import t
+from soc.console.render import Column, number, yes_no
+from soc.console.render import moment as shown_moment
+from soc.console.text import clean
+
+
+def _dropped(row: Mapping[str, Any]) -> int:
+    return sum((row.get("dropped") or {}).values())
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return str(row.get("system_name") or row.get("system_id") or "")
+
+
+SOURCES = (
+    Column("cmd.col.source", "peer"),
+    Column("cmd.col.listener", "listener"),
+    Column("cmd.col.system", _name, fold=True),
+    Column("cmd.col.datasets", "datasets"),
+    Column("cmd.col.last_seen", "last_seen_us", shown_moment),
+    Column("cmd.col.rate", "rate_per_s", number, right=True),
+    Column("cmd.col.received", "received", number, right=True),
+    Column("cmd.col.stored", "stored", number, right=True),
+    Column("cmd.col.dropped", _dropped, number, right=True),
+    Column("cmd.col.unparsed", "unparsed", number, right=True),
+    Column("cmd.col.pending", "pending", number, right=True),
+    Column("cmd.col.balanced", "balanced", yes_no),
+)
+NARROW = ("cmd.col.source", "cmd.col.system", "cmd.col.last_seen", "cmd.col.rate", "cmd.col.received",
+          "cmd.col.dropped", "cmd.col.balanced")  # fmt: skip
+"""What fits 80 columns; `--wide`, a wider terminal and pipes have the rest."""
+WIDE = 150
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands."""
+    source = group(app, "source", "Log sources: rate, last seen, failures, accounting.")
+
+    @command(source, "list", "soc source list", "soc source list --since 1d --wide")
+    def list_(
+        call: Call,
+        since: Annotated[str | None, typer.Option(help="Count from: 1h, 1d, or a day or time.")] = None,
+        wide: Annotated[bool, typer.Option("--wide", help="Every column.")] = False,
+    ) -> None:
+        """List the sources: received = queued + dropped, queued = stored + dead + pending."""
+        answer = call.client.get("/v1/sources", since=moment(since))
+        is_wide = wide or not call.output.terminal or call.output.console().width >= WIDE
+        columns = [c for c in SOURCES if is_wide or c.heading in NARROW]
+        call.output.answer(answer, columns, answer.data["sources"])
+        if not call.json:
+            _remarks(call, answer.data)
+
+
+def _remarks(call: Call, data: Mapping[str, Any]) -> None:
+    for row in data["sources"]:
+        for reason, count in sorted((row.get("dropped") or {}).items()):
+            call.output.say(t("cmd.source.dropped", peer=clean(row["peer"]), count=number(count), reason=clean(reason)))
+    totals = data.get("totals")
+    if totals is None:  # an owner unit's person sees its own sources only
+        return
+    call.output.say(
+        t("cmd.source.balanced" if totals.get("balanced") else "cmd.source.unbalanced",
+          received=number(totals.get("received", 0)), stored=number(totals.get("stored", 0)),
+          dropped=number(_dropped(totals)),
+          dead=number(totals.get("dead", 0)), pending=number(totals.get("pending", 0)))
+    )  # fmt: skip

@@ -1,0 +1,77 @@
+"""`soc status` and `soc me`: how the service is doing, and who one is to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from soc.console.commands.call import Call, command
+from soc.console.i18n import t
+from soc.console.render import Column, moment, number, plain, size, word, yes_no
+
+PROCESSES = (
+    Column("cmd.col.process", "name"),
+    Column("cmd.col.state", "state", word("process")),
+    Column("cmd.col.pid", "pid"),
+    Column("cmd.col.time", "at_us", moment),
+    Column("cmd.col.counts", lambda r: _counted(r.get("counts") or {}), fold=True),
+)
+
+
+def _counted(counts: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={plain(value)}" for name, value in counts.items())
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @command(app, "status", "soc status")
+    def status(call: Call) -> None:
+        """How the service is doing: processes, queue, store, outbox, devices."""
+        answer = call.client.get("/v1/status")
+        if call.json:
+            call.output.envelope(answer)
+            return
+        call.output.remarks(answer)
+        call.output.table(PROCESSES, answer.data.get("processes") or [])
+        call.output.fields(_figures(answer.data))
+        if answer.data.get("simulated"):
+            call.output.say(t("cmd.simulated"))
+
+    @command(app, "me", "soc me", "soc me --as lan")
+    def me(call: Call) -> None:
+        """Who you are to the service, and what you may do."""
+        answer = call.client.get("/v1/me")
+        if call.json:
+            call.output.envelope(answer)
+            return
+        call.output.remarks(answer)
+        data = answer.data
+        call.output.fields(
+            [("cmd.col.name", data["name"]), ("cmd.col.role", word("role")(data["role"])),
+             ("cmd.col.units", data.get("units")), ("cmd.col.via", data.get("via")),
+             ("cmd.col.acting_for", data.get("acting_for")), ("cmd.col.permissions", data.get("permissions")),
+             ("cmd.col.simulated", yes_no(data.get("simulated")))]
+        )  # fmt: skip
+        if not data.get("wall", True):
+            call.output.say(t("cmd.no_wall"))
+
+
+def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    store, queue = data.get("store") or {}, data.get("queue") or {}
+    pairs: list[tuple[str, Any]] = [
+        ("cmd.status.queue", _counted(queue)),
+        ("cmd.status.rows", number(store.get("rows_sealed"))), ("cmd.status.segments", number(store.get("segments"))),
+        ("cmd.status.bytes", size(store.get("bytes"))),
+    ]  # fmt: skip
+    for destination, counts in (data.get("outbox") or {}).items():
+        states = ", ".join(f"{word('outbox')(state)}: {number(count)}" for state, count in counts.items())
+        pairs.append(("cmd.status.outbox", f"{destination}: {states}"))
+    if data.get("withheld"):
+        pairs.append(("cmd.status.withheld", number(data["withheld"])))
+    for name, capability in (data.get("actuators") or {}).items():
+        why = "" if capability.get("available") else f" ({capability.get('why')})"
+        pairs.append(("cmd.status.actuator", f"{name}: {yes_no(capability.get('available'))}{why}"))
+    return pairs

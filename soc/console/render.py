@@ -1,0 +1,286 @@
+"""Puts answers on the screen: a table on a terminal, tab-separated lines in a pipe, the envelope for `--json`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import orjson
+
+from soc.console.i18n import t
+from soc.console.text import clean, when
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from soc.client import Answer
+
+Row = Mapping[str, Any]
+_FIELD = "field:"
+# What a terminal could act on although JSON lets it stand: DEL, C1 controls, bidirectional and other format marks.
+_HIDDEN = re.compile(
+    "[\u007f-\u009f\u00ad\u0600-\u0605\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+STYLES = {
+    "critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "breach": "bold red", "failed": "red",
+    "unknown": "bold red", "verified": "green", "compliant": "green", "rejected": "red", "dead": "red",
+}  # fmt: skip
+"""How a word is drawn. Never the only carrier of a meaning: the word itself stands there."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: the message id of its heading, what it takes from a row, and how a person sees it.
+
+    `value` is a key (dots go inside) or a function; pipes get it as it is, people get `shown(value)`.
+    """
+
+    heading: str
+    value: str | Callable[[Row], Any]
+    shown: Callable[[Any], str] | None = None
+    fold: bool = False
+    right: bool = False
+
+    def raw(self, row: Row) -> str:
+        """The value for programs, on one line."""
+        return clean(plain(self.take(row)))
+
+    def words(self, row: Row) -> str:
+        """The value for people."""
+        value = self.take(row)
+        return clean(self.shown(value) if self.shown is not None else plain(value))
+
+    def take(self, row: Row) -> Any:
+        """What the row holds for this column; None for nothing."""
+        return self.value(row) if callable(self.value) else at(row, self.value)
+
+
+def at(row: Row, key: str) -> Any:
+    """The value of a flat key, else of a dotted path; None when it is missing."""
+    if key in row:
+        return row[key]
+    value: Any = row
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def plain(value: Any) -> str:
+    """A value as text: lists with commas, objects as JSON, nothing as empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value)
+    return orjson.dumps(value, default=str).decode() if isinstance(value, dict) else str(value)
+
+
+def short(id: Any) -> str:
+    """The end of a UUID: of version 7 the beginning is the time, only the end tells two of one minute apart."""
+    return str(id or "")[-8:]
+
+
+def moment(value: Any) -> str:
+    """A time for people, from µs UTC or ISO 8601 text, in Vietnam's zone."""
+    if value in (None, "", 0):
+        return ""
+    if isinstance(value, int | float):
+        return when(int(value))
+    try:
+        at = dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value)
+    at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
+    return when(int(at.timestamp() * 1_000_000))
+
+
+def number(value: Any) -> str:
+    """A number with its thousands apart, as the language writes it."""
+    if value is None:
+        return ""
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    return text.translate(str.maketrans(",.", t("cmd.thousands") + t("cmd.decimal")))
+
+
+def size(value: Any) -> str:
+    """Bytes in the largest unit that leaves a number of one or more."""
+    left = float(value or 0)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if left < 1024:
+            return f"{number(int(left)) if unit == 'B' else number(left)} {unit}"
+        left /= 1024
+    return f"{number(left)} TiB"
+
+
+def word(family: str) -> Callable[[Any], str]:
+    """Turns a stored word (`acknowledged`) into the reader's; one without a translation stays as it is."""
+
+    def shown(value: Any) -> str:
+        try:
+            return t(f"cmd.{family}.{value}")
+        except KeyError:
+            return plain(value)
+
+    return shown
+
+
+def yes_no(value: Any) -> str:
+    """`yes` or `no`, empty when it is not known."""
+    return "" if value is None else t("cmd.yes" if value else "cmd.no")
+
+
+def json_text(document: Any) -> str:
+    """One line of JSON in which nothing can steer a terminal (RFC 8259 allows every escape inside a string)."""
+    text = orjson.dumps(document, default=str).decode()
+    return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
+def field_heading(name: str) -> str:
+    """The heading id of a column that is headed by a field's own name."""
+    return f"{_FIELD}{name}"
+
+
+def _headed(id: str) -> str:
+    return clean(id.removeprefix(_FIELD)) if id.startswith(_FIELD) else t(id)
+
+
+class Output:
+    """Where a command writes: data to `out`, remarks to `err`."""
+
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        terminal: bool | None = None,
+        colour: bool = True,
+        width: int | None = None,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+        self.json = json
+        self.terminal = self.out.isatty() if terminal is None else terminal
+        self.colour = colour
+        self.width = width
+
+    def console(self, file: TextIO | None = None) -> Console:
+        """A rich console that adds nothing of its own: no markup, no highlighting, no emoji."""
+        from rich.console import Console
+
+        return Console(
+            file=file or self.out, force_terminal=self.terminal, no_color=not self.colour, width=self.width,
+            highlight=False, markup=False, emoji=False,
+            color_system="auto" if self.colour and self.terminal else None,
+        )  # fmt: skip
+
+    # -- data
+
+    def envelope(self, answer: Answer) -> None:
+        """The answer as the API gave it."""
+        self.document(
+            {
+                "schema": answer.schema, "data": answer.data, "truncated": answer.truncated,
+                "warnings": list(answer.warnings), "cursor": answer.cursor, "total": answer.total,
+            }
+        )  # fmt: skip
+
+    def document(self, document: Any) -> None:
+        """One object on one line."""
+        self.out.write(json_text(document) + "\n")
+
+    def answer(
+        self, answer: Answer, columns: Sequence[Column], rows: Iterable[Row] | None = None, *, before: bool = False
+    ) -> None:
+        """A list of things: envelope, table or lines; `rows` when the data are not the list itself."""
+        self.remarks(answer, before=before)
+        if self.json:
+            self.envelope(answer)
+        else:
+            self.table(columns, answer.data if rows is None else rows)
+
+    def remarks(self, answer: Answer, *, before: bool = False) -> None:
+        """Warnings and what was cut, to stderr; `before` when the command goes on with `--before`."""
+        if self.json:
+            return
+        for warning in answer.warnings:
+            self.say(t("cmd.warning", text=warning))
+        if answer.cursor and answer.truncated and before:
+            self.say(t("cmd.more", cursor=answer.cursor))
+        elif answer.truncated:
+            self.say(t("cmd.truncated"))
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+        """The rows; on a terminal with headings, cut to its width."""
+        if not self.terminal:
+            for row in rows:
+                self.line("\t".join(column.raw(row) for column in columns))
+            return
+        held = list(rows)
+        if not held:
+            self.say(t("cmd.nothing"))
+            return
+        self.console().print(_drawn(columns, held))
+
+    def fields(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        """One thing: a line for each heading (message id) that has a value."""
+        held = [
+            (_headed(heading), clean(plain(value))) for heading, value in pairs if value not in (None, "", [], (), {})
+        ]
+        if not self.terminal:
+            for heading, value in held:
+                self.line(f"{heading}\t{value}")
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for heading, value in held:
+            grid.add_row(Text(heading, style="bold"), Text(value))
+        self.console().print(grid)
+
+    def section(self, heading: str) -> None:
+        """A heading (message id) above what follows, for people only."""
+        if self.terminal:
+            from rich.text import Text
+
+            self.console().print()
+            self.console().print(Text(t(heading), style="bold underline"))
+
+    def line(self, text: str) -> None:
+        """One line of data; the caller cleaned it."""
+        self.out.write(text + "\n")
+
+    # -- remarks
+
+    def say(self, text: str) -> None:
+        """A remark to stderr, safe whatever is in it."""
+        for line in text.split("\n"):
+            self.err.write(clean(line) + "\n")
+        self.err.flush()
+
+
+def _drawn(columns: Sequence[Column], rows: Sequence[Row]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=False)
+    for column in columns:
+        table.add_column(
+            Text(_headed(column.heading)),
+            justify="right" if column.right else "left",
+            overflow="fold" if column.fold else "ellipsis",
+            no_wrap=not column.fold,
+            min_width=8 if column.fold else None,
+        )
+    for row in rows:
+        table.add_row(*(Text(c.words(row), style=STYLES.get(str(c.take(row)), "")) for c in columns))
+    return table

@@ -1,0 +1,159 @@
+"""The accounting of the design, section 5: received = queued + dropped, and queued = stored + dead + pending."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from soc.model.position import Partition, Position
+from soc.model.query import And, Between, Equals, Not, Wildcard
+from soc.model.record import RawBlock
+from soc.model.scope import Scope
+from soc.model.values import micros
+from soc.store.events import EventStore
+from soc.store.events.nouns import Aggregate
+
+HOUR_US = 3_600_000_000
+RATE_US = 60_000_000
+MAX_PENDING_FRAMES = 20_000
+"""Frames that are read to tell whose records wait; what lies behind them is counted under nobody's name."""
+HISTORY = "history"
+"""The node of simulated history."""
+Cursors = dict[Partition, Position]
+Key = tuple[str, str, str]
+"""Site, listener, peer."""
+
+
+@dataclass
+class Account:
+    """Records of one source since the start of an hour. `dropped` by reason; `unparsed` is part of `stored`."""
+
+    received: int = 0
+    queued: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    stored: int = 0
+    dead: int = 0
+    pending: int = 0
+    unparsed: int = 0
+    last_seen_us: int = 0
+    recent: int = 0
+    datasets: set[str] = field(default_factory=set)
+    system_id: str = ""
+    system_name: str = ""
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether both equations hold."""
+        return self.received == self.queued + self.dropped.total() and self.queued == self.stored + self.dead + self.pending
+
+    def to_document(self, key: Key) -> dict[str, Any]:
+        """One row of `soc source list`."""
+        site, listener, peer = key
+        return {
+            "site": site, "listener": listener, "peer": peer,
+            "system_id": self.system_id, "system_name": self.system_name, "datasets": sorted(self.datasets),
+            "last_seen_us": self.last_seen_us or None, "rate_per_s": round(self.recent / (RATE_US / 1_000_000), 2),
+            "received": self.received, "queued": self.queued, "dropped": dict(self.dropped),
+            "stored": self.stored, "dead": self.dead, "pending": self.pending, "unparsed": self.unparsed,
+            "balanced": self.is_balanced,
+        }  # fmt: skip
+
+
+class Accounts:
+    """Gathers one account per source. Give everything of one span, which begins at a full hour (µs UTC)."""
+
+    def __init__(self, since_us: int, now_us: int) -> None:
+        self.since_us, self.now_us = since_us // HOUR_US * HOUR_US, now_us
+        self._found: dict[Key, Account] = {}
+
+    def of(self, key: Key) -> Account:
+        """The account of a source."""
+        return self._found.setdefault(key, Account())
+
+    def collected(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The collector's counters, as `Counters` saves them."""
+        for row in rows:
+            if row["hour_us"] < self.since_us:
+                continue
+            account = self.of((row["site"], row["listener"], row["peer"]))
+            account.received += row["received"]
+            account.queued += row["queued"]
+            account.dropped.update(row["dropped"])
+
+    def queued(self, key: Key, records: int) -> None:
+        """Records that the queue took and no counter says yet. What has no wire before it is received by that."""
+        account = self.of(key)
+        account.received += records
+        account.queued += records
+
+    def stored(self, store: EventStore, scope: Scope) -> Cursors:
+        """Distinct record positions in the store: the first event of every record, by source; and as of which cursors.
+
+        History that was written straight into the store never was in the queue and is left out.
+        """
+        firsts = (Equals("soc.part", 0), Not(Wildcard("soc.position", f"{HISTORY}:*")))
+        rows, cursors = store.aggregate_upto(
+            scope,
+            And((Between("event.created", low=self.since_us), *firsts)),
+            Aggregate(
+                group_by=("soc.source", "event.dataset", "soc.system.id", "soc.system.name"), max=("event.created",)
+            ),
+        )
+        for row in rows:
+            account = self.of(key_of(row["soc.source"]))
+            account.stored += row["count"]
+            account.unparsed += row["count"] if row["event.dataset"] == "unparsed" else 0
+            account.datasets.add(row["event.dataset"])
+            account.last_seen_us = max(account.last_seen_us, _us(row["max(event.created)"]))
+            account.system_id = row["soc.system.id"] or account.system_id
+            account.system_name = row["soc.system.name"] or account.system_name
+        recent = And((Between("event.created", low=self.now_us - RATE_US), *firsts))
+        for row in store.aggregate(scope, recent, Aggregate(group_by=("soc.source",))):
+            self.of(key_of(row["soc.source"])).recent += row["count"]
+        return cursors
+
+    def pending(self, block: RawBlock) -> None:
+        """A frame behind the store's cursors."""
+        self.of(_key(block)).pending += self._within(block)
+
+    def dead(self, block: RawBlock) -> None:
+        """A frame that was kept aside."""
+        self.of(_key(block)).dead += self._within(block)
+
+    def late(self, block: RawBlock) -> None:
+        """A frame that the queue took after the counters were saved."""
+        self.queued(_key(block), self._within(block))
+
+    def _within(self, block: RawBlock) -> int:
+        return int((block.receipt_ns // 1000 >= self.since_us).sum())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per source, the busiest first."""
+        ordered = sorted(self._found.items(), key=lambda item: (-item[1].received, item[0]))
+        return [account.to_document(key) for key, account in ordered]
+
+    def totals(self) -> dict[str, Any]:
+        """The sums, and whether every source balances."""
+        accounts = list(self._found.values())
+        names = ("received", "queued", "stored", "dead", "pending", "unparsed")
+        sums: dict[str, Any] = {name: sum(getattr(a, name) for a in accounts) for name in names}
+        sums["dropped"] = dict(sum((a.dropped for a in accounts), Counter()))
+        return {**sums, "sources": len(accounts), "balanced": all(a.is_balanced for a in accounts)}
+
+
+def _key(block: RawBlock) -> Key:
+    return block.site, block.listener, block.peer
+
+
+def key_of(source: str | None) -> Key:
+    """`site/listener/peer` taken apart; a peer may hold slashes."""
+    site, _, rest = (source or "").partition("/")
+    listener, _, peer = rest.partition("/")
+    return site, listener, peer
+
+
+def _us(text: str | None) -> int:
+    return micros(dt.datetime.fromisoformat(text)) if text else 0

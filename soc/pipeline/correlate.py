@@ -1,0 +1,138 @@
+"""`Correlating`: one step of `soc correlate`: matched documents → findings, with its state and offsets in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from soc.config import Settings
+from soc.detections.correlator import Correlator
+from soc.errors import StoreError
+from soc.model.clock import Clock
+from soc.model.finding import Finding
+from soc.model.position import Partition, Position
+from soc.model.record import RawBlock
+from soc.pipeline import places, records
+from soc.store import files
+from soc.store.events import EventStore
+from soc.store.queue import DiskLog, LogReader, trim
+
+MAX_FRAMES = 512
+SAVE_NS = 1_000_000_000
+TICK_NS = 1_000_000_000
+_VERSION = 1
+LISTENER = "correlate"
+
+
+class Correlating:
+    """Feeds the correlator; findings are durable before the snapshot, which repeats them with the same ids if need be."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        parsers = places.load_parsers(settings)
+        self._correlator = Correlator(places.load_detections(settings, parsers))
+        self._root = places.queue(settings)
+        self._reader, self._raw = LogReader(self._root, places.MATCHED), LogReader(self._root, places.RAW)
+        self._findings = DiskLog(self._root, places.FINDINGS, "correlate", clock)
+        self._store = EventStore(places.events(settings), clock, parsers.fields)
+        self._path = settings.path("run", "correlate.json")
+        self._cursors: places.Cursors = {}
+        self._seen = records.Seen()
+        self._dirty = False
+        self._saved_ns = self._ticked_ns = clock.monotonic_ns()
+        self.counts = {"frames": 0, "repeated": 0, "documents": 0, "findings": 0}
+        self._restore()
+
+    def step(self) -> int:
+        """Feed what waits, let time pass, save when due; how many frames were read."""
+        blocks = self._reader.read(self._cursors, None, MAX_FRAMES)
+        now = self._clock.monotonic_ns()
+        found = [finding for block in blocks for finding in self._feed(block)]
+        if now - self._ticked_ns >= TICK_NS:
+            self._ticked_ns = now
+            found += self._correlator.tick(self._safe_now_us())
+        if found:
+            self._emit(found)
+        self._dirty = self._dirty or bool(blocks or found)
+        if self._dirty and now - self._saved_ns >= SAVE_NS:
+            self.save()
+        return len(blocks)
+
+    def _feed(self, block: RawBlock) -> list[Finding]:
+        self._cursors[block.partition] = Position(block.node, block.log, block.seq)
+        self.counts["frames"] += 1
+        if not self._seen.is_new(block):
+            self.counts["repeated"] += 1
+            return []
+        self.counts["documents"] += block.n
+        return self._correlator.feed(list(records.documents(block)), self._clock.now_ns() // 1000)
+
+    def _safe_now_us(self) -> int:
+        """Now, or the oldest receipt that is still in the queue: what waits is not silence."""
+        raw = self._raw.lag(places.passed(self._store.cursors(), places.RAW))
+        own = self._reader.lag(self._cursors)
+        waiting = (raw["oldest_receipt_ns"], own["oldest_receipt_ns"])
+        return min([self._clock.now_ns(), *(ns for ns in waiting if ns is not None)]) // 1000
+
+    def _emit(self, findings: list[Finding]) -> None:
+        site = self._settings.site_id
+        self._findings.append([
+            RawBlock.of(
+                [orjson.dumps(finding.to_document()) for finding in findings],
+                receipt_ns=self._clock.now_ns(), site=site, listener=LISTENER, peer=LISTENER, format="finding",
+            )
+        ])  # fmt: skip
+        self.counts["findings"] += len(findings)
+
+    def save(self) -> None:
+        """Write state and offsets in one renamed file, then let passed segments of the log go. Raises StoreError."""
+        state = {
+            "version": _VERSION,
+            "cursors": {str(k): str(v) for k, v in self._cursors.items()},
+            "seen": self._seen.names(),
+            "counts": self.counts,
+            "correlator": self._correlator.snapshot().decode(),
+        }
+        write_durable(self._path, orjson.dumps(state))
+        self._dirty, self._saved_ns = False, self._clock.monotonic_ns()
+        trim(self._root, places.MATCHED, self._cursors)
+
+    def _restore(self) -> None:
+        try:
+            state: dict[str, Any] = orjson.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            hint = "move it away: counting windows then begin anew"
+            raise StoreError(f"cannot read {self._path}: {error}", hint=hint) from error
+        if state["version"] > _VERSION:
+            raise StoreError(f"{self._path} was written by a newer version of soc")
+        self._cursors = {Partition.parse(k): Position.parse(v) for k, v in state["cursors"].items()}
+        self._seen = records.Seen(state["seen"])
+        self.counts |= state["counts"]
+        self._correlator.restore(state["correlator"].encode())
+
+    def close(self) -> None:
+        """Save, and let everything go."""
+        if self._dirty:
+            self.save()
+        self._store.close()
+        self._reader.close()
+        self._raw.close()
+        self._findings.close()
+
+
+def write_durable(path: Path, data: bytes) -> None:
+    """Replace a file by rename; durable on return. Raises DiskFull, StoreError, and the old file is whole then."""
+    try:
+        files.make_folder(path.parent)
+        fresh = path.with_name(path.name + ".new")
+        with fresh.open("wb") as file:
+            file.write(data)
+        files.sync_file(fresh)
+        fresh.replace(path)
+        files.sync_folder(path.parent)
+    except OSError as error:
+        raise files.store_error(error, f"writing {path}") from error

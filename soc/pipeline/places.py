@@ -1,0 +1,59 @@
+"""Where every process finds its files below `SOC_HOME`, and the content and registry that all of them load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from soc import content
+from soc.config import Settings
+from soc.detections.load import DetectionSet
+from soc.model.position import Partition, Position
+from soc.parsers import ParserSet
+from soc.registry import Registry
+
+QUEUE, EVENTS, REGISTRY = "queue", "events", "registry"
+RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
+
+Cursors = dict[Partition, Position]
+
+
+def queue(settings: Settings) -> Path:
+    """The folder of the disk logs."""
+    return settings.path(QUEUE)
+
+
+def events(settings: Settings) -> Path:
+    """The folder of the embedded event store."""
+    return settings.path(EVENTS)
+
+
+def counters(settings: Settings) -> Path:
+    """The collector's counters."""
+    return settings.path("run", "collect.json")
+
+
+def registry_files(settings: Settings) -> list[Path]:
+    """The site's registry files, and those that `soc system add` writes."""
+    own = settings.path(REGISTRY)
+    return [*settings.registry_files, *([own] if own.is_dir() else [])]
+
+
+def load_registry(settings: Settings) -> Registry:
+    """The information systems of the site; empty where nobody registered any."""
+    return Registry.load(*registry_files(settings))
+
+
+def load_parsers(settings: Settings) -> ParserSet:
+    """The shipped parsers and the site's own."""
+    return ParserSet.load(content.roots("parsers", settings.content_roots))
+
+
+def load_detections(settings: Settings, parsers: ParserSet) -> DetectionSet:
+    """The shipped definitions, the site's own, and rules loaded from where they lie."""
+    paths = [*content.roots("detections", settings.content_roots), *settings.rules]
+    return DetectionSet.load(paths, fields=parsers.fields)
+
+
+def passed(cursors: Cursors, log: str) -> Cursors:
+    """The cursors of one log."""
+    return {partition: position for partition, position in cursors.items() if partition.log == log}

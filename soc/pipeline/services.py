@@ -1,0 +1,508 @@
+"""`Services`: what `soc serve` holds: alerts, tickets, playbooks, the outbox, imports and retention over one home."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from soc import content
+from soc.access import Access
+from soc.alerts.desk import AlertDesk
+from soc.collectors.uploads import LISTENER, Uploads
+from soc.config import National, Settings
+from soc.connectors.drivers.nftables import DemoWorld, NftActuator
+from soc.connectors.national import mapping
+from soc.connectors.national.driver import Destination, OutboxDriver
+from soc.connectors.national.message import Privacy, Sender, alert_message
+from soc.errors import PermissionRefused, SocError
+from soc.model.alert import Alert, uuid7
+from soc.model.cases import Person
+from soc.model.clock import Clock
+from soc.model.fields import FieldDictionary
+from soc.model.finding import LEVELS, Finding
+from soc.model.position import PARTITIONS, Partition, Position
+from soc.model.query import And, Between, Equals
+from soc.model.record import RawBlock
+from soc.model.scope import Scope
+from soc.model.system import InformationSystem
+from soc.model.ticket import Ticket
+from soc.pipeline import places, records
+from soc.pipeline.accounting import MAX_PENDING_FRAMES, Accounts
+from soc.playbooks.definition import PlaybookSet
+from soc.playbooks.engine import Engine
+from soc.playbooks.guard import Guard
+from soc.registry import Registry
+from soc.retention import check, keys, ladder, manifest, verify
+from soc.retention.apply import Deletion
+from soc.retention.hold import Holds
+from soc.retention.plan import Plan, Policy, make_plan
+from soc.store.cases import Cases
+from soc.store.events import EventStore
+from soc.store.events.nouns import Aggregate
+from soc.store.queue import DiskLog, LogReader, trim
+from soc.tickets.clocks import load_clocks
+from soc.tickets.desk import TicketDesk
+
+FINDINGS_AT_ONCE = 200
+COLLECT = "collect"
+"""The node of the collector's log."""
+_ENGINE = "engine"
+_DAY_US = 86_400_000_000
+_log = logging.getLogger("soc.serve")
+
+
+@dataclass
+class Services:
+    """One process holds them; the case database has one writer. `registry` changes when `reload_registry` is called."""
+
+    settings: Settings
+    clock: Clock
+    fields: FieldDictionary
+    cases: Cases
+    access: Access
+    registry: Registry
+    store: EventStore
+    alerts: AlertDesk
+    tickets: TicketDesk
+    playbooks: PlaybookSet
+    engine: Engine
+    national: OutboxDriver | None
+    holds: Holds
+    deletion: Deletion
+    policy: Policy
+    uploads: Uploads
+    world: DemoWorld | None = None
+    _closers: list[Callable[[], None]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, settings: Settings, clock: Clock, *, world: DemoWorld | None = None) -> Services:
+        """Open every store below `settings.home` and finish what was begun before a crash.
+
+        `world`: the namespaces of a simulated site, in which the firewall actuator acts.
+        Raises what the stores raise: NewerStore, TryAgain, StoreError, ContentError.
+        """
+        parsers = places.load_parsers(settings)
+        cases = Cases(settings.path("cases", "cases.db"), clock, head_path=settings.path("proof", "ledger.head"))
+        made = cls._joined(settings, clock, parsers.fields, cases, world)
+        made.deletion.resume()
+        made.engine.recover()
+        return made
+
+    @classmethod
+    def _joined(
+        cls, settings: Settings, clock: Clock, fields: FieldDictionary, cases: Cases, world: DemoWorld | None
+    ) -> Services:
+        roots = settings.content_roots
+        registry = places.load_registry(settings)
+        access = Access(cases, clock)
+        store = EventStore(places.events(settings), clock, fields)
+        outbox = Outgoing(settings, clock, lambda id: made.registry.get(id))
+        alerts = AlertDesk(cases, clock, _Systems(lambda: made.registry), on_alert=outbox.alert)
+
+        def escalated(tx: Any, alert: Alert, ticket: Ticket, person: Person) -> None:
+            alerts.escalate(tx, alert.id, person, ticket.id)
+
+        tickets = TicketDesk(
+            clock,
+            load_clocks(content.roots("playbooks", roots)),
+            profile=settings.retention_profile,
+            on_created=escalated,
+        )
+        actuator = NftActuator(world.gateway if world else None, clock, why_not="no gateway is connected here")
+        guard = Guard(own_networks=lambda: made.own_networks(), simulated_loopback=settings.simulated)
+        destinations = [outbox.destination(each) for each in settings.national]
+        writer = DiskLog(places.queue(settings), places.RAW, "import", clock, max_bytes=settings.queue_max_bytes)
+        policy = Policy(ladder.load(content.roots("retention", roots), settings.retention_profile))
+        made = cls(
+            settings=settings,
+            clock=clock,
+            fields=fields,
+            cases=cases,
+            access=access,
+            registry=registry,
+            store=store,
+            alerts=alerts,
+            tickets=tickets,
+            playbooks=PlaybookSet.load(content.roots("playbooks", roots)),
+            engine=Engine(cases, {"nftables": actuator}, clock, require=access.require, guard=guard),
+            national=OutboxDriver(cases, destinations, clock) if destinations else None,
+            holds=Holds(cases, clock, lambda: new_id(clock)),
+            deletion=Deletion(
+                cases,
+                store,
+                clock,
+                key=keys.load_or_create(settings.path("keys", "proof.key")),
+                certificates=settings.path("proof", manifest.CERTIFICATES),
+                fresh=lambda: made.plan(_ENGINE),
+            ),
+            policy=policy,
+            uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id),
+            world=world,
+        )
+        made._closers = [store.close, writer.close, cases.close]
+        return made
+
+    def close(self) -> None:
+        """Let every store go."""
+        for closer in self._closers:
+            closer()
+
+    def reload_registry(self) -> None:
+        """Read the registry's files again."""
+        self.registry = places.load_registry(self.settings)
+
+    def own_networks(self) -> list[str]:
+        """Networks, hosts and links of all systems: never blocked."""
+        return [text for s in self.registry.systems() for text in (*s.networks, *s.hosts, *s.links)]
+
+    # findings → alerts
+
+    def take_findings(self, reader: LogReader) -> int:
+        """Take the next findings in: alerts, messages and the cursor commit together; how many frames."""
+        with self.cases.read(_ENGINE) as tx:
+            cursors = _cursors(tx.cursor("findings"))
+        blocks = reader.read(cursors, None, FINDINGS_AT_ONCE)
+        if not blocks:
+            return 0
+        found = [Finding.from_document(document) for block in blocks for document in records.documents(block)]
+        cursors |= {block.partition: Position(block.node, block.log, block.seq) for block in blocks}
+        with self.cases.begin(_ENGINE) as tx:
+            self.alerts.ingest(tx, found)
+            tx.set_cursor("findings", {str(k): str(v) for k, v in cursors.items()})
+        trim(places.queue(self.settings), places.FINDINGS, cursors)
+        return len(blocks)
+
+    # accounting
+
+    def accounts(self, since_us: int) -> Accounts:
+        """Every source's account from the full hour before `since_us` (µs UTC) until now."""
+        accounts = Accounts(since_us, self.clock.now_ns() // 1000)
+        counted = self._counted(accounts)
+        cursors = accounts.stored(self.store, Scope.everything(_ENGINE, "accounting"))
+        self._in_between(accounts, counted, places.passed(cursors, places.RAW))
+        return accounts
+
+    def _counted(self, accounts: Accounts) -> dict[str, int]:
+        """Enter what the collector and the uploads counted; up to which frame, by node (and upload)."""
+        counted = {COLLECT: -1}
+        with suppress(FileNotFoundError):
+            document = orjson.loads(places.counters(self.settings).read_bytes())
+            accounts.collected(document["counts"])
+            counted[COLLECT] = document["seq"]
+        for state in self.uploads.states():
+            counted[state["id"]] = state["seq"]
+            if state["created_us"] >= accounts.since_us:
+                accounts.queued((state["site"], LISTENER, state["id"]), state["records"])
+        return counted
+
+    def _in_between(self, accounts: Accounts, counted: Mapping[str, int], cursors: places.Cursors) -> None:
+        """Frames that the counters or the store do not know yet, all from one look at the log.
+
+        Read after both, so that it reaches further than either: the equations then hold at every moment.
+        """
+        known = {
+            Partition(COLLECT, places.RAW, number): Position(COLLECT, places.RAW, counted[COLLECT])
+            for number in range(PARTITIONS)
+        }
+        both = {k: min(p, cursors[k]) for k, p in known.items() if k in cursors}
+        for block in self._frames(places.RAW, {**cursors, **both} if cursors else {}):
+            if block.seq > counted.get(block.peer if block.listener == LISTENER else block.node, block.seq):
+                accounts.late(block)
+            if block.partition not in cursors or block.seq > cursors[block.partition].seq:
+                accounts.pending(block)
+        for block in self._buried(cursors):
+            accounts.dead(block)
+
+    def _buried(self, cursors: places.Cursors) -> list[RawBlock]:
+        """Frames kept aside that the store's cursors have passed, each once."""
+        found: dict[str, RawBlock] = {}
+        for block in self._frames(places.DEAD, {}):
+            position = records.source_of(block)
+            partition = Partition(position.node, position.log, block.partition.number)
+            if partition in cursors and position.seq <= cursors[partition].seq:
+                found.setdefault(str(position), block)
+        return list(found.values())
+
+    def _frames(self, log: str, cursors: places.Cursors) -> Sequence[RawBlock]:
+        reader = LogReader(places.queue(self.settings), log)
+        try:
+            return reader.read(cursors, None, MAX_PENDING_FRAMES)
+        finally:
+            reader.close()
+
+    def sources(self, since_us: int) -> dict[str, Any]:
+        """`{sources: [...], totals: {...}}`, see `Accounts`."""
+        accounts = self.accounts(since_us)
+        return {"since_us": accounts.since_us, "sources": accounts.rows(), "totals": accounts.totals()}
+
+    def status(self) -> dict[str, Any]:
+        """Processes, how far each consumer is behind, the store, the outbox."""
+        root = places.queue(self.settings)
+        raw = LogReader(root, places.RAW)
+        lag = raw.lag(places.passed(self.store.cursors(), places.RAW))
+        raw.close()
+        segments = self.store.segments()
+        with self.cases.read(_ENGINE) as tx:
+            outbox, refused = tx.outbox_counts(), tx.count("national_refusal")
+        return {
+            "simulated": self.settings.simulated,
+            "processes": read_states(self.settings),
+            "queue": dict(lag),
+            "store": {
+                "segments": len(segments),
+                "rows_sealed": sum(s.rows for s in segments),
+                "bytes": sum(s.bytes for s in segments),
+            },
+            "outbox": outbox,
+            "withheld": refused,
+            "actuators": {"nftables": self._actuator()},
+        }
+
+    def _actuator(self) -> dict[str, Any]:
+        capability = self.engine.capability("nftables")
+        return {"available": capability.available, "why": capability.why}
+
+    # retention
+
+    def plan(self, planner: str) -> Plan:
+        """What may be deleted at this moment, and why the rest may not."""
+        systems = {system.id: system for system in self.registry.systems()}
+        return make_plan(
+            self.store.segments(),
+            systems,
+            self.holds.list(),
+            self.policy,
+            now_us=self.clock.now_ns() // 1000,
+            planner=planner,
+        )
+
+    def retention_check(self) -> list[check.Standing]:
+        """The standing of every system; rows that are not sealed yet count as held."""
+        return check.check(
+            self.registry.systems(),
+            self.store.segments(),
+            self.policy,
+            self.clock.now_ns() // 1000,
+            held_now=self._held_now(),
+            tombstones=self.store.tombstones(),
+        )
+
+    def _held_now(self) -> dict[str, set[str]]:
+        """Receipt days (UTC) of the last week per system, over hot and sealed rows."""
+        now_us = self.clock.now_ns() // 1000
+        found: dict[str, set[str]] = {}
+        for row in self.store.aggregate(
+            Scope.everything(_ENGINE, "retention check"),
+            Between("event.created", low=now_us - 7 * _DAY_US),
+            Aggregate(group_by=("soc.system.id",), interval_us=_DAY_US, interval_of="event.created"),
+        ):
+            if row["soc.system.id"] and row["bucket"]:
+                found.setdefault(row["soc.system.id"], set()).add(row["bucket"][:10])
+        return found
+
+    def retention_verify(self) -> dict[str, Any]:
+        """Sign the list of what is held, and hold files, certificates and ledger against it."""
+        root, proof = places.events(self.settings), self.settings.path("proof")
+        key = keys.load_or_create(self.settings.path("keys", "proof.key"))
+        certificates = proof / manifest.CERTIFICATES
+        data = manifest.build(
+            self.store.segments(),
+            self.store.tombstones(),
+            certificates,
+            root=root,
+            key=key,
+            now_us=self.clock.now_ns() // 1000,
+        )
+        manifest.write(data, root)
+        verdict = verify.verify(root, keys.public_hex(key), certificates=certificates)
+        ledger = self.cases.verify_ledger()
+        return {
+            "ok": verdict.ok and ledger.ok,
+            "faults": [{"kind": f.kind, "what": f.what, "message": f.message} for f in verdict.faults],
+            "segments": verdict.segments,
+            "tombstones": verdict.tombstones,
+            "certificates": verdict.certificates,
+            "ledger": {"ok": ledger.ok, "entries": ledger.entries, "faults": [str(f) for f in ledger.faults]},
+        }
+
+    # imports
+
+    def import_state(self, id: str, scope: Scope) -> dict[str, Any]:
+        """An upload's progress and, from the store, what became of it. Raises NotFound."""
+        state = self.uploads.state(id)
+        mine = Equals("soc.import.id", id)
+        first = self.store.aggregate(scope, And((mine, Equals("soc.part", 0))), Aggregate(group_by=("event.dataset",)))
+        rows = self.store.aggregate(
+            scope, mine, Aggregate(group_by=("event.dataset",), min=("@timestamp",), max=("@timestamp",))
+        )
+        stored = sum(row["count"] for row in first)
+        with self.cases.read(scope.actor, "api") as tx:
+            alerts = tx.find("alert", keys={"import": id}, units=scope.units, limit=1000)
+        return {
+            **state,
+            "stored": stored,
+            "pending": max(state["records"] - stored, 0),
+            "unparsed": sum(row["count"] for row in rows if row["event.dataset"] == "unparsed"),
+            "datasets": {row["event.dataset"]: row["count"] for row in rows},
+            "first_at": min((row["min(@timestamp)"] for row in rows if row["min(@timestamp)"]), default=None),
+            "last_at": max((row["max(@timestamp)"] for row in rows if row["max(@timestamp)"]), default=None),
+            "findings": _top([stored.document for _, stored in alerts]),
+        }
+
+    # background
+
+    def background(self, stop: threading.Event) -> list[threading.Thread]:
+        """Start the threads that keep the room alive until `stop`: findings, outbox, runs, imports."""
+        reader = LogReader(places.queue(self.settings), places.FINDINGS)
+        loops: list[tuple[str, float, Callable[[], object]]] = [
+            ("findings", 0.25, lambda: self.take_findings(reader)),
+            ("runs", 5.0, lambda: self.engine.expire(self.clock.now_ns() // 1000)),
+            ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
+        ]
+        if self.national is not None:
+            loops += [("outbox", 0.5, self.national.step), ("heartbeat", 30.0, self._heartbeat)]
+        threads = [threading.Thread(target=_repeat, args=(stop, *loop), name=f"soc-{loop[0]}") for loop in loops]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _heartbeat(self) -> None:
+        assert self.national is not None
+        sender = Outgoing(self.settings, self.clock, self.registry.get).sender(self.settings.national[0])
+        self.national.heartbeat(lambda: new_id(self.clock), sender, {"systems": len(self.registry.systems())})
+
+
+class _Systems:
+    """The registry of now, for rooms that keep hold of one."""
+
+    def __init__(self, registry: Callable[[], Registry]) -> None:
+        self._registry = registry
+
+    def get(self, id: str) -> InformationSystem | None:
+        return self._registry().get(id)
+
+
+class Outgoing:
+    """Alerts that must be told to the national centre, as messages in the outbox of the same transaction."""
+
+    def __init__(self, settings: Settings, clock: Clock, system: Callable[[str], InformationSystem | None]) -> None:
+        self._settings, self._clock, self._system = settings, clock, system
+        self._privacy = Privacy(key=_secret(settings.path("keys", "privacy.key")) if settings.national else b"")
+
+    def destination(self, entry: National) -> Destination:
+        """The driver's view of a `[national.<name>]` section. Raises ConfigError for an unknown mapping."""
+        mappings = mapping.load(content.roots("connectors", self._settings.content_roots))
+        home = self._settings.home
+        return Destination(
+            entry.name,
+            entry.url,
+            mapping.named(mappings, entry.mapping),
+            home / entry.ca,
+            home / entry.certificate,
+            home / entry.key,
+        )
+
+    def sender(self, entry: National) -> Sender:
+        """Who speaks to it: what the section says, else the site."""
+        return Sender(
+            entry.sender_code or self._settings.site_id,
+            entry.sender_name or self._settings.site_name or self._settings.site_id,
+        )
+
+    def alert(self, tx: Any, alert: Alert) -> None:
+        """For each destination whose threshold the alert reaches, one message; what may not leave is shown instead."""
+        for entry in self._settings.national:
+            if LEVELS.index(alert.level) < LEVELS.index(entry.minimum_level):
+                continue
+            try:
+                tx.outbox(self._message(alert, entry))
+            except PermissionRefused as refusal:
+                self._withheld(tx, alert, entry.name, str(refusal))
+
+    def _message(self, alert: Alert, entry: National) -> Any:
+        return alert_message(
+            alert.to_document(),
+            id=new_id(self._clock),
+            destination=entry.name,
+            created_us=self._clock.now_ns() // 1000,
+            sender=self.sender(entry),
+            privacy=self._privacy,
+            system=self._system(alert.system_id) if alert.system_id else None,
+        )
+
+    def _withheld(self, tx: Any, alert: Alert, destination: str, why: str) -> None:
+        document = {"alert": alert.id, "destination": destination, "why": why}
+        if tx.get("national_refusal", f"{destination}:{alert.id}") is None:
+            tx.put("national_refusal", f"{destination}:{alert.id}", document, None, unit=alert.organization_id)
+            tx.ledger("national.withhold", f"alert:{alert.id}", None, document, why)
+
+
+def new_id(clock: Clock) -> str:
+    """A UUIDv7 of now."""
+    return uuid7(clock.now_ns(), os.urandom(10))
+
+
+def read_states(settings: Settings) -> list[dict[str, Any]]:
+    """What `soc up` and its processes wrote of themselves into `run/`."""
+    found = []
+    for path in sorted(settings.path("run").glob("*.state.json")):
+        with suppress(OSError, ValueError):
+            found.append(orjson.loads(path.read_bytes()))
+    return found
+
+
+def _secret(path: Path) -> bytes:
+    """32 random bytes in a file only the service user reads; made at first use."""
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(FileExistsError):
+        keys.write_durable(path, os.urandom(32), mode=0o600, exclusive=True)
+    return path.read_bytes()
+
+
+def _cursors(document: Mapping[str, str] | None) -> places.Cursors:
+    return {Partition.parse(k): Position.parse(v) for k, v in (document or {}).items()}
+
+
+def _top(alerts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rules that raised most, with their counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for alert in alerts:
+        row = found.setdefault(
+            alert["rule_id"],
+            {
+                "rule": alert["rule_id"],
+                "title": alert["title"],
+                "title_vi": alert["title_vi"],
+                "level": alert["level"],
+                "count": 0,
+            },
+        )
+        row["count"] += alert["count"]
+    return sorted(found.values(), key=lambda row: (-LEVELS.index(row["level"]), -row["count"]))
+
+
+def _repeat(stop: threading.Event, name: str, pause_s: float, work: Callable[[], object]) -> None:
+    """Run until stopped; a failure is said once and tried again, never the end of the thread."""
+    said = ""
+    while not stop.is_set():
+        busy: object = 0
+        try:
+            busy, said = work(), ""
+        except SocError as error:
+            if str(error) != said:
+                said = str(error)
+                _log.error("%s: %s", name, error)
+        except Exception:
+            _log.exception("%s failed", name)
+        if not (name == "findings" and busy):
+            stop.wait(pause_s)

@@ -1,0 +1,512 @@
+"""`soc up` and the processes it starts: each runs until it is told to stop, and leaves its stores in order."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import pwd
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from soc.collectors.collect import Collector
+from soc.collectors.listeners import ListenerSpec, PortProtocol
+from soc.config import Settings
+from soc.connectors.drivers.nftables import DemoWorld
+from soc.connectors.national.receiver import Receiver
+from soc.errors import SocError, TryAgain
+from soc.model.clock import Clock, SystemClock
+from soc.pipeline import Correlating, Services, Worker, places
+from soc.store.events import EventStore
+from soc.store.queue import DiskLog, trim
+from soc.web import server
+
+STEP_S = 0.1
+"""Pause of an idle worker; the collector commits every 50 ms."""
+STATE_S = 2.0
+COMPACT_S = 15.0
+READY_S = 60.0
+STOP_S = 20.0
+SUPERVISED = "SOC_SUPERVISED"
+_log = logging.getLogger("soc.up")
+
+# --- each process ----------------------------------------------------------------------------------------------------
+
+
+def collect(settings: Settings) -> None:
+    """Listen until stopped. Raises ConfigError when a port cannot be had."""
+    with _running(settings, "collect") as me:
+        log = DiskLog(places.queue(settings), places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
+        specs = [
+            ListenerSpec(
+                listen.name, cast(PortProtocol, listen.protocol), listen.host, listen.port, settings.site_id, listen.max_bytes,
+                listen.allow, listen.fallback,
+            )
+            for listen in settings.listen
+        ]  # fmt: skip
+        collector = Collector(specs, log, me.clock, counters_path=places.counters(settings))
+        try:
+            collector.run(me.stop, lambda ports: me.ready(ports=_told(settings, ports)))
+        finally:
+            log.close()
+
+
+def _told(settings: Settings, ports: Mapping[str, int]) -> dict[str, int]:
+    for listen in settings.listen:
+        if ports[listen.name] != listen.port:
+            print(f"{listen.name}: port {listen.port} is taken, listening on {ports[listen.name]}", flush=True)
+    return dict(ports)
+
+
+def work(settings: Settings, index: int = 0) -> None:
+    """Parse, enrich, store and match until stopped."""
+    with _running(settings, f"work{index}") as me:
+        worker = Worker(settings, me.clock, index)
+        for refused in worker.detections.refused:
+            _log.warning("%s:%s: %s is refused: %s", refused.path, refused.line, refused.id, refused.reason)
+        me.ready(rules=worker.detections.loaded, refused=len(worker.detections.refused))
+        _steps(me, worker.step, lambda: worker.counts)
+        worker.close()
+
+
+def correlate(settings: Settings) -> None:
+    """Correlate and watch for silence until stopped."""
+    with _running(settings, "correlate") as me:
+        correlating = Correlating(settings, me.clock)
+        me.ready()
+        _steps(me, correlating.step, lambda: correlating.counts)
+        correlating.close()
+
+
+def _steps(me: _Process, step: Callable[[], int], counts: Callable[[], Mapping[str, Any]]) -> None:
+    """Call a step until stopped; a store that takes nothing at the moment is said once and asked again."""
+    said = ""
+    while not me.stop.is_set():
+        began = time.monotonic()
+        try:
+            busy, said = step(), ""
+        except TryAgain as error:
+            busy, said = 0, _once(str(error), said)
+        except SocError as error:
+            if error.exit_code != TryAgain.exit_code:
+                raise
+            busy, said = 0, _once(str(error), said)
+        me.tell_when_due(counts())
+        # Small steps are gathered: every append is one fdatasync, whatever it holds.
+        me.stop.wait(max(STEP_S - (time.monotonic() - began), 0.0) if busy < 64 else 0.0)
+
+
+def _once(text: str, said: str) -> str:
+    if text != said:
+        _log.error("%s", text)
+    return text
+
+
+def compact(settings: Settings) -> None:
+    """Seal and merge files, and let passed queue segments go, until stopped."""
+    with _running(settings, "compact") as me:
+        fields = places.load_parsers(settings).fields
+        store = EventStore(places.events(settings), me.clock, fields)
+        me.ready()
+        said = ""
+        while not me.stop.is_set():
+            try:
+                report = store.compact()
+                trim(places.queue(settings), places.RAW, places.passed(store.cursors(), places.RAW))
+                me.tell_when_due({"sealed_rows": report.sealed_rows, "merged": report.segments_merged})
+                said = ""
+            except TryAgain as error:
+                said = _once(str(error), said)
+            me.stop.wait(COMPACT_S)
+        store.close()
+
+
+def serve(settings: Settings) -> None:
+    """The API, and alerts, tickets, playbooks, outbox and imports behind it, until stopped."""
+    with _running(settings, "serve") as me, contextlib.ExitStack() as stack:
+        world = stack.enter_context(_world()) if settings.simulated else None
+        services = Services.open(settings, me.clock, world=world)
+        stack.callback(services.close)
+        _first_people(services)
+        unix = server.open_unix_socket(settings.socket)
+        stack.callback(unix.close)
+        tcp = _listen(settings.web_host, settings.web_port)
+        stack.callback(tcp.close)
+        threads = services.background(me.stop)
+        me.ready(socket=str(settings.socket), port=tcp.getsockname()[1])
+        try:
+            server.serve(services, sock=unix, tcp=tcp, stop=me.stop)
+        finally:
+            me.stop.set()
+            for thread in threads:
+                thread.join(STOP_S)
+
+
+@contextlib.contextmanager
+def _world() -> Iterator[DemoWorld | None]:
+    """Two namespaces of our own for the firewall to act in; None, and why, where they cannot be had."""
+    try:
+        world = DemoWorld()
+    except SocError as error:
+        _log.warning("no network namespaces here, blocking stays a manual task: %s", error)
+        yield None
+        return
+    with world:
+        yield world
+
+
+DEMO_PEOPLE = (("lan", "tier1"), ("minh", "tier3"), ("hoa", "manager"), ("tuan", "auditor"))
+"""Who acts with `--as NAME` on a simulated site, beside one officer of the first owner unit."""
+DEMO_OFFICER = "yte"
+
+
+def _first_people(services: Services) -> None:
+    """The first start makes an admin for the uid that runs it; a simulated site gets its demo people too."""
+    if services.access.people():
+        return
+    uid = os.getuid()
+    name = re.sub(r"[^a-z0-9_.-]", "", pwd.getpwuid(uid).pw_name.lower()) or "admin"
+    services.access.add_person(name, "admin", uid=uid, reason="first start")
+    if not services.settings.simulated:
+        return
+    for person, role in DEMO_PEOPLE:
+        services.access.add_person(person, role, reason="simulated site")
+    units = sorted({s.organization_id for s in services.registry.systems()})
+    if units:
+        services.access.add_person(DEMO_OFFICER, "tier2-unit", units=units[1:2] or units[:1], reason="simulated site")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket on the first free port from `port` on. Raises TryAgain when twenty are taken."""
+    for candidate in range(port, port + 20):
+        try:
+            sock = socket.create_server((host, candidate))
+        except OSError:
+            continue
+        if candidate != port:
+            print(f"web: port {port} is taken, listening on {candidate}", flush=True)
+        return sock
+    raise TryAgain(f"no free port from {port} to {port + 19} on {host}", hint="set [web] port in soc.toml")
+
+
+def receiver(settings: Settings, *, host: str = "127.0.0.1", port: int | None = None, drop_replies: int = 0) -> None:
+    """The reference national receiver, until stopped. `port` None: the port of the first [national.<name>] url."""
+    with _running(settings, "receiver") as me:
+        wanted = port if port is not None else _port_of(settings)
+        made = Receiver(settings.path("national"), host=host, port=wanted, clock=me.clock, drop_replies=drop_replies)
+        me.ready(port=made.start())
+        while not me.stop.wait(STATE_S):
+            me.tell_when_due({})
+        made.stop()
+
+
+def _port_of(settings: Settings) -> int:
+    found = re.search(r":(\d+)", settings.national[0].url.partition("//")[2]) if settings.national else None
+    return int(found.group(1)) if found else 0
+
+
+# --- a process ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Process:
+    """What a running process says of itself in `run/<name>.state.json`."""
+
+    settings: Settings
+    name: str
+    clock: Clock
+    stop: threading.Event = field(default_factory=threading.Event)
+    facts: dict[str, Any] = field(default_factory=dict)
+    _told_at: float = 0.0
+
+    def ready(self, **facts: Any) -> None:
+        """It does its work now."""
+        self.facts |= facts
+        self._write("running", {})
+
+    def tell_when_due(self, counts: Mapping[str, Any]) -> None:
+        """Write the counts, every `STATE_S` seconds."""
+        if time.monotonic() - self._told_at >= STATE_S:
+            self._write("running", counts)
+
+    def _write(self, state: str, counts: Mapping[str, Any]) -> None:
+        self._told_at = time.monotonic()
+        now_us = self.clock.now_ns() // 1000
+        document = {"name": self.name, "pid": os.getpid(), "state": state, "at_us": now_us, "counts": dict(counts)}
+        path = self.settings.path("run", f"{self.name}.state.json")
+        fresh = path.with_suffix(".new")
+        with contextlib.suppress(OSError):  # a full disk must not stop the work that frees it
+            fresh.write_bytes(orjson.dumps({**document, **self.facts}))
+            fresh.replace(path)
+
+    def ended(self, state: str) -> None:
+        """The last word."""
+        self._write(state, {})
+
+
+@contextlib.contextmanager
+def _running(settings: Settings, name: str) -> Iterator[_Process]:
+    """Folders, signals and the state file around a process's work."""
+    make_home(settings)
+    me = _Process(settings, name, SystemClock())
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: me.stop.set())
+    if os.environ.get(SUPERVISED):
+        threading.Thread(target=_until_orphaned, args=(me.stop,), daemon=True).start()
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        yield me
+    except SocError:
+        me.ended("failed")
+        raise
+    me.ended("stopped")
+
+
+def _until_orphaned(stop: threading.Event) -> None:
+    """Standard input is a pipe that only `soc up` holds: its end means that nobody watches any more."""
+    with contextlib.suppress(OSError):
+        while sys.stdin.buffer.read(1):
+            pass
+    stop.set()
+
+
+def make_home(settings: Settings) -> None:
+    """The folder of data, keys and logs: mode 0700, one service user owns it all."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.home.chmod(0o700)
+        for name in ("run", "logs"):
+            settings.path(name).mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SocError(f"cannot use {settings.home}: {error.strerror}", hint="set SOC_HOME to a folder you own") from error
+
+
+# --- soc up ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Child:
+    name: str
+    arguments: tuple[str, ...]
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    next_start: float = 0.0
+
+
+class Supervisor:
+    """Starts the processes, starts again what died, and stops them in the order of the flow."""
+
+    def __init__(self, settings: Settings, names: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+        self.settings = settings
+        self.children = [_Child(name, arguments) for name, arguments in names]
+
+    def start(self, child: _Child) -> None:
+        """Start one; its words go to `logs/<name>.log`."""
+        self.settings.path("run", f"{child.name}.state.json").unlink(missing_ok=True)
+        environment = {**os.environ, SUPERVISED: "1", "SOC_HOME": str(self.settings.home), "PYTHONUNBUFFERED": "1"}
+        with self.settings.path("logs", f"{child.name}.log").open("ab") as log:
+            child.process = subprocess.Popen(
+                (sys.executable, "-m", "soc", *child.arguments),
+                stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
+            )  # fmt: skip
+
+    def watch(self) -> list[str]:
+        """Start again what died, slower each time; names of those that died since the last look."""
+        died = []
+        for child in self.children:
+            if child.process is not None and child.process.poll() is not None:
+                died.append(child.name)
+                child.process = None
+                child.restarts += 1
+                child.next_start = time.monotonic() + min(0.5 * 2 ** min(child.restarts, 6), 30.0)
+            elif child.process is None and time.monotonic() >= child.next_start:
+                self.start(child)
+        return died
+
+    def stop(self) -> None:
+        """Tell them to stop one after another: first who receives, last who serves."""
+        for child in self.children:
+            if child.process is None:
+                continue
+            child.process.terminate()
+            try:
+                child.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                _log.error("%s did not stop within %s s and was killed", child.name, STOP_S)
+                child.process.kill()
+                child.process.wait()
+            if child.process.stdin is not None:
+                child.process.stdin.close()
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        """What the process says of itself, None before it does."""
+        try:
+            found: dict[str, Any] = orjson.loads(self.settings.path("run", f"{name}.state.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def wait_ready(self, names: Sequence[str], stop: threading.Event) -> list[str]:
+        """Wait until these run; the names of those that do not after `READY_S` seconds."""
+        deadline = time.monotonic() + READY_S
+        waiting = list(names)
+        while waiting and time.monotonic() < deadline and not stop.wait(0.1):
+            self.watch()
+            waiting = [name for name in waiting if (self.state(name) or {}).get("state") != "running"]
+        return waiting
+
+    def last_words(self, name: str) -> str:
+        """The last line of its log."""
+        try:
+            lines = self.settings.path("logs", f"{name}.log").read_text("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.startswith("soc: ")), lines[-1] if lines else "")
+
+
+def up(settings: Settings, *, simulate: bool = False, ready: Callable[[dict[str, Any]], None] | None = None) -> None:
+    """Start everything, call `ready` with where to look, and watch until Ctrl-C or SIGTERM; then stop in order.
+
+    With `simulate`, `settings` are those of `simulation.prepare`: a receiver and the province are started too.
+    Raises TryAgain when this home is running already, or when a process does not come up.
+    """
+    make_home(settings)
+    with _only_one(settings):
+        stop = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.set())
+        supervisor = Supervisor(settings, _commands(settings, simulate))
+        try:
+            _start(supervisor, simulate, stop)
+            if not stop.is_set():
+                _watch(supervisor, stop, ready)
+        finally:
+            supervisor.stop()
+
+
+def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """In the order in which they stop: senders, listeners, workers, then those behind them."""
+    workers = [(f"work{i}", ("work", "--index", str(i))) for i in range(settings.workers)]
+    commands: list[tuple[str, tuple[str, ...]]] = [("simulate", ("simulate", "run"))] if simulate else []
+    commands += [("collect", ("collect",)), *workers, ("correlate", ("correlate",)), ("compact", ("compact",))]
+    commands += [("serve", ("serve",))]
+    return [*commands, ("receiver", ("national", "serve"))] if simulate else commands
+
+
+def _start(supervisor: Supervisor, simulate: bool, stop: threading.Event) -> None:
+    names = [child.name for child in supervisor.children if child.name != "simulate"]
+    for child in supervisor.children:
+        child.next_start = float("inf") if child.name == "simulate" else 0.0
+    supervisor.watch()
+    missing = supervisor.wait_ready(names, stop)
+    if missing and not stop.is_set():
+        name = missing[0]
+        raise TryAgain(f"{name} did not start: {supervisor.last_words(name)}", hint=f"see logs/{name}.log in SOC_HOME")
+    if simulate:
+        supervisor.children[0].next_start = 0.0
+        supervisor.watch()
+
+
+def _watch(supervisor: Supervisor, stop: threading.Event, ready: Callable[[dict[str, Any]], None] | None) -> None:
+    def look() -> None:
+        while not stop.wait(0.5):
+            for name in supervisor.watch():
+                _log.error("%s ended and is started again: %s", name, supervisor.last_words(name))
+
+    watcher = threading.Thread(target=look, name="soc-watch")
+    watcher.start()
+    try:
+        if ready is not None:
+            ready({child.name: supervisor.state(child.name) for child in supervisor.children})
+        while not stop.wait(1.0):
+            pass
+    except KeyboardInterrupt:
+        pass
+    finally:
+        stop.set()
+        watcher.join()
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    path = settings.path("run", "up.lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TryAgain(
+                f"soc is running already in {settings.home}", hint="soc console opens it; or set another SOC_HOME"
+            ) from None
+        yield
+    finally:
+        os.close(fd)
+
+
+# --- the simulated province ------------------------------------------------------------------------------------------
+
+
+def prepare_simulation(home: Path, *, seed: int, say: Callable[[str], None]) -> Settings:
+    """Make or find a simulated site in `home`: settings, registry, certificates, months of history."""
+    from soc.pipeline import simulation
+
+    return simulation.prepare(home, seed=seed, say=say)
+
+
+def simulate(settings: Settings, *, rate: float | None = None) -> None:
+    """Send the province's packets to the listeners of the running collector, until stopped."""
+    from soc.pipeline import simulation
+
+    with _running(settings, "simulate") as me:
+        ports = _ports(settings)
+        sender = simulation.sender(settings, me.clock, ports, rate=rate)
+        me.ready(ports=ports)
+        thread = threading.Thread(target=sender.run, args=(me.stop,))
+        thread.start()
+        while thread.is_alive():
+            me.tell_when_due(sender.counters())
+            thread.join(STATE_S)
+
+
+def _ports(settings: Settings) -> dict[str, int]:
+    try:
+        state = orjson.loads(settings.path("run", "collect.state.json").read_bytes())
+        return dict(state["ports"])
+    except (OSError, ValueError, KeyError):
+        raise TryAgain("no collector is running here", hint="soc up starts it") from None
+
+
+def score(settings: Settings, alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What was raised against what the simulator did; the only reader of the truth."""
+    from soc.pipeline import simulation
+
+    return simulation.score(settings, alerts)
+
+
+__all__ = [
+    "collect",
+    "compact",
+    "correlate",
+    "make_home",
+    "prepare_simulation",
+    "receiver",
+    "score",
+    "serve",
+    "simulate",
+    "up",
+    "work",
+]

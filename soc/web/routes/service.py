@@ -1,0 +1,43 @@
+"""The service itself: is it there, who am I to it, how is it doing."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from soc.web.auth import ANYBODY, Allowed, Asking
+from soc.web.envelope import answer
+
+router = APIRouter()
+
+
+def installed_version() -> str:
+    """The version of this installation; `0` for a bare source tree."""
+    try:
+        return version("soc-toolkit")
+    except PackageNotFoundError:
+        return "0"
+
+
+@router.get("/v1/health")
+def health(request: Request) -> Response:
+    """Whether the service answers. Needs no caller."""
+    simulated = request.app.state.services.settings.simulated
+    return answer("health", {"ok": True, "version": installed_version(), "simulated": simulated})
+
+
+@router.get("/v1/me")
+def me(ask: Annotated[Asking, Depends(Allowed(ANYBODY))]) -> Response:
+    """Who the caller is and what they may do."""
+    return answer("me", ask.caller.to_document(simulated=ask.services.settings.simulated))
+
+
+@router.get("/v1/status")
+def status(ask: Annotated[Asking, Depends(Allowed("source.read"))]) -> Response:
+    """Processes, queue lag, stores, outbox and the wall."""
+    ask.whole()
+    return answer("status", ask.services.status())

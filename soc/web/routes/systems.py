@@ -1,0 +1,93 @@
+"""Information systems of the registry: the list, one, and the keeping of one."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from soc.errors import NotFound, UsageError
+from soc.model.system import InformationSystem
+from soc.registry import Registry, to_document, validate
+from soc.web.auth import Allowed, Asking
+from soc.web.envelope import Id, answer
+
+router = APIRouter()
+Read = Annotated[Asking, Depends(Allowed("system.read"))]
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_writing = threading.Lock()
+
+
+def find_one(ask: Asking, id: str) -> InformationSystem:
+    """A system that the caller may see. Raises NotFound."""
+    system = ask.services.registry.get(id)
+    if system is None or not ask.scope.allows(system.organization_id):
+        raise NotFound(f"no system '{id}'")
+    return system
+
+
+@router.get("/v1/systems")
+def listed(ask: Read) -> Response:
+    """Every system that the caller may see, retired ones too."""
+    mine = [s for s in ask.services.registry.systems() if ask.scope.allows(s.organization_id)]
+    return answer("system.list", [to_document(s) for s in mine])
+
+
+@router.get("/v1/systems/{id}")
+def one(ask: Read, id: Id) -> Response:
+    """One system."""
+    return answer("system", to_document(find_one(ask, id)))
+
+
+@router.put("/v1/systems/{id}")
+def put(ask: Annotated[Asking, Depends(Allowed("system.manage"))], id: Id, body: dict[str, Any]) -> Response:
+    """Register a system or replace its definition; it is retired by its `retired` date, never deleted."""
+    ask.whole()
+    system = validate(body, f"system {id}")
+    if system.id != id or not _SAFE_ID.fullmatch(id):
+        raise UsageError(f"'{id}' is not the id of this definition, or no safe one: letters, digits, '.', '_', '-'")
+    with _writing:
+        _keep(ask, system)
+    return answer("system", to_document(system))
+
+
+def _keep(ask: Asking, system: InformationSystem) -> None:
+    services = ask.services
+    others = [s for s in services.registry.systems() if s.id != system.id]
+    before = services.registry.get(system.id)
+    Registry([*others, system])  # raises ContentError for a clash, before anything is written
+    path = services.settings.path("registry", f"{system.id}.yml")
+    old = path.read_bytes() if path.exists() else None
+    if before is not None and old is None:
+        raise UsageError(
+            f"system '{system.id}' is kept in a registry file of the site",
+            hint="edit that file and restart the service",
+        )
+    _write(path, orjson.dumps(to_document(system), option=orjson.OPT_INDENT_2))
+    try:
+        services.reload_registry()
+        with ask.change() as tx:
+            shown = None if before is None else to_document(before)
+            tx.ledger("system.put", f"system:{system.id}", shown, to_document(system))
+            tx.change("system", system.id, "put", unit=system.organization_id)
+    except BaseException:  # nothing may stand in the registry that the ledger does not know of
+        path.unlink() if old is None else _write(path, old)
+        services.reload_registry()
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    """The old content or the new one survives any crash."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,146 @@
+"""Serves the API on a Unix socket that anybody may connect to, and on TCP; the kernel says who connected."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from soc.errors import ConfigError, Conflict
+from soc.web.app import application
+from soc.web.auth import Peer
+
+if TYPE_CHECKING:
+    from soc.pipeline import Services
+
+BACKLOG = 128
+GRACE_S = 5
+_CREDENTIALS = struct.Struct("3i")
+"""struct ucred of unix(7): pid, uid, gid."""
+
+
+def peer_of(connection: socket.socket | None) -> Peer:
+    """Who is at the other end: the uid at the time of connect(2), nobody for TCP."""
+    if connection is None or connection.family != socket.AF_UNIX:
+        return Peer()
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return Peer(_CREDENTIALS.unpack(raw)[1])
+
+
+class PeerProtocol(H11Protocol):  # type: ignore[misc]
+    """HTTP/1.1 that puts the `Peer` of its connection into the state of every request, where no header reaches."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        # The state is shared by all connections; this one gets its own.
+        self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    """Stops when the event is set, and leaves signals to whoever started it."""
+
+    def __init__(self, config: uvicorn.Config, stop: threading.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        return self._stop.is_set() or bool(await super().on_tick(counter))
+
+
+def serve(
+    services: Services, *, sock: socket.socket | None, tcp: socket.socket | None = None, stop: threading.Event
+) -> None:
+    """Answer on these bound sockets until `stop` is set; requests that run get `GRACE_S` seconds to end."""
+    config = uvicorn.Config(
+        application(services, stop), http=PeerProtocol, ws="none", loop="asyncio", lifespan="off", log_config=None,
+        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
+    )  # fmt: skip
+    _Server(config, stop).run(sockets=[each for each in (sock, tcp) if each is not None])
+
+
+def open_unix_socket(path: Path) -> socket.socket:
+    """A listening socket, open to connect (0666) in a folder that only its owner may change (0755).
+
+    A socket file that a crash left is removed, one that somebody listens on is not. Raises Conflict for that one,
+    ConfigError for a folder that another user could change under us or that cannot be made.
+    """
+    _folder(path.parent)
+    _remove_stale(path)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o111)  # between bind and chmod nobody is locked out, and nothing is executable
+        try:
+            made.bind(str(path))
+        finally:
+            os.umask(before)
+        path.chmod(0o666)
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        raise ConfigError(f"cannot listen on {path}: {error.strerror or error}") from error
+    return made
+
+
+def _folder(folder: Path) -> None:
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o755, parents=True)
+            folder.chmod(0o755)  # whatever the umask says, others may pass through
+        found = folder.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"{folder} is no folder", hint="a link could lead elsewhere; name the real folder")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{folder} belongs to uid {found.st_uid}", hint="who owns it could put a socket in our place")
+    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+        raise ConfigError(f"{folder} can be changed by others", hint="chmod 755 it")
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ConfigError(f"{path} is no socket; it was left alone", hint="move it away, or name another path")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{path} belongs to uid {found.st_uid}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise Conflict(f"{path} does not answer, but is not free: {error}") from error
+    raise Conflict(f"a service listens on {path} already", hint="soc down stops it, or name another socket")
+
+
+def open_tcp_socket(host: str, port: int) -> socket.socket:
+    """A bound TCP socket. Raises ConfigError."""
+    try:
+        return socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+
+
+def _family(host: str) -> Any:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

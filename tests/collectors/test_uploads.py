@@ -1,0 +1,148 @@
+"""`Uploads`: parts, commits and reading into the queue exactly once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from soc.collectors import uploads
+from soc.collectors.uploads import Uploads
+from soc.errors import Conflict, DiskFull, NotFound, UsageError
+from soc.model.clock import FixedClock
+from soc.model.record import RawBlock
+from soc.store.queue import DiskLog, LogReader
+
+NOW = FixedClock(1_795_600_000_000_000_000)
+LINES = b"".join(b"line %d\n" % i for i in range(10_000))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> DiskLog:
+    """The raw log of the process that takes uploads."""
+    return DiskLog(tmp_path / "queue", "raw", "import", NOW)
+
+
+def made(tmp_path: Path, log: DiskLog) -> Uploads:
+    """Uploads of a site."""
+    return Uploads(tmp_path / "imports", log, NOW, site="kontum")
+
+
+def sent(store: Uploads, data: bytes, name: str = "auth.log") -> str:
+    """The id of a whole upload, committed."""
+    state = store.begin(name, len(data), "lan", format="lines")
+    size = state["part_bytes"]
+    for n in range(state["parts"]):
+        store.put(state["id"], n, data[n * size : (n + 1) * size])
+    store.commit(state["id"])
+    return str(state["id"])
+
+
+def queued(tmp_path: Path) -> list[RawBlock]:
+    """Every frame of the raw log."""
+    return LogReader(tmp_path / "queue", "raw").read({}, None, 1000)
+
+
+def test_every_line_is_queued_with_its_import_and_number(tmp_path: Path, log: DiskLog) -> None:
+    """The frames name the import, the file as the person knows it, and the first record's number."""
+    store = made(tmp_path, log)
+    id = sent(store, LINES, name="../../etc/auth.log")
+    assert store.read(id, threading.Event())["state"] == "done"
+    blocks = queued(tmp_path)
+    assert sum(block.n for block in blocks) == 10_000
+    assert {(b.site, b.listener, b.peer, b.origin["log.file.path"]) for b in blocks} == {
+        ("kontum", "import", id, "auth.log")
+    }
+    assert [int(block.origin["first_record"]) for block in blocks] == [1, 4097, 8193]
+
+
+def test_a_part_sent_twice_and_a_commit_asked_twice_change_nothing(
+    tmp_path: Path, log: DiskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retries double nothing."""
+    monkeypatch.setattr(uploads, "PART_BYTES", 1000)
+    store = made(tmp_path, log)
+    state = store.begin("a", 1500, "lan", format="lines")
+    data = b"x\n" * 750
+    for n, part in ((0, data[:1000]), (0, data[:1000]), (1, data[1000:])):
+        store.put(state["id"], n, part)
+    assert store.commit(state["id"])["state"] == store.commit(state["id"])["state"] == "queued"
+    assert store.read(state["id"], threading.Event())["records"] == 750
+
+
+@pytest.mark.parametrize("crash_after", [0, 1, 2])
+def test_a_crash_while_reading_goes_on_behind_what_the_queue_has(
+    tmp_path: Path, log: DiskLog, monkeypatch: pytest.MonkeyPatch, crash_after: int
+) -> None:
+    """The process dies after a block is durable and before its state is: every record is queued once."""
+    store = made(tmp_path, log)
+    id = sent(store, LINES)
+    appended = log.append
+    calls = []
+
+    def dies(blocks: Sequence[RawBlock]) -> list[int]:
+        calls.append(appended(blocks))
+        if len(calls) > crash_after:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "append", dies)
+        with pytest.raises(KeyboardInterrupt):
+            store.read(id, threading.Event())
+    again = made(tmp_path, log)
+    assert again.waiting() == [id]
+    assert again.read(id, threading.Event())["records"] == 10_000
+    records = [record for block in queued(tmp_path) for record in block.records()]
+    assert records == LINES.splitlines()
+
+
+def test_a_full_queue_is_asked_again_later(tmp_path: Path) -> None:
+    """DiskFull leaves the upload waiting; once there is room it is read to its end."""
+    small = DiskLog(tmp_path / "queue", "raw", "import", NOW, max_bytes=60_000)
+    store = made(tmp_path, small)
+    id = sent(store, LINES)
+    with pytest.raises(DiskFull):
+        store.read(id, threading.Event())
+    small.max_bytes = None
+    assert store.read(id, threading.Event())["records"] == 10_000
+    assert sum(block.n for block in queued(tmp_path)) == 10_000
+
+
+def test_what_is_missing_is_named(tmp_path: Path, log: DiskLog) -> None:
+    """A commit without a part, a part of a wrong size, a strange id: each is one clear sentence."""
+    store = made(tmp_path, log)
+    state = store.begin("a", 10, "lan")
+    with pytest.raises(Conflict, match="lacks part 0"):
+        store.commit(state["id"])
+    with pytest.raises(UsageError, match="4 bytes where 10 are due"):
+        store.put(state["id"], 0, b"four")
+    with pytest.raises(UsageError, match="part 7"):
+        store.put(state["id"], 7, b"")
+    with pytest.raises(NotFound):
+        store.state("../../etc/passwd")
+    with pytest.raises(UsageError, match="pcap"):
+        store.begin("a", 10, "lan", format="pcap")
+    with pytest.raises(UsageError, match="not taken"):
+        store.begin("a", uploads.MAX_BYTES + 1, "lan")
+
+
+def test_a_damaged_file_is_failed_with_its_reason_and_keeps_what_came_before(tmp_path: Path, log: DiskLog) -> None:
+    """An EVTX file that is none: the reason is shown, the state is final."""
+    store = made(tmp_path, log)
+    state = store.begin("broken.evtx", 16, "lan", format="evtx")
+    store.put(state["id"], 0, b"ElfFile\x00" + b"\x00" * 8)
+    store.commit(state["id"])
+    failed = store.read(state["id"], threading.Event())
+    assert failed["state"] == "failed"
+    assert "EVTX" in failed["error"]
+    assert store.waiting() == []
+
+
+def test_an_empty_file_is_done_with_nothing(tmp_path: Path, log: DiskLog) -> None:
+    """No parts, no records, no error."""
+    store = made(tmp_path, log)
+    state = store.read(sent(store, b""), threading.Event())
+    assert (state["state"], state["records"], state["error"]) == ("done", 0, "")

@@ -1,0 +1,506 @@
+"""Every command against a service of canned answers: tables in both languages, envelopes, lines, exit codes."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from soc.console.cli import run
+from soc.console.commands.call import World
+from soc.errors import Conflict, NotFound, PermissionRefused, QueryError, SocError, TryAgain, UsageError
+from soc.model.clock import FixedClock
+from tests.console.fake_client import ALERT, EVENT, HOLD_ID, NOW_US, PLAN_HASH, RUN, RUN_ID, SYSTEM, FakeClient
+
+Soc = Callable[..., "Result"]
+HIDDEN = ("Cc", "Cf", "Zl", "Zp")
+
+
+class Result:
+    """What one command line did."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        """The only line of standard output."""
+        (line,) = self.out.splitlines()
+        return json.loads(line)
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    """The service."""
+    return FakeClient()
+
+
+@pytest.fixture
+def soc(client: FakeClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Soc:
+    """Runs a command line on a terminal of 120 columns, in English unless `lang` says otherwise."""
+    for name in ("NO_COLOR", "SOC_TOKEN", "SOC_URL", "SOC_CONFIG", "SOC_SOCKET", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SOC_HOME", str(tmp_path / "home"))
+
+    def call(*arguments: str, lang: str = "en", terminal: bool = True, answer: str = "", **world: Any) -> Result:
+        monkeypatch.setenv("SOC_LANG", lang)
+        made = World(
+            connect=client.connect, clock=FixedClock(NOW_US * 1000), answer=lambda: answer, sleep=lambda _s: None,
+            terminal=terminal, width=120, **world,
+        )  # fmt: skip
+        capsys.readouterr()
+        code = run(["--no-color", *arguments], made)
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return call
+
+
+READS: list[tuple[str, int, str, str]] = [
+    # command line, exit code, a word of its table in Vietnamese, and in English
+    ("alert list", 0, "Trạng thái", "Status"),
+    ("alert show 3f9a2c1b", 0, "Vì sao có cảnh báo", "Why it fired"),
+    ("alert events 3f9a2c1b", 0, "Nội dung", "Message"),
+    ("alert ack 3f9a2c1b", 0, "Đã nhận cảnh báo 3f9a2c1b", "Alert 3f9a2c1b is yours"),
+    ("alert close 3f9a2c1b --verdict test --reason drill", 0, "Đã đóng cảnh báo", "is closed"),
+    ("alert note 3f9a2c1b called", 0, "Đã ghi chú vào cảnh báo", "Noted on alert"),
+    ("alert ticket 3f9a2c1b", 0, "Các bước", "Steps"),
+    ("ticket list", 0, "Đã giao", "Assigned"),
+    ("ticket show KT-2026-000123", 0, "Thời hạn pháp lý", "Legal deadlines"),
+    ("ticket move KT-2026-000123 contained", 0, "Phiếu KT-2026-000123", "Ticket KT-2026-000123"),
+    ("ticket note KT-2026-000123 called", 0, "Đã ghi chú vào phiếu", "Noted on ticket"),
+    ("ticket done KT-2026-000123 verify", 0, "Đã ghi nhận bước", "is done"),
+    ("ticket classify KT-2026-000123 --serious --reason down", 0, "Đã phân loại sự cố", "is classified"),
+    ("playbook list", 0, "Tiêu đề", "Title"),
+    ("playbook show ssh-brute-force", 0, "Việc cần làm.", "What to do."),
+    ("playbook plan KT-2026-000123 block", 0, "Cách hoàn tác", "Way back"),
+    ("playbook approve 9c1e22f0 --hash 5f0c6b1d9a3e --yes", 0, "Đã phê duyệt lượt", "is approved"),
+    ("playbook run 9c1e22f0", 0, "Đang có hiệu lực", "In effect"),
+    ("playbook status", 0, "Chờ phê duyệt", "Waits for approval"),
+    ("playbook status 9c1e22f0", 0, "Lệnh sẽ chạy", "Commands"),
+    ("playbook revert 9c1e22f0", 0, "Đã hoàn tác", "Reverted"),
+    ("playbook done 9c1e22f0 --note blocked", 0, "Đã ghi nhận lượt", "is recorded"),
+    ("search source.ip:203.0.113.9", 0, "Loại nhật ký", "Dataset"),
+    ("search --top user.name", 0, "Số lượng", "Count"),
+    ("source list", 0, "Nhận lần cuối", "Last seen"),
+    ("national status", 0, "Nơi nhận", "Destination"),
+    ("national messages", 0, "Đang chờ", "Pending"),
+    ("retention check", 3, "Chưa đạt", "Breach"),
+    ("retention verify", 3, "Bị sửa đổi", "Altered"),
+    ("retention plan", 0, "đã hết thời hạn lưu từ 2026-03-02", "due since 2026-03-02"),
+    ("retention plan --all", 0, "còn thời hạn lưu", "is owed until"),
+    ("retention plans", 0, "Đã lập", "Planned"),
+    ("retention plans 5f0c6b1d9a3e", 0, "Xóa", "Delete"),
+    ("retention apply 5f0c6b1d9a3e --reason due --yes", 0, "Người duyệt", "Approved by"),
+    ("retention certificates", 0, "Số tệp", "Files"),
+    ("retention hold add --system portal --reason law", 0, "Lý do", "Reason"),
+    ("retention hold list", 0, "Lý do", "Reason"),
+    ("retention hold release 7d21c90e --reason over", 0, "Lý do", "Reason"),
+    ("ledger list", 0, "Hành động", "Act"),
+    ("ledger verify", 3, "entry 7", "entry 7"),
+    ("system list", 0, "Đơn vị chủ quản", "Owner unit"),
+    ("system show portal", 0, "Cấp độ theo thời gian", "Levels"),
+    ("system set portal contact=0260", 0, "Đã ghi hệ thống portal", "System portal is kept"),
+    ("person list", 0, "Vai trò", "Role"),
+    ("person add lan --role tier1", 0, "Vai trò", "Role"),
+    ("person token lan", 0, "t.s", "t.s"),
+    ("status", 0, "Tiến trình", "Process"),
+    ("me", 0, "Quyền", "Permissions"),
+    ("config show --origin", 0, "Thiết lập", "Setting"),
+]
+ONLINE = [line for line, *_ in READS if not line.startswith("config")]
+
+
+def is_safe(text: str) -> bool:
+    """Whether nothing in it can steer a terminal or hide from a reader."""
+    return not any(unicodedata.category(c) in HIDDEN for c in text.replace("\n", "").replace("\t", ""))
+
+
+@pytest.mark.parametrize(("line", "code", "vi", "en"), READS, ids=[line for line, *_ in READS])
+def test_on_a_terminal_every_command_speaks_both_languages(soc: Soc, line: str, code: int, vi: str, en: str) -> None:
+    """The same command shows its table in Vietnamese or in English, with the same exit code."""
+    for lang, word in (("vi", vi), ("en", en)):
+        result = soc(*line.split(), lang=lang)
+        assert result.code == code, result.err
+        # A narrow column may fold a heading; the words of it are there all the same.
+        assert word in result.out or all(part in result.out for part in word.split()), result.out
+
+
+@pytest.mark.parametrize("line", ONLINE)
+def test_nothing_that_a_log_says_steers_the_terminal(soc: Soc, line: str) -> None:
+    """Escape sequences, C1 controls and direction marks are spelled out, in tables, lines, JSON and remarks."""
+    for arguments in ([*line.split()], [*line.split(), "--json"]):
+        for terminal in (True, False):
+            result = soc(*arguments, terminal=terminal)
+            assert is_safe(result.out), repr(result.out)
+            assert is_safe(result.err), repr(result.err)
+
+
+@pytest.mark.parametrize("line", ONLINE)
+def test_json_is_the_envelope_of_the_api(soc: Soc, client: FakeClient, line: str) -> None:
+    """One line with schema, data, truncated, warnings and cursor, wherever `--json` stands; nothing is lost in it."""
+    client.truncated, client.cursor, client.warnings = True, "c1", ["some are gone"]
+    client.answers[("GET", "/v1/events")] = lambda asked: [] if "cursor" in asked else [EVENT]
+    before, after = soc("--json", *line.split()), soc(*line.split(), "--json")
+    assert before.json == after.json
+    assert before.json["schema"] == "soc.fake/v1"
+    assert set(before.json) >= {"schema", "data", "truncated", "warnings", "cursor"}
+    assert (before.json["truncated"], before.json["warnings"]) == (True, ["some are gone"])
+
+
+def test_json_carries_hostile_text_unchanged(soc: Soc) -> None:
+    """What is escaped for the terminal reads back as what the log said."""
+    assert soc("alert", "list", "--json").json["data"][0]["title"] == ALERT["title"]
+
+
+def test_in_a_pipe_lines_are_tab_separated_and_whole(soc: Soc) -> None:
+    """No headings, no frames, stored words and whole ids."""
+    result = soc("alert", "list", terminal=False)
+    first = result.out.splitlines()[0].split("\t")
+    assert (first[0], first[2], first[3]) == (ALERT["id"], "high", "new")
+    assert len(result.out.splitlines()) == 2
+
+
+def test_what_was_cut_is_said(soc: Soc, client: FakeClient) -> None:
+    """Truncation and warnings go to standard error, with how to go on."""
+    client.truncated, client.cursor, client.warnings = True, "c9", ["2 events are no longer here"]
+    result = soc("alert", "list")
+    assert "--before c9" in result.err
+    assert "2 events are no longer here" in result.err
+
+
+ERRORS: list[tuple[SocError, int]] = [
+    (UsageError("a", hint="b"), 2), (PermissionRefused("a", hint="b"), 5), (NotFound("a", hint="b"), 1),
+    (Conflict("a", hint="b"), 1), (TryAgain("a", hint="b"), 75), (SocError("a", hint="b"), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda e: type(e).__name__ if isinstance(e, SocError) else "")
+def test_an_error_is_one_sentence_with_its_way_out(soc: Soc, client: FakeClient, error: SocError, code: int) -> None:
+    """The exit code is the error's, nothing goes to standard output, and there is no traceback."""
+    client.answers[("GET", "/v1/alerts")] = error
+    result = soc("alert", "list")
+    assert (result.code, result.out, result.err) == (code, "", "soc: a\n  b\n")
+    assert client.is_closed
+
+
+def test_a_wrong_query_is_pointed_at(soc: Soc, client: FakeClient) -> None:
+    """The column of a QueryError becomes a mark under the text."""
+    client.answers[("GET", "/v1/events")] = QueryError("')' is missing", column=4)
+    result = soc("search", "a:(b")
+    assert result.code == 2
+    assert "  a:(b\n     ^\n" in result.err
+
+
+def test_ctrl_c_is_130(soc: Soc, client: FakeClient) -> None:
+    """An interrupted command ends quietly with 130."""
+
+    def interrupted(_asked: Any) -> Any:
+        raise KeyboardInterrupt
+
+    client.answers[("GET", "/v1/alerts")] = interrupted
+    result = soc("alert", "list")
+    assert (result.code, result.out, result.err) == (130, "", "")
+
+
+def test_the_caller_may_act_as_another_person(soc: Soc, client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--as` before or after the command, `--url` and SOC_TOKEN reach the client."""
+    soc("--as", "lan", "me")
+    assert client.options["acting"] == "lan"
+    monkeypatch.setenv("SOC_TOKEN", "secret")
+    soc("--url", "http://localhost:8600", "alert", "list", "--as", "minh")
+    assert (client.options["acting"], client.options["url"]) == ("minh", "http://localhost:8600")
+    assert client.options["token"] == "secret"
+
+
+def test_an_id_may_be_its_end(soc: Soc, client: FakeClient) -> None:
+    """The eight characters that a table shows name the alert; an end that fits none or several is refused."""
+    assert soc("alert", "show", "3f9a2c1b").code == 0
+    assert soc("alert", "show", "0000aaaa").code == 1
+    client.answers[("GET", "/v1/alerts")] = [ALERT, {**ALERT, "id": "9" + str(ALERT["id"])[1:]}]
+    result = soc("alert", "show", "3f9a2c1b")
+    assert (result.code, "several" in result.err) == (2, True)
+
+
+def test_search_goes_over_pages(soc: Soc, client: FakeClient) -> None:
+    """A limit above a page asks on with the cursor, until enough came."""
+    client.answers[("GET", "/v1/events")] = lambda asked: [EVENT] * min(asked["limit"], 1000)
+    client.cursor = "c1"
+    result = soc("search", "", "--limit", "1500", terminal=False)
+    assert len(result.out.splitlines()) == 1500
+    assert [call[2].get("cursor") for call in client.calls] == [None, "c1"]
+
+
+def test_a_day_is_vietnams(soc: Soc, client: FakeClient) -> None:
+    """A time without a zone is of Asia/Ho_Chi_Minh; so long ago stays as it is; what is no time is refused."""
+    soc("search", "--since", "2026-11-20", "--until", "1h")
+    asked = client.asked("GET", "/v1/events")
+    assert (asked["since"], asked["until"]) == ("2026-11-19T17:00:00Z", "1h")
+    assert soc("search", "--since", "yesterday").code == 2
+
+
+def test_search_shows_the_fields_asked_for(soc: Soc) -> None:
+    """`--fields` heads columns with the fields' names; `--full` shows every field."""
+    result = soc("search", "--fields", "@timestamp,source.ip")
+    assert "source.ip" in result.out
+    assert "2026-11-26 01:00:00" in result.out
+    assert "event.dataset" in soc("search", "--full").out
+
+
+def test_search_counts(soc: Soc, client: FakeClient) -> None:
+    """`--count` says how many match in all."""
+    client.total = 12345
+    assert "12,345 events match" in soc("search", "--count").err
+    assert client.asked("GET", "/v1/events")["count"] is True
+
+
+def test_tail_goes_on_where_it_broke(soc: Soc, client: FakeClient) -> None:
+    """A broken stream is opened again after the last position; what was skipped is counted; JSON is a line each."""
+    client.streamed = [
+        [{"event": EVENT}, {"position": "7", "skipped": 3}, TryAgain("gone")],
+        [{"event": {**EVENT, "host.name": "web02"}}],
+    ]
+    result = soc("tail", "event.dataset:linux.sshd", "--json")
+    assert [json.loads(line)["host.name"] for line in result.out.splitlines()] == ["web01", "web02"]
+    assert [call[2].get("after") for call in client.calls] == [None, "7"]
+    assert "3 events were skipped" in result.err
+    assert is_safe(result.out)
+
+
+def test_tail_without_a_service_does_not_wait(soc: Soc, client: FakeClient) -> None:
+    """The first failure is the command's."""
+    client.streamed = [[TryAgain("the service is not running here", hint="soc up starts it")]]
+    assert soc("tail").code == 75
+
+
+def test_tail_stops_after_so_many(soc: Soc, client: FakeClient) -> None:
+    """`--limit` ends it, and its lines are safe."""
+    client.streamed = [[{"event": EVENT}] * 5]
+    result = soc("tail", "--limit", "2")
+    assert len(result.out.splitlines()) == 2
+    assert is_safe(result.out)
+
+
+def test_approval_shows_the_plan_and_asks(soc: Soc, client: FakeClient) -> None:
+    """The exact commands, the way back and the expiry are shown before the question; no answer is no approval."""
+    result = soc("playbook", "approve", "9c1e22f0", "--hash", "5f0c6b1d9a3e", answer="n\n")
+    assert (result.code, "nothing was done" in result.err) == (2, True)
+    assert "nft add element inet soc blocked '{ 203.0.113.9 timeout 24h }'" in result.out
+    assert "nft delete element" in result.out
+    assert "24 h after it is applied (if now: 2026-11-27 01:00)" in result.out
+    assert ("POST", f"/v1/runs/{RUN_ID}/approve") not in [call[:2] for call in client.calls]
+    assert soc("playbook", "approve", "9c1e22f0", "--hash", "5f0c6b1d9a3e", answer="").code == 2
+    assert soc("--no-input", "playbook", "approve", "9c1e22f0", "--hash", "5f0c6b1d9a3e", answer="y\n").code == 2
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "y\n"), ("vi", "có\n")])
+def test_approval_is_bound_to_the_whole_hash(soc: Soc, client: FakeClient, lang: str, said: str) -> None:
+    """The beginning of the hash is enough to name the plan; the whole one is what is sent."""
+    assert soc("playbook", "approve", "9c1e22f0", "--hash", "5F0C6B1D9A3E", lang=lang, answer=said).code == 0
+    assert client.asked("POST", f"/v1/runs/{RUN_ID}/approve") == {"plan_hash": PLAN_HASH}
+
+
+def test_another_plan_is_not_approved(soc: Soc) -> None:
+    """A hash that is too short, or of another plan, is refused even with `--yes`."""
+    assert soc("playbook", "approve", "9c1e22f0", "--hash", "5f0c", "--yes").code == 2
+    assert soc("playbook", "approve", "9c1e22f0", "--hash", "5f0c6b1d9a3f", "--yes").code == 1
+
+
+def test_a_plan_takes_parameters(soc: Soc, client: FakeClient) -> None:
+    """`--set k=v` is sent; what is no pair is refused."""
+    soc("playbook", "plan", "KT-2026-000123", "block", "--set", "address=203.0.113.9")
+    assert client.asked("POST", "/v1/runs")["params"] == {"address": "203.0.113.9"}
+    assert soc("playbook", "plan", "KT-2026-000123", "block", "--set", "address").code == 2
+
+
+def test_a_run_that_failed_is_no_success(soc: Soc, client: FakeClient) -> None:
+    """Exit 1, with what went wrong."""
+    client.answers[("POST", f"/v1/runs/{RUN_ID}/run")] = {**RUN, "state": "failed", "error": "no such table"}
+    result = soc("playbook", "run", "9c1e22f0")
+    assert (result.code, "no such table" in result.err) == (1, True)
+
+
+def test_a_manual_task_says_so(soc: Soc, client: FakeClient) -> None:
+    """Where no device can act, the plan says that a person must, and how to record it."""
+    client.answers[("POST", "/v1/runs")] = {**RUN, "state": "manual"}
+    result = soc("playbook", "plan", "KT-2026-000123", "block")
+    assert "soc playbook done 9c1e22f0" in result.err
+
+
+def test_compliant_is_exit_0(soc: Soc, client: FakeClient) -> None:
+    """Only a breach makes `retention check` exit 3; a fault-free proof and ledger exit 0."""
+    client.answers[("GET", "/v1/retention")] = {"standings": [], "compliant": True}
+    client.answers[("GET", "/v1/ledger/verify")] = {"ok": True, "entries": 1, "faults": []}
+    whole = {"ok": True, "faults": [], "segments": 1, "tombstones": 0, "certificates": 0,
+             "ledger": {"ok": True, "entries": 1, "faults": []}}  # fmt: skip
+    client.answers[("GET", "/v1/retention/verify")] = whole
+    assert [soc(*line.split()).code for line in ("retention check", "ledger verify", "retention verify")] == [0, 0, 0]
+
+
+def test_deletion_asks_first(soc: Soc, client: FakeClient) -> None:
+    """Applying a plan shows it, asks, and sends the reason."""
+    assert soc("retention", "apply", "5f0c6b1d9a3e", "--reason", "due", answer="no\n").code == 2
+    assert not [call for call in client.calls if call[1].endswith("/apply")]
+    assert soc("retention", "apply", "5f0c6b1d9a3e", "--reason", "due", answer="yes\n").code == 0
+    assert client.asked("POST", f"/v1/retention/plans/{PLAN_HASH}/apply") == {"reason": "due"}
+
+
+def test_a_hold_speaks_of_local_days(soc: Soc, client: FakeClient) -> None:
+    """The span of a hold is taken in Vietnam's zone, and a hold is released by the end of its id."""
+    soc("retention", "hold", "add", "--since", "2026-11-20", "--reason", "law")
+    assert client.asked("POST", "/v1/retention/holds")["since"] == "2026-11-19T17:00:00Z"
+    soc("retention", "hold", "release", HOLD_ID[-8:], "--reason", "over")
+    assert client.asked("POST", f"/v1/retention/holds/{HOLD_ID}/release") == {"reason": "over"}
+
+
+def test_a_level_is_added_as_a_decision(soc: Soc, client: FakeClient) -> None:
+    """`system set` keeps what it does not name, adds the decision, and refuses unknown keys with the nearest."""
+    assert soc("system", "set", "portal", "level=4", "since=2026-12-01", "networks=10.1.0.0/24,10.2.0.0/24").code == 0
+    kept = client.asked("PUT", "/v1/systems/portal")["document"]
+    assert [level["level"] for level in kept["levels"]] == [3, 4]
+    assert (kept["networks"], kept["code"]) == (["10.1.0.0/24", "10.2.0.0/24"], SYSTEM["code"])
+    result = soc("system", "set", "portal", "contct=x")
+    assert (result.code, "did you mean 'contact'?" in result.err) == (2, True)
+
+
+def test_a_system_is_added_from_a_file(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """The definition is checked here, with its line numbers, before it is sent."""
+    good, bad = tmp_path / "good.yml", tmp_path / "bad.yml"
+    good.write_text(json.dumps({**SYSTEM, "name": "Portal"}))
+    bad.write_text("kind: system\nid: portal\nlevls: 3\n")
+    assert soc("system", "add", str(good), "--reason", "15/QĐ").code == 0
+    assert client.asked("PUT", "/v1/systems/portal")["reason"] == "15/QĐ"
+    result = soc("system", "add", str(bad))
+    assert (result.code, f"{bad}:3: unknown key 'levls'" in result.err) == (2, True)
+
+
+def test_import_ends_with_a_summary(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """Datasets, the time span, parse failures and the top findings; exit 0."""
+    log = tmp_path / "auth.log"
+    log.write_text("x\n")
+    result = soc("import", str(log))
+    assert result.code == 0
+    for word in ("linux.sshd", "2026-11-25 10:00:00", "SSH", "High"):
+        assert word in result.out
+    assert "1 files (4.0 KiB), 0 failed; 3 events, 1 of them unparsed" in result.err
+    assert is_safe(result.out)
+    assert soc("import", str(log), "--json").json["data"][0]["stored"] == 3
+
+
+def test_import_waits_until_everything_is_stored(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """Read is not stored: the command stays while records are pending, and until nothing more is found."""
+    log = tmp_path / "auth.log"
+    log.write_text("x\n")
+    done = client.answers[("GET", "/v1/imports/imp-1")]
+    states = [{**done, "state": "reading"}, {**done, "pending": 2}, {**done, "findings": []}]
+    client.answers[("GET", "/v1/imports/imp-1")] = lambda _asked: states.pop(0) if states else done
+    result = soc("import", str(log), "--json")
+    assert not states
+    assert len(result.json["data"][0]["findings"]) == 1
+
+
+def test_a_failed_import_is_exit_4(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """One file that could not be taken does not stop the others; one that goes nowhere is given up, and said."""
+    good, bad = tmp_path / "good.log", tmp_path / "bad.log"
+    for path in (good, bad):
+        path.write_text("x\n")
+    client.answers[("UPLOAD", "bad.log")] = Conflict("the part is another one")
+    result = soc("import", str(bad), str(good))
+    assert (result.code, "the part is another one" in result.out) == (4, True)
+    assert "2 files" in result.err
+    client.answers[("GET", "/v1/imports/imp-1")] = {**client.answers[("GET", "/v1/imports/imp-1")], "pending": 2}
+    result = soc("import", str(good))
+    assert (result.code, "2 records are not stored" in " ".join(result.out.split())) == (4, True)
+
+
+def test_import_refuses_what_is_no_file(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """Missing files and folders are all told before anything is sent; exit 2."""
+    result = soc("import", str(tmp_path), str(tmp_path / "none.log"))
+    assert (result.code, client.calls) == (2, [])
+    assert "no such file" in result.err
+    assert "is a folder" in result.err
+
+
+def test_sources_say_what_was_dropped_and_whether_it_balances(soc: Soc, client: FakeClient) -> None:
+    """Drops by reason, and the equation; an owner unit's person sees no totals."""
+    result = soc("source", "list")
+    assert "10 records dropped (full)" in result.err
+    assert "Balances: 1,000 received" in result.err
+    accounts = client.answers[("GET", "/v1/sources")]
+    client.answers[("GET", "/v1/sources")] = {**accounts, "totals": {**accounts["totals"], "balanced": False}}
+    assert "DOES NOT BALANCE" in soc("source", "list").err
+    client.answers[("GET", "/v1/sources")] = {**accounts, "totals": None}
+    assert soc("source", "list").code == 0
+
+
+def test_no_wall_is_said(soc: Soc) -> None:
+    """Where the service runs as the caller, `me` says that nothing keeps its files from them."""
+    assert "nothing keeps its files from you" in soc("me").err
+
+
+class FakeProcesses(SimpleNamespace):
+    """`soc.processes` that only notes what was started."""
+
+    def __init__(self) -> None:
+        super().__init__(calls=[])
+
+    def __getattr__(self, name: str) -> Any:
+        def started(*arguments: Any, **options: Any) -> Any:
+            self.calls.append((name, arguments, options))
+            if name == "prepare_simulation":
+                return SimpleNamespace(home=arguments[0], socket="s", web_host="h", web_port=1, simulated=True)
+            if name == "up":
+                options["ready"]({"serve": {"port": 8601}, "collect": {"ports": {"syslog-udp": 5515}}})
+            return SCORE if name == "score" else None
+
+        return started
+
+
+SCORE = {
+    "caught": [{"id": "a", "name": "ssh_brute_force", "entity": ["203.0.113.9"], "alerts": [ALERT["id"]], "seconds": 4.5}],
+    "missed": [{"id": "b", "name": "port_scan", "entity": ["198.51.100.7"], "technique": ["T1046"],
+                "start_us": NOW_US, "why": "no_alert"}],
+    "false": [], "pending": [], "outside": 0, "expected": 2, "recall": 0.5, "slowest_s": 4.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "options"),
+    [
+        ("collect", "collect", {}), ("work --index 2", "work", {}), ("correlate", "correlate", {}),
+        ("serve", "serve", {}), ("compact", "compact", {}), ("simulate run --rate 5", "simulate", {"rate": 5.0}),
+        ("national serve --port 1 --drop-replies 2", "receiver", {"port": 1, "drop_replies": 2}),
+    ],
+)  # fmt: skip
+def test_each_process_has_its_command(soc: Soc, line: str, name: str, options: dict[str, Any]) -> None:
+    """The command calls the process with the settings in use."""
+    processes = FakeProcesses()
+    assert soc(*line.split(), processes=lambda: processes).code == 0
+    ((called, arguments, given),) = processes.calls
+    assert (called, given) == (name, options)
+    assert arguments[0].home.name == "home"
+    assert arguments[1:] == ((2,) if name == "work" else ())
+
+
+def test_up_says_where_to_look(soc: Soc) -> None:
+    """Ports that were really taken, the API, and that what is there is simulated."""
+    processes = FakeProcesses()
+    result = soc("up", "--simulate", "--no-console", processes=lambda: processes)
+    assert [name for name, *_ in processes.calls] == ["prepare_simulation", "up"]
+    for words in ("syslog-udp: 5515", "http://h:8601", "simulated"):
+        assert words in result.err
+
+
+def test_the_score_lists_what_was_missed(soc: Soc) -> None:
+    """Caught, missed with the reason, and the figures."""
+    processes = FakeProcesses()
+    result = soc("simulate", "score", processes=lambda: processes)
+    assert "port_scan" in result.out
+    assert "no alert at all" in result.out
+    assert "Caught 1/2 (50%), missed 1, false 0, under way 0; slowest 4.5 s." in result.err
+    assert soc("simulate", "score", "--json", processes=lambda: processes).json["data"]["expected"] == 2

@@ -1,0 +1,1 @@
+"""Fuzzing across rooms: hostile bytes on their whole way."""
