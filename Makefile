@@ -27,8 +27,11 @@ test: lint
 bench: setup
 	.venv/bin/python -m benchmarks
 
+FUZZ_EXAMPLES ?= 10000
+FUZZED := tests/fuzz tests/parsers tests/collectors tests/content tests/model tests/store/queue tests/store/test_query.py
+
 fuzz: setup
-	HYPOTHESIS_PROFILE=fuzz .venv/bin/pytest -q -m fuzz --timeout 3600
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout 0 $(FUZZED)
 
 docs: setup
 	.venv/bin/pytest -q tests/test_docs.py

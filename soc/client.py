@@ -168,7 +168,7 @@ class Client:
                             yield notice
             except TryAgain:
                 failures += 1
-            stop.wait(min(FIRST_WAIT_S * 2.0**failures, LONGEST_WAIT_S))
+            stop.wait(wait_s(failures))
 
     # Uploads
 
@@ -208,13 +208,18 @@ class Client:
         return id
 
 
+def wait_s(failures: int) -> float:
+    """Seconds before the next try after so many failures in a row, also after a night of them."""
+    return min(FIRST_WAIT_S * 2.0 ** min(failures, 16), LONGEST_WAIT_S)
+
+
 def again(call: Callable[[], Answer], pause: Callable[[float], None] = time.sleep) -> Answer:
     """The call's answer; a call that may be repeated is tried `TRIES` times while the service is away or busy."""
     for attempt in range(1, TRIES):
         try:
             return call()
         except TryAgain:
-            pause(min(FIRST_WAIT_S * 2.0**attempt, LONGEST_WAIT_S))
+            pause(wait_s(attempt))
     return call()
 
 

@@ -203,7 +203,8 @@ def _url(value: Any, _base: Path) -> str:
 
 
 _port = _whole(0, 65535, "a port number from 0 to 65535")
-_share = _whole(256 << 20, 1 << 62, "268435456 bytes (256 MiB, four segments) or more")
+# Two segments stay, each of 64 MiB and a group commit of up to as much; the next commit has to fit beside them.
+_share = _whole(512 << 20, 1 << 62, "536870912 bytes (512 MiB) or more")
 _workers = _whole(1, 64, "a whole number from 1 to 64")
 _bytes = _whole(1, 1 << 62, "a whole number of bytes above 0")
 

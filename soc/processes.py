@@ -38,6 +38,7 @@ STEP_S = 0.1
 STATE_S = 2.0
 COMPACT_S = 15.0
 READY_S = 60.0
+GIVE_UP = 3
 STOP_S = 20.0
 SUPERVISED = "SOC_SUPERVISED"
 _log = logging.getLogger("soc.up")
@@ -51,8 +52,8 @@ def collect(settings: Settings) -> None:
         log = DiskLog(places.queue(settings), places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
         specs = [
             ListenerSpec(
-                listen.name, cast(PortProtocol, listen.protocol), listen.host, listen.port, settings.site_id, listen.max_bytes,
-                listen.allow, listen.fallback,
+                listen.name, cast(PortProtocol, listen.protocol), listen.host, listen.port, settings.site_id,
+                listen.max_bytes, listen.allow, listen.fallback,
             )
             for listen in settings.listen
         ]  # fmt: skip
@@ -278,7 +279,7 @@ def _running(settings: Settings, name: str) -> Iterator[_Process]:
 def _until_orphaned(stop: threading.Event) -> None:
     """Standard input is a pipe that only `soc up` holds: its end means that nobody watches any more."""
     with contextlib.suppress(OSError):
-        while sys.stdin.buffer.read(1):
+        while os.read(0, 1):  # not sys.stdin: its lock would still be held when the process ends
             pass
     stop.set()
 
@@ -291,7 +292,9 @@ def make_home(settings: Settings) -> None:
         for name in ("run", "logs"):
             settings.path(name).mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise SocError(f"cannot use {settings.home}: {error.strerror}", hint="set SOC_HOME to a folder you own") from error
+        raise SocError(
+            f"cannot use {settings.home}: {error.strerror}", hint="set SOC_HOME to a folder you own"
+        ) from error
 
 
 # --- soc up ------------------------------------------------------------------------------------------------------
@@ -366,6 +369,9 @@ class Supervisor:
         while waiting and time.monotonic() < deadline and not stop.wait(0.1):
             self.watch()
             waiting = [name for name in waiting if (self.state(name) or {}).get("state") != "running"]
+            failed = [child.name for child in self.children if child.restarts >= GIVE_UP and child.name in waiting]
+            if failed:
+                return failed
         return waiting
 
     def last_words(self, name: str) -> str:

@@ -244,7 +244,7 @@ def test_tcp_and_udp_may_share_a_port(tmp_path):
         ("[site]\nsimulated = 1", "soc.toml:2: 'simulated' should be true or false, not 1"),
         ("[content]\nroots = 'a'", "soc.toml:2: 'roots' should be a list of paths, not 'a'"),
         ("[content]\nroots = [1]", "soc.toml:2: 'roots' should be a list of paths, not [1]"),
-        ("[queue]\nmax_bytes = 9", "soc.toml:2: 'max_bytes' should be 268435456 bytes (256 MiB, four segments) or more, not 9"),
+        ("[queue]\nmax_bytes = 9", "soc.toml:2: 'max_bytes' should be 536870912 bytes (512 MiB) or more, not 9"),
         ("site.id = 'a'\nsite.nmae = 'b'", "soc.toml:2: unknown key 'nmae' in [site] (did you mean 'name'?)"),
         ("web = {port = 1, prot = 2}", "soc.toml:1: unknown key 'prot' in [web] (did you mean 'port'?)"),
         ("[ \"web\" ] # the API\n'prot' = 2", "soc.toml:2: unknown key 'prot' in [web] (did you mean 'port'?)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in _headings(target)):
             broken.append(link)
     assert broken == []
+
+
+@_pages
+def test_every_page_is_composed(page: Path) -> None:
+    """Vietnamese text is NFC, so that a search in the page finds it."""
+    text = page.read_text("utf-8")
+    assert unicodedata.is_normalized("NFC", text)
 
 
 def _commands(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from soc.errors import StoreError
+from soc.errors import NewerStore, StoreError
 from soc.model.record import RawBlock
 
 HOUR_NS = 3_600_000_000_000
@@ -178,7 +178,10 @@ class Counters:
                 f"cannot read the counters {self.path}: {error}", hint="move the file away to count from the queue anew"
             ) from error
         if document["version"] > _VERSION:
-            raise StoreError(f"the counters {self.path} were written by a newer version of soc")
+            raise NewerStore(
+                f"the counters {self.path} are of version {document['version']}, this soc reads up to {_VERSION}",
+                hint="install the version of soc that wrote them",
+            )
         self.seq = document["seq"]
         for row in document["counts"]:
             count = self._count(row["site"], row["listener"], row["peer"], row["hour_us"] * 1000)

@@ -42,14 +42,22 @@ class Uploads:
     """
 
     def __init__(
-        self, folder: Path, writer: QueueWriter, clock: Clock, *, site: str, randomness: Callable[[int], bytes] = os.urandom
+        self,
+        folder: Path,
+        writer: QueueWriter,
+        clock: Clock,
+        *,
+        site: str,
+        randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._folder, self._writer, self._clock = folder, writer, clock
         self._site, self._randomness = site, randomness
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def begin(self, name: str, size: int, by: str, *, format: str = "auto", product: str | None = None) -> dict[str, Any]:
+    def begin(
+        self, name: str, size: int, by: str, *, format: str = "auto", product: str | None = None
+    ) -> dict[str, Any]:
         """A new upload of `size` bytes. Raises UsageError for a size or a format that is not taken."""
         if not 0 <= size <= MAX_BYTES:
             raise UsageError(f"a file of {size} bytes is not taken; at most {MAX_BYTES}", hint="split the file")

@@ -18,6 +18,7 @@ from soc.console.commands import (
     check,
     detect,
     events,
+    fields,
     imports,
     ledger,
     national,
@@ -46,8 +47,8 @@ app = typer.Typer(
     "  soc alert list --status new\n  soc detect --rules rules/ Security.evtx\n",
 )
 for _part in (
-    process, parse, detect, check, events, source, imports, alert, ticket, playbook, national, retention, ledger,
-    system, person, status, settings, simulation,
+    process, parse, detect, check, fields, events, source, imports, alert, ticket, playbook, national, retention,
+    ledger, system, person, status, settings, simulation,
 ):  # fmt: skip
     _part.add(app)
 

@@ -36,7 +36,8 @@ STYLES = {
 class Column:
     """One column: the message id of its heading, what it takes from a row, and how a person sees it.
 
-    `value` is a key (dots go inside) or a function; pipes get it as it is, people get `shown(value)`.
+    `value` is a key (dots go inside) or a function; pipes get it as it is, people get `shown(value)`. A `fold` column
+    may take several lines. On a narrow terminal columns with the highest `drop` are left out first, 0 never.
     """
 
     heading: str
@@ -44,6 +45,7 @@ class Column:
     shown: Callable[[Any], str] | None = None
     fold: bool = False
     right: bool = False
+    drop: int = 0
 
     def raw(self, row: Row) -> str:
         """The value for programs, on one line."""
@@ -225,7 +227,13 @@ class Output:
         if not held:
             self.say(t("cmd.nothing"))
             return
-        self.console().print(_drawn(columns, held))
+        console = self.console()
+        kept = fitting(columns, held, console.width)
+        console.print(_drawn(kept, held))
+        lost = (c for c in columns if c not in kept and any(c.words(row) for row in held))
+        left = ", ".join(_headed(column.heading) for column in lost)
+        if left:
+            self.say(t("cmd.left_out", columns=left))
 
     def fields(self, pairs: Iterable[tuple[str, Any]]) -> None:
         """One thing: a line for each heading (message id) that has a value."""
@@ -254,6 +262,14 @@ class Output:
             self.console().print()
             self.console().print(Text(t(heading), style="bold underline"))
 
+    def text(self, text: str) -> None:
+        """Lines of prose, wrapped for people."""
+        for line in text.split("\n"):
+            if self.terminal:
+                self.console().print(clean(line))
+            else:
+                self.line(clean(line))
+
     def line(self, text: str) -> None:
         """One line of data; the caller cleaned it."""
         self.out.write(text + "\n")
@@ -267,19 +283,44 @@ class Output:
         self.err.flush()
 
 
+FOLDED = 16
+"""A column that folds is not made narrower than this, if its words are longer."""
+GAP = 2
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[Column]:
+    """The columns that fit so many cells: without those that say nothing, then without those to be dropped first."""
+    needs = {column.heading: _needed(column, rows) for column in columns}
+    kept = [c for c in columns if not c.drop or any(c.words(row) for row in rows)]
+    while sum(needs[column.heading] + GAP for column in kept) - GAP > width:
+        droppable = max(kept, key=lambda column: column.drop)
+        if not droppable.drop:
+            break
+        kept.remove(droppable)
+    return kept
+
+
+def _needed(column: Column, rows: Sequence[Row]) -> int:
+    from rich.cells import cell_len
+
+    heading = cell_len(_headed(column.heading))
+    widest = max((cell_len(column.words(row)) for row in rows), default=0)
+    return max(heading, min(widest, FOLDED) if column.fold else widest)
+
+
 def _drawn(columns: Sequence[Column], rows: Sequence[Row]) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     for column in columns:
         table.add_column(
             Text(_headed(column.heading)),
             justify="right" if column.right else "left",
             overflow="fold" if column.fold else "ellipsis",
             no_wrap=not column.fold,
-            min_width=8 if column.fold else None,
+            min_width=_needed(column, rows) if column.fold else None,
         )
     for row in rows:
         table.add_row(*(Text(c.words(row), style=STYLES.get(str(c.take(row)), "")) for c in columns))

@@ -50,6 +50,11 @@ class Correlator:
         self.correlations.tick(now_us)
         return [finding for model in self.models.values() for finding in model.tick(now_us)]
 
+    def wake(self, at_us: int) -> None:
+        """Call after a start: silence is measured from this moment (µs UTC) or later."""
+        for model in self.models.values():
+            model.wake(at_us)
+
     def snapshot(self) -> bytes:
         """The whole state as JSON, byte for byte the same for the same state."""
         state = {

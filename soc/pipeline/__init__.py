@@ -10,7 +10,7 @@
 """
 
 from soc.pipeline.correlate import Correlating
-from soc.pipeline.files import detect_files, load_parsers, ordered_documents, parse_file
+from soc.pipeline.files import load_parsers, ordered_documents, parse_file
 from soc.pipeline.services import Services
 from soc.pipeline.worker import Worker
 
@@ -18,7 +18,6 @@ __all__ = [
     "Correlating",
     "Services",
     "Worker",
-    "detect_files",
     "load_parsers",
     "ordered_documents",
     "parse_file",

@@ -47,7 +47,10 @@ class Account:
     @property
     def is_balanced(self) -> bool:
         """Whether both equations hold."""
-        return self.received == self.queued + self.dropped.total() and self.queued == self.stored + self.dead + self.pending
+        return (
+            self.received == self.queued + self.dropped.total()
+            and self.queued == self.stored + self.dead + self.pending
+        )
 
     def to_document(self, key: Key) -> dict[str, Any]:
         """One row of `soc source list`."""

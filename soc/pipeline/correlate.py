@@ -27,7 +27,7 @@ LISTENER = "correlate"
 
 
 class Correlating:
-    """Feeds the correlator; findings are durable before the snapshot, which repeats them with the same ids if need be."""
+    """Feeds the correlator. Findings are durable before the snapshot, so a crash repeats them with the same ids."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
@@ -44,6 +44,7 @@ class Correlating:
         self._saved_ns = self._ticked_ns = clock.monotonic_ns()
         self.counts = {"frames": 0, "repeated": 0, "documents": 0, "findings": 0}
         self._restore()
+        self._correlator.wake(clock.now_ns() // 1000)
 
     def step(self) -> int:
         """Feed what waits, let time pass, save when due; how many frames were read."""

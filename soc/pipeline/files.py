@@ -8,8 +8,6 @@ from typing import Any
 
 from soc import content
 from soc.collectors.files import read_blocks
-from soc.detections.detect import detect
-from soc.detections.load import DetectionSet
 from soc.model.batch import EventBatch
 from soc.model.clock import Clock
 from soc.parsers import ParserSet, ParserState
@@ -35,10 +33,3 @@ def ordered_documents(batches: Sequence[EventBatch]) -> list[dict[str, Any]]:
     rows = [row for batch in batches for row in batch.json_rows()]
     return sorted(rows, key=lambda row: (row["soc.record"], row["soc.part"]))
 
-
-def detect_files(
-    rules: DetectionSet, parsers: ParserSet, paths: Sequence[Path | None], clock: Clock
-) -> Iterator[dict[str, Any]]:
-    """The hits of the rules over files, as `soc detect` prints them."""
-    batches = (batch for path in paths for block in parse_file(parsers, path, clock) for batch in block)
-    yield from detect(rules, batches, fields=parsers.fields)

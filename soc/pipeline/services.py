@@ -42,7 +42,7 @@ from soc.playbooks.guard import Guard
 from soc.registry import Registry
 from soc.retention import check, keys, ladder, manifest, verify
 from soc.retention.apply import Deletion
-from soc.retention.hold import Holds
+from soc.retention.hold import Extent, Holds
 from soc.retention.plan import Plan, Policy, make_plan
 from soc.store.cases import Cases
 from soc.store.events import EventStore
@@ -104,8 +104,9 @@ class Services:
         registry = places.load_registry(settings)
         access = Access(cases, clock)
         store = EventStore(places.events(settings), clock, fields)
-        outbox = Outgoing(settings, clock, lambda id: made.registry.get(id))
-        alerts = AlertDesk(cases, clock, _Systems(lambda: made.registry), on_alert=outbox.alert)
+        systems = _Systems(lambda: made.registry)
+        outbox = Outgoing(settings, clock, systems.get)
+        alerts = AlertDesk(cases, clock, systems, on_alert=outbox.alert)
 
         def escalated(tx: Any, alert: Alert, ticket: Ticket, person: Person) -> None:
             alerts.escalate(tx, alert.id, person, ticket.id)
@@ -117,7 +118,7 @@ class Services:
             on_created=escalated,
         )
         actuator = NftActuator(world.gateway if world else None, clock, why_not="no gateway is connected here")
-        guard = Guard(own_networks=lambda: made.own_networks(), simulated_loopback=settings.simulated)
+        guard = Guard(own_networks=systems.networks, simulated_loopback=settings.simulated)
         destinations = [outbox.destination(each) for each in settings.national]
         writer = DiskLog(places.queue(settings), places.RAW, "import", clock, max_bytes=settings.queue_max_bytes)
         policy = Policy(ladder.load(content.roots("retention", roots), settings.retention_profile))
@@ -134,7 +135,7 @@ class Services:
             playbooks=PlaybookSet.load(content.roots("playbooks", roots)),
             engine=Engine(cases, {"nftables": actuator}, clock, require=access.require, guard=guard),
             national=OutboxDriver(cases, destinations, clock) if destinations else None,
-            holds=Holds(cases, clock, lambda: new_id(clock)),
+            holds=Holds(cases, clock, lambda: new_id(clock), lambda case: case_extent(cases, case)),
             deletion=Deletion(
                 cases,
                 store,
@@ -158,10 +159,6 @@ class Services:
     def reload_registry(self) -> None:
         """Read the registry's files again."""
         self.registry = places.load_registry(self.settings)
-
-    def own_networks(self) -> list[str]:
-        """Networks, hosts and links of all systems: never blocked."""
-        return [text for s in self.registry.systems() for text in (*s.networks, *s.hosts, *s.links)]
 
     # findings → alerts
 
@@ -387,7 +384,12 @@ class _Systems:
         self._registry = registry
 
     def get(self, id: str) -> InformationSystem | None:
+        """The system of that id, or None."""
         return self._registry().get(id)
+
+    def networks(self) -> list[str]:
+        """Networks, hosts and links of all systems: never blocked."""
+        return [text for s in self._registry().systems() for text in (*s.networks, *s.hosts, *s.links)]
 
 
 class Outgoing:
@@ -443,6 +445,18 @@ class Outgoing:
         if tx.get("national_refusal", f"{destination}:{alert.id}") is None:
             tx.put("national_refusal", f"{destination}:{alert.id}", document, None, unit=alert.organization_id)
             tx.ledger("national.withhold", f"alert:{alert.id}", None, document, why)
+
+
+def case_extent(cases: Cases, case: str) -> Extent | None:
+    """The systems and the time range of a ticket (by number or id) or an alert; None when there is no such case."""
+    with cases.read(_ENGINE) as tx:
+        stored = tx.get("ticket", case) or next((found for _, found in tx.find("ticket", keys={"number": case})), None)
+        ids = stored.document["alert_ids"] if stored else [case]
+        alerts = [found.document for id in ids if (found := tx.get("alert", id))]
+    if not alerts:
+        return None
+    systems = frozenset(alert["system_id"] for alert in alerts if alert["system_id"])
+    return Extent(systems, min(a["first_us"] for a in alerts), max(a["last_us"] for a in alerts))
 
 
 def new_id(clock: Clock) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +14,25 @@ import orjson
 from soc import config
 from soc.config import Settings
 from soc.connectors.national import pki
-from soc.errors import ConfigError, NotFound, StoreError
+from soc.errors import ConfigError, NotFound
 from soc.model.batch import EventBatch
-from soc.model.clock import Clock, FixedClock, SystemClock, receipt_day
+from soc.model.clock import Clock, FixedClock, SystemClock
 from soc.model.position import Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 from soc.pipeline import places
+from soc.pipeline.accounting import HISTORY
 from soc.pipeline.worker import flag_simulated
 from soc.registry import Registry
-from soc.simulate import history, province
+from soc.simulate import history, province, truth
 from soc.simulate.run import Sender, truth_path
 from soc.simulate.score import score as compare
 from soc.simulate.traffic import DEFAULT_RATE
 from soc.store.events import EventStore
 
-HISTORY_NODE = "history"
 RECEIVER_PORT = 8643
+ROUNDS_A_START = 7
+"""A start after a stop begins with attackers that the last one did not reach, so that nothing looks like a repeat."""
 _SETTINGS = """\
 # A simulated site: made by `make run` (soc up --simulate). Everything in it is made up and says so.
 [site]
@@ -124,11 +124,11 @@ def write_history(settings: Settings, made: province.Province, seed: int, clock:
     One append a receipt day. Written again after a crash, what is stored already is skipped by its position.
     """
     parsers, registry = places.load_parsers(settings), places.load_registry(settings)
-    store = EventStore(places.events(settings), clock, parsers.fields, writer=HISTORY_NODE)
+    store = EventStore(places.events(settings), clock, parsers.fields, writer=HISTORY)
     try:
         stored = 0
-        for _, blocks in groupby(_numbered(history.blocks(made, seed=seed, clock=clock)), key=_day):
-            stored += _append(store, parsers, registry, list(blocks))
+        for blocks in history.days(made, seed=seed, clock=clock):
+            stored += _append(store, parsers, registry, blocks)
         store.roll()
     finally:
         store.close()
@@ -145,39 +145,30 @@ def _append(store: EventStore, parsers: ParserSet, registry: Registry, blocks: S
     return store.append(whole, {b.partition: Position(b.node, b.log, b.seq) for b in blocks})
 
 
-def _numbered(blocks: Iterator[RawBlock]) -> Iterator[RawBlock]:
-    for number, block in enumerate(blocks, 1):
-        yield replace(block, node=HISTORY_NODE, seq=number)
-
-
-def _day(block: RawBlock) -> str:
-    return receipt_day(int(block.receipt_ns[0]))
-
-
 def sender(settings: Settings, clock: Clock, ports: Mapping[str, int], *, rate: float | None = None) -> Sender:
     """The province's devices, aimed at these listeners. Raises NotFound in a home without a simulation."""
     facts = _known(settings)
+    starts = facts.get("starts", 0)
+    _save_facts(settings.home, {**facts, "starts": starts + 1})
     made = province.build(facts["seed"], FixedClock(facts["epoch_ns"]))
     return Sender(
-        made, ports, seed=facts["seed"], clock=clock, truth=truth_file(settings), rate=rate or DEFAULT_RATE
+        made,
+        ports,
+        seed=facts["seed"],
+        clock=clock,
+        truth=truth_path(settings.home),
+        rate=rate or DEFAULT_RATE,
+        first_round=starts * ROUNDS_A_START,
     )
-
-
-def truth_file(settings: Settings) -> Path:
-    """Where the sender notes what it did; only the scorer opens it."""
-    return truth_path(settings.home)
 
 
 def score(settings: Settings, alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was raised against what was done. Raises NotFound when nothing was simulated here."""
     _known(settings)
-    try:
-        truth = [orjson.loads(line) for line in truth_file(settings).read_bytes().splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise NotFound("the simulator has done nothing here yet", hint="make run, and wait a minute") from None
-    except orjson.JSONDecodeError as error:
-        raise StoreError(f"{truth_file(settings)} is damaged: {error}") from error
-    return compare(truth, alerts).to_document()
+    path = truth_path(settings.home)
+    if not path.exists():
+        raise NotFound("the simulator has done nothing here yet", hint="make run, and wait a minute")
+    return compare(truth.read(path), alerts, now_us=SystemClock().now_ns() // 1000).to_document()
 
 
 def _known(settings: Settings) -> dict[str, Any]:
@@ -186,4 +177,3 @@ def _known(settings: Settings) -> dict[str, Any]:
     except FileNotFoundError:
         raise NotFound(f"{settings.home} holds no simulation", hint="make run makes one") from None
     return found
-

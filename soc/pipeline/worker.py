@@ -102,7 +102,7 @@ class Worker:
         state = self._states.get(number, ParserState())
         try:
             batches, state = self.parsers.parse(block, state, now_ns, as_product=block.origin.get(PRODUCT))
-        except Exception as error:  # noqa: BLE001 -- a parser's bug must cost no record: the frame is kept and counted
+        except Exception as error:
             self._bury([block], f"{type(error).__name__}: {error}")
             return []
         self._states[number] = state
@@ -129,7 +129,9 @@ class Worker:
             if out:
                 log.append(out)
 
-    def _store(self, blocks: Sequence[RawBlock], batches: Sequence[EventBatch], upto: dict[Partition, Position]) -> None:
+    def _store(
+        self, blocks: Sequence[RawBlock], batches: Sequence[EventBatch], upto: dict[Partition, Position]
+    ) -> None:
         try:
             self.store.append(batches, upto)
         except StoreError as error:
@@ -182,4 +184,3 @@ def _stamp(settings: Settings) -> tuple[tuple[str, int], ...]:
         if path.is_file()
     ]
     return tuple((str(path), path.stat().st_mtime_ns) for path in files)
-

@@ -52,11 +52,12 @@ class Sender:
         truth: Path,
         rate: float = DEFAULT_RATE,
         host: str = "127.0.0.1",
+        first_round: int = 0,
     ) -> None:
         if rate <= 0:
             raise ConfigError(f"the rate of the simulated traffic should be more than 0, not {rate:g}")
         self._province, self._seed, self._clock, self._rate = province, seed, clock, rate
-        self._truth = truth
+        self._truth, self._first_round = truth, first_round
         self._counts: Counter[str] = Counter()
         self._listeners, self._host = dict(listeners), host
         self._lines: dict[str, _Datagrams | _Stream] = {}
@@ -85,7 +86,8 @@ class Sender:
         file = TruthFile(self._truth)
         try:
             while not stop.is_set():
-                self._play(stream(self._province, self._seed, self._clock.now_ns(), self._rate), file, stop)
+                begin_ns = self._clock.now_ns()
+                self._play(stream(self._province, self._seed, begin_ns, self._rate, self._first_round), file, stop)
                 self._cut_short(file)
         finally:
             file.close()

@@ -63,9 +63,14 @@ def generator(seed: int, name: str) -> Random:
     return Random(f"{seed}:{name}")  # noqa: S311 - play, not secrets
 
 
-def stream(province: Province, seed: int, start_ns: int, rate: float = DEFAULT_RATE) -> Iterator[Step]:
-    """Everything from `start_ns` on in order of time, without end; the same for the same arguments."""
-    attacks = [_rounds(kind, province, seed, start_ns) for kind in _KINDS]
+def stream(
+    province: Province, seed: int, start_ns: int, rate: float = DEFAULT_RATE, first_round: int = 0
+) -> Iterator[Step]:
+    """Everything from `start_ns` on in order of time, without end; the same for the same arguments.
+
+    `first_round` above 0 begins with later attackers: who goes on after a stop must not repeat the story's.
+    """
+    attacks = [_rounds(kind, province, seed, start_ns, first_round) for kind in _KINDS]
     ordinary_day = ordinary(province, seed, start_ns, rate)
     return heapq.merge(ordinary_day, _silent(province, seed, start_ns), *attacks, key=lambda step: step.at_ns)
 
@@ -175,13 +180,15 @@ def _attackers(kind: _Kind, seed: int) -> Iterator[str]:
     return (f"{network}.{n}" for n in itertools.cycle([int(first), *hosts]))
 
 
-def _rounds(kind: _Kind, province: Province, seed: int, start_ns: int) -> Iterator[Step]:
+def _rounds(kind: _Kind, province: Province, seed: int, start_ns: int, first_round: int) -> Iterator[Step]:
     rng = generator(seed, kind.name)
     devices = province.of_role(kind.role)
     first = next(device for device in devices if device.hostname == kind.first)
     for number, attacker in enumerate(_attackers(kind, seed)):
-        begin_ns = start_ns + (number * PERIOD_S + kind.at_s) * SECOND_NS
         device = rng.choice(devices) if number else first
+        if number < first_round:
+            continue
+        begin_ns = start_ns + ((number - first_round) * PERIOD_S + kind.at_s) * SECOND_NS
         yield from _attack(kind, province, seed, Round(number, begin_ns, attacker, device, rng))
 
 

@@ -25,6 +25,7 @@ from soc.web.routes import (
     playbooks,
     retention,
     service,
+    simulation,
     sources,
     systems,
     tickets,
@@ -39,7 +40,7 @@ KNOWN = frozenset({"/v1/me"})
 """Paths that every known person may call."""
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
-    service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people, live,
+    service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people, simulation, live,
 )  # fmt: skip
 
 

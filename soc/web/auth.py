@@ -75,7 +75,7 @@ def _by_uid(services: Services, peer: Peer) -> Person:
         raise NotSignedIn("nobody is signed in", hint="send Authorization: Bearer TOKEN, or use the Unix socket")
     person = services.access.person_by_uid(peer.uid)
     if person is None:
-        hint = f"an administrator adds you: soc access add NAME --role ROLE --uid {peer.uid}"
+        hint = f"an administrator adds you: soc person add NAME --role ROLE --uid {peer.uid}"
         raise PermissionRefused(f"uid {peer.uid} belongs to nobody the service knows", hint=hint)
     return person
 

@@ -86,8 +86,9 @@ class Tail:
         self._seen = {id: at for id, at in self._seen.items() if at >= low}
 
     def position(self) -> dict[str, Any]:
-        """Where to go on from, and how many events were cut since the stream began."""
-        return {"position": str(self.mark_us), "skipped": self.skipped}
+        """Where to go on from, and how many events were cut since the position before."""
+        skipped, self.skipped = self.skipped, 0
+        return {"position": str(self.mark_us), "skipped": skipped}
 
     async def lines(self) -> AsyncIterator[bytes]:
         """The stream: events, and a position after every batch of them and at least every `ALIVE_S`."""
@@ -129,7 +130,7 @@ async def _guarded(request: Request, lines: AsyncIterator[bytes]) -> AsyncIterat
     asked = time.monotonic()
     try:
         async for line in lines:
-            if stop.is_set() or await request.is_disconnected():
+            if stop.is_set():
                 return
             if time.monotonic() - asked >= COMMENT_S:
                 asked = time.monotonic()

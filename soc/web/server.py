@@ -66,12 +66,28 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
 def serve(
     services: Services, *, sock: socket.socket | None, tcp: socket.socket | None = None, stop: threading.Event
 ) -> None:
-    """Answer on these bound sockets until `stop` is set; requests that run get `GRACE_S` seconds to end."""
+    """Answer on these bound sockets until `stop` is set; requests that run get `GRACE_S` seconds to end.
+
+    Raises ConfigError when the home cannot be closed to other users: then the API would be a wall beside an open door.
+    """
+    close_home(services.settings.home)
     config = uvicorn.Config(
         application(services, stop), http=PeerProtocol, ws="none", loop="asyncio", lifespan="off", log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
     )  # fmt: skip
     _Server(config, stop).run(sockets=[each for each in (sock, tcp) if each is not None])
+
+
+def close_home(home: Path) -> None:
+    """Mode 0700 for the folder that holds every file. Raises ConfigError."""
+    found = home.stat()
+    if stat.S_IMODE(found.st_mode) & 0o077 == 0:
+        return
+    try:
+        home.chmod(0o700)
+    except OSError as error:
+        hint = f"it belongs to uid {found.st_uid}; the service's own user has to own it"
+        raise ConfigError(f"{home} is open to other users: {error.strerror}", hint=hint) from error
 
 
 def open_unix_socket(path: Path) -> socket.socket:
@@ -131,7 +147,7 @@ def _remove_stale(path: Path) -> None:
             return
         except OSError as error:
             raise Conflict(f"{path} does not answer, but is not free: {error}") from error
-    raise Conflict(f"a service listens on {path} already", hint="soc down stops it, or name another socket")
+    raise Conflict(f"a service listens on {path} already", hint="stop it, or name another socket")
 
 
 def open_tcp_socket(host: str, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 """A collector whose disk runs full under load and gets room again: `full_disk_program FOLDER tmpfs|limit`.
 
-`tmpfs` mounts 1 MiB on FOLDER (the caller gives the process a mount namespace of its own) and gets room by a consumer
+`tmpfs` mounts 6 MiB on FOLDER (the caller gives the process a mount namespace of its own) and gets room by a consumer
 that reads and trims. `limit` bounds the size of a file (RLIMIT_FSIZE) and gets room when the limit is lifted. Prints
 what was seen as one JSON object.
 """
@@ -23,8 +23,10 @@ from soc.model.position import Partition, Position, partition_of
 from soc.store.queue import DiskLog, LogReader, trim
 from tests.collectors.running import balances, running, total, until
 
-LINES = 12_000
-"""Of 200 bytes each: more than twice the disk."""
+LINES = 100_000
+"""Of 200 bytes each: more than the disk and the buffers of the kernel take."""
+WAITING = 1_500_000
+"""Bytes that may wait in memory: the half of it is some reads of a stream, and a commit of it has to fit the disk."""
 HOST = "127.7.0.1"
 SPECS = [ListenerSpec(n, f"syslog-{n}", HOST, 0, "province") for n in ("tcp", "udp")]  # type: ignore[arg-type]
 
@@ -55,9 +57,10 @@ class Shouter(threading.Thread):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.7.0.8", 0))
             while not self.is_over:
-                sock.sendto(b"<1>%06d" % self.sent + b"y" * 190, (HOST, self.port))
-                self.sent += 1
-                time.sleep(0.0005)
+                for _ in range(20):
+                    sock.sendto(b"<1>%06d" % self.sent + b"y" * 190, (HOST, self.port))
+                    self.sent += 1
+                time.sleep(0.005)
 
 
 class Consumer:
@@ -93,11 +96,11 @@ def observe(folder: Path, mode: str) -> dict[str, object]:
     """What happens while the disk is full, and after."""
     errors = Errors()
     logging.getLogger("soc.collectors").addHandler(errors)
-    size = 100_000 if mode == "tmpfs" else 64 << 20
+    size = 300_000 if mode == "tmpfs" else 64 << 20
     consumer = Consumer(folder)
     with (
         DiskLog(folder, "raw", "n1", SystemClock(), segment_bytes=size) as log,
-        running(SPECS, log, folder / "counters.json", max_waiting=200_000) as (collector, ports),
+        running(SPECS, log, folder / "counters.json", max_waiting=WAITING) as (collector, ports),
     ):
         sender, shouter = Sender(ports["tcp"]), Shouter(ports["udp"])
         sender.start()
@@ -145,14 +148,14 @@ def waiting(collector) -> int:
 
 def balances_so_far(collector) -> bool:
     """Received = queued + dropped + what waits in memory, which is bounded."""
-    return 0 <= waiting(collector) * 200 <= 400_000
+    return 0 <= waiting(collector) * 200 <= 2 * WAITING
 
 
 def main(folder: Path, mode: str) -> None:
     if mode == "tmpfs":
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=True)
     else:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
     print(json.dumps(observe(folder, mode)))
 
 

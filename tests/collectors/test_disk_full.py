@@ -16,7 +16,7 @@ NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 
 @pytest.fixture(scope="module", params=["tmpfs", "limit"])
 def seen(request, tmp_path_factory):
-    """What one run saw, on a disk of 1 MiB and with a bounded file."""
+    """What one run saw, on a disk of 6 MiB and with a bounded file."""
     folder = tmp_path_factory.mktemp(request.param)
     command = [sys.executable, "-m", "tests.collectors.full_disk_program", str(folder), request.param]
     prefix = NAMESPACE if request.param == "tmpfs" else []

@@ -16,7 +16,7 @@ from soc.model.ticket import Deadline, Move, Task, Ticket
 
 ESCAPE = "\x1b]0;taken over\x07\x1b[2J\x9b31m\u202e"
 """What an attacker writes into a log to steer the terminal of whoever reads it."""
-NOW_US = 1_795_618_800_000_000
+NOW_US = 1_795_629_600_000_000
 """2026-11-26 01:00:00 in Vietnam (µs UTC)."""
 DAY_US = 86_400_000_000
 ALERT_ID, ALERT_2 = "019ac000-0000-7000-8000-00003f9a2c1b", "019ac000-0000-7000-8000-00003f9a2c1c"
@@ -113,7 +113,8 @@ SYSTEM = {
     "networks": ["10.1.0.0/24"], "levels": [{"level": 3, "since": "2026-01-01", "decision": "15/QĐ"}],
 }  # fmt: skip
 MESSAGE = {
-    "id": ALERT_2, "destination": "reference", "system_id": "portal", "sequence": 4, "kind": "alert", "state": "pending",
+    "id": ALERT_2, "destination": "reference", "system_id": "portal", "sequence": 4, "kind": "alert",
+    "state": "pending",
     "tries": 2, "next_try_us": 0, "document": {"created_us": NOW_US}, "receipt": None, "error": ESCAPE,
 }  # fmt: skip
 DESTINATION = {
@@ -150,7 +151,7 @@ def _answers() -> dict[tuple[str, str], Canned]:
     plan = f"/v1/retention/plans/{PLAN_HASH}"
     summary = {"hash": PLAN_HASH, "planner": "hoa", "now_us": NOW_US, "ladder_id": "l", "delete": 1, "keep": 1,
                "rows": 10, "bytes": 2048, "state": "planned", "approver": ""}  # fmt: skip
-    changed = {name: ALERT for name in ("acknowledge", "close", "note")}
+    changed = dict.fromkeys(("acknowledge", "close", "note"), ALERT)
     return {
         ("GET", "/v1/alerts"): [ALERT, {**ALERT, "id": ALERT_2}], ("GET", f"{alert}/events"): [EVENT],
         ("GET", alert): {**ALERT, "system": SYSTEM, "suggested_playbook": PLAYBOOK},

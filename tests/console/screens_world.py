@@ -109,6 +109,7 @@ class FakeService:
         self.engine = Engine(self.cases, {"nftables": self.nft}, self.clock, require=require)
         self.person = person or Person("lan", "tier1")
         self.down = False
+        self.wall = True
         self.events: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
 
@@ -183,7 +184,7 @@ class FakeService:
         person = self.person
         return {
             "name": person.name, "role": person.role, "units": [], "permissions": list(person.permissions),
-            "via": "api", "acting_for": None, "simulated": True, "wall": True,
+            "via": "api", "acting_for": None, "simulated": True, "wall": self.wall,
         }  # fmt: skip
 
     def _alert(self, tx: Any, id: str) -> dict[str, Any]:

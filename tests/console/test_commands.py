@@ -13,7 +13,17 @@ import pytest
 
 from soc.console.cli import run
 from soc.console.commands.call import World
-from soc.errors import Conflict, NotFound, PermissionRefused, QueryError, SocError, TryAgain, UsageError
+from soc.errors import (
+    Conflict,
+    ContentError,
+    Fault,
+    NotFound,
+    PermissionRefused,
+    QueryError,
+    SocError,
+    TryAgain,
+    UsageError,
+)
 from soc.model.clock import FixedClock
 from tests.console.fake_client import ALERT, EVENT, HOLD_ID, NOW_US, PLAN_HASH, RUN, RUN_ID, SYSTEM, FakeClient
 
@@ -51,7 +61,7 @@ def soc(client: FakeClient, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         monkeypatch.setenv("SOC_LANG", lang)
         made = World(
             connect=client.connect, clock=FixedClock(NOW_US * 1000), answer=lambda: answer, sleep=lambda _s: None,
-            terminal=terminal, width=120, **world,
+            terminal=terminal, **{"width": 120, **world},
         )  # fmt: skip
         capsys.readouterr()
         code = run(["--no-color", *arguments], made)
@@ -92,8 +102,8 @@ READS: list[tuple[str, int, str, str]] = [
     ("national messages", 0, "Đang chờ", "Pending"),
     ("retention check", 3, "Chưa đạt", "Breach"),
     ("retention verify", 3, "Bị sửa đổi", "Altered"),
-    ("retention plan", 0, "đã hết thời hạn lưu từ 2026-03-02", "due since 2026-03-02"),
-    ("retention plan --all", 0, "còn thời hạn lưu", "is owed until"),
+    ("retention plan", 0, "đã hết thời hạn lưu", "still owed"),
+    ("retention plan --all", 0, "đã hết thời hạn lưu từ 2026-03-02", "due since 2026-03-02"),
     ("retention plans", 0, "Đã lập", "Planned"),
     ("retention plans 5f0c6b1d9a3e", 0, "Xóa", "Delete"),
     ("retention apply 5f0c6b1d9a3e --reason due --yes", 0, "Người duyệt", "Approved by"),
@@ -369,14 +379,43 @@ def test_a_level_is_added_as_a_decision(soc: Soc, client: FakeClient) -> None:
 
 
 def test_a_system_is_added_from_a_file(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
-    """The definition is checked here, with its line numbers, before it is sent."""
-    good, bad = tmp_path / "good.yml", tmp_path / "bad.yml"
-    good.write_text(json.dumps({**SYSTEM, "name": "Portal"}))
-    bad.write_text("kind: system\nid: portal\nlevls: 3\n")
+    """The definition is sent with its reason, dates as text."""
+    good = tmp_path / "good.yml"
+    good.write_text("id: portal\nname: Portal\nregistered: 2026-01-01\n")
     assert soc("system", "add", str(good), "--reason", "15/QĐ").code == 0
-    assert client.asked("PUT", "/v1/systems/portal")["reason"] == "15/QĐ"
+    sent = client.asked("PUT", "/v1/systems/portal")
+    assert sent["reason"] == "15/QĐ"
+    assert str(sent["document"]["registered"]) == "2026-01-01"
+
+
+def test_faults_of_a_system_have_their_lines(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """What the service refuses, and what is no definition at all, is told with file and line; exit 2."""
+    bad = tmp_path / "bad.yml"
+    bad.write_text("id: portal\nname: Portal\nlevls: 3\n")
+    client.answers[("PUT", "/v1/systems/portal")] = ContentError([Fault("system portal", 1, "unknown key 'levls'")])
     result = soc("system", "add", str(bad))
     assert (result.code, f"{bad}:3: unknown key 'levls'" in result.err) == (2, True)
+    bad.write_text("name: nameless\n")
+    assert f"{bad}:1: 'id' is missing" in soc("system", "add", str(bad)).err
+    bad.write_text("id: [portal\n")
+    assert soc("system", "add", str(bad)).code == 2
+    bad.write_text("")
+    assert soc("system", "add", str(bad)).code == 2
+
+
+def test_columns_are_left_out_where_there_is_no_room(soc: Soc) -> None:
+    """At 60 columns no line is longer, the id stays whole, and what was left out is named."""
+    result = soc("ticket", "list", width=60)
+    assert all(len(line) <= 60 for line in result.out.splitlines())
+    assert "KT-2026-000123" in result.out
+    assert "No room for: " in result.err
+
+
+def test_a_plan_is_grouped_for_people(soc: Soc) -> None:
+    """Files with the same fate and reason are one row; a pipe gets each file."""
+    shown, piped = soc("retention", "plan"), soc("retention", "plan", terminal=False)
+    assert "still owed" in shown.out
+    assert [line.split("\t")[1] for line in piped.out.splitlines()] == ["2026-01-01", "2026-11-01"]
 
 
 def test_import_ends_with_a_summary(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
@@ -411,11 +450,11 @@ def test_a_failed_import_is_exit_4(soc: Soc, client: FakeClient, tmp_path: Path)
         path.write_text("x\n")
     client.answers[("UPLOAD", "bad.log")] = Conflict("the part is another one")
     result = soc("import", str(bad), str(good))
-    assert (result.code, "the part is another one" in result.out) == (4, True)
+    assert (result.code, f"{bad}: the part is another one" in result.err) == (4, True)
     assert "2 files" in result.err
     client.answers[("GET", "/v1/imports/imp-1")] = {**client.answers[("GET", "/v1/imports/imp-1")], "pending": 2}
     result = soc("import", str(good))
-    assert (result.code, "2 records are not stored" in " ".join(result.out.split())) == (4, True)
+    assert (result.code, "2 records are not stored" in result.err) == (4, True)
 
 
 def test_import_refuses_what_is_no_file(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
@@ -462,7 +501,8 @@ class FakeProcesses(SimpleNamespace):
 
 
 SCORE = {
-    "caught": [{"id": "a", "name": "ssh_brute_force", "entity": ["203.0.113.9"], "alerts": [ALERT["id"]], "seconds": 4.5}],
+    "caught": [{"id": "a", "name": "ssh_brute_force", "entity": ["203.0.113.9"], "alerts": [ALERT["id"]],
+                "seconds": 4.5}],
     "missed": [{"id": "b", "name": "port_scan", "entity": ["198.51.100.7"], "technique": ["T1046"],
                 "start_us": NOW_US, "why": "no_alert"}],
     "false": [], "pending": [], "outside": 0, "expected": 2, "recall": 0.5, "slowest_s": 4.5,

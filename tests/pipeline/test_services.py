@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from soc.config import National, Settings
-from soc.errors import Conflict, PermissionRefused
+from soc.errors import Conflict, PermissionRefused, UsageError
 from soc.model.clock import FixedClock
 from soc.model.finding import Finding, finding_id
 from soc.pipeline import Services, places
@@ -96,7 +96,9 @@ def old_day(settings: Settings, home: Path, days: int) -> None:
     then = FixedClock(NOW_NS - days * 86_400_000_000_000)
     world = World.make(home)
     world.clock.set(then.now_ns())
-    world.receive([wire.rfc3164(then.now_ns(), 86, "h1", "sshd[1]", "Failed password for root from 10.0.0.9 port 1 ssh2")])
+    world.receive(
+        [wire.rfc3164(then.now_ns(), 86, "h1", "sshd[1]", "Failed password for root from 10.0.0.9 port 1 ssh2")]
+    )
     world.work()
     world.raw.close()
     fields = places.load_parsers(settings).fields
@@ -153,3 +155,15 @@ def test_findings_and_their_cursor_commit_together(tmp_path: Path) -> None:
     again = [alert["id"] for alert in world.alerts()]
     assert first == again
     assert len(first) == 1
+
+
+def test_a_hold_by_case_covers_the_systems_and_times_of_its_alerts(services: Services) -> None:
+    """The ticket's number, its id and the alert's id mean the same events; an unknown case names none."""
+    [alert] = services.alerts.take([finding(1, system_id="mang", first_us=1_000, last_us=9_000)])
+    person = services.access.add_person("lan", "tier1")
+    with services.cases.begin(person.name) as tx:
+        ticket = services.tickets.create_from_alert(tx, alert, person)
+    made = [services.holds.add("minh", "request 12", case=case) for case in (ticket.number, ticket.id, alert.id)]
+    assert {(hold.systems, hold.first_us, hold.last_us) for hold in made} == {(frozenset({"mang"}), 1_000, 9_000)}
+    with pytest.raises(UsageError, match="names no events"):
+        services.holds.add("minh", "request 12", case="KT-0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def test_what_becomes_visible_late_is_not_missed(world: World) -> None:
     watched = tail(world)
     world.clock.advance(9)
     now_us = world.clock.now_ns() // 1000
-    assert len(watched.step() + []) == 0
+    assert watched.step() == []
     fast = world.append(A)
     assert ids(watched.step()) == fast
     late = world.append(B, 1, **{"event.ingested": now_us - OVERLAP_US // 2})
@@ -82,7 +83,7 @@ def test_too_many_at_once_are_cut_and_counted(world: World) -> None:
     world.clock.advance(1)
     all_of_them = world.append(A, ROWS_PER_TICK + 7)
     assert ids(watched.step()) == all_of_them[7:]
-    assert watched.position()["skipped"] == 7
+    assert [watched.position()["skipped"] for _ in range(2)] == [7, 0]
     assert watched.step() == []
 
 
@@ -125,10 +126,10 @@ def unix(world: World) -> Iterator[httpx.Client]:
     shutil.rmtree(folder)
 
 
-def notices(response: httpx.Response, n: int) -> list[dict[str, Any]]:
+def notices(lines: Iterator[str], n: int) -> list[dict[str, Any]]:
     """The next `n` changes of a stream."""
     found: list[dict[str, Any]] = []
-    for line in response.iter_lines():
+    for line in lines:
         if line.startswith("data: "):
             found.append(json.loads(line[6:]))
             if len(found) == n:
@@ -162,24 +163,26 @@ def test_a_bad_query_is_told_before_the_stream_begins(unix: httpx.Client) -> Non
 def test_changes_come_with_their_numbers(world: World, unix: httpx.Client) -> None:
     """From now on, or behind a number."""
     with unix.stream("GET", "/v1/changes") as response:
-        assert next(response.iter_lines()).startswith("id: ")
+        lines = response.iter_lines()
+        assert next(lines).startswith("id: ")
         made = world.alert(A, "fresh")
-        (seen,) = notices(response, 1)
+        (seen,) = notices(lines, 1)
     assert (seen["kind"], seen["id"], seen["what"]) == ("alert", made.id, "create")
     assert set(seen) == {"seq", "kind", "id", "what", "at_us"}
     with unix.stream("GET", "/v1/changes", params={"after": seen["seq"] - 1}) as response:
-        assert notices(response, 1) == [seen]
+        assert notices(response.iter_lines(), 1) == [seen]
     with unix.stream("GET", "/v1/changes", headers={"last-event-id": str(seen["seq"] - 1)}) as response:
-        assert notices(response, 1) == [seen]
+        assert notices(response.iter_lines(), 1) == [seen]
 
 
 def test_changes_of_another_unit_are_not_sent(world: World, unix: httpx.Client) -> None:
     """Not even that there was one."""
     with unix.stream("GET", "/v1/changes", params={"after": 0}, headers={"x-soc-as": "officer-b"}) as response:
+        lines = response.iter_lines()
         mine = world.alert(B, "last")
         seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["id"] != mine.id:
-            seen += notices(response, 1)
+            seen += notices(lines, 1)
     everything = json.dumps(seen)
     assert not [key for key in ("alert", "escalated", "ticket", "run") if world.ids[A][key] in everything]
     assert world.ids[B]["ticket"] in everything
@@ -188,9 +191,10 @@ def test_changes_of_another_unit_are_not_sent(world: World, unix: httpx.Client) 
 def test_a_number_that_was_never_given_waits_for_the_next(world: World, unix: httpx.Client) -> None:
     """A client of another database is not left waiting for ever."""
     with unix.stream("GET", "/v1/changes", params={"after": 10**9}) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()
+        next(lines)
         made = world.alert(A, "fresh")
-        assert notices(response, 1)[0]["id"] == made.id
+        assert notices(lines, 1)[0]["id"] == made.id
 
 
 def test_a_stream_ends_when_its_caller_is_disabled(
@@ -207,12 +211,11 @@ def test_a_stream_ends_when_its_caller_is_disabled(
 
 def test_streams_give_their_place_back(world: World, unix: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """However they end; one too many is told to come again."""
-    import threading
-
     places = threading.BoundedSemaphore(1)
     monkeypatch.setattr("soc.web.live._places", places)
     with unix.stream("GET", "/v1/changes") as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()
+        next(lines)
         refused = unix.get("/v1/changes")
         assert (refused.status_code, refused.json()["error"]["exit_code"]) == (503, 75)
     assert places.acquire(timeout=10)

@@ -186,12 +186,14 @@ def test_a_system_is_registered_and_changed(world: World) -> None:
     """It counts at once, is kept in the home, and stands in the ledger before and after."""
     caller = world.caller("giang")
     new = system(A, id="thu-dien-tu", networks=["10.9.0.0/16"])
-    assert ok(caller.put("/v1/systems/thu-dien-tu", new))["id"] == "thu-dien-tu"
-    changed = ok(caller.put("/v1/systems/thu-dien-tu", {**new, "retired": "2026-12-01"}))
+    assert ok(caller.put("/v1/systems/thu-dien-tu", {"document": new, "reason": "QĐ 15"}))["id"] == "thu-dien-tu"
+    changed = ok(caller.put("/v1/systems/thu-dien-tu", {"document": {**new, "retired": "2026-12-01"}}))
     assert changed["retired"] == "2026-12-01"
     assert world.services.registry.lookup("hue", "10.9.1.1", NOW_US).id == "thu-dien-tu"
     entries = [e for e in world.services.cases.ledger_entries(0, 1000) if e.act == "system.put"]
-    assert [(e.actor, e.before is None) for e in entries] == [("giang", True), ("giang", False)]
+    assert [(e.actor, e.before is None, e.reason) for e in entries] == [
+        ("giang", True, "QĐ 15"), ("giang", False, ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_system_is_registered_and_changed(world: World) -> None:
 def test_a_system_that_does_not_fit_changes_nothing(world: World, id: str, changes: dict[str, Any]) -> None:
     """A network of somebody else, a wrong level, a name that is a path."""
     before = sorted(world.services.settings.path("registry").iterdir())
-    response = world.caller("giang").put(f"/v1/systems/{id}", {**system(A), "id": id, **changes})
+    response = world.caller("giang").put(f"/v1/systems/{id}", {"document": {**system(A), "id": id, **changes}})
     assert response.status_code in (400, 404)
     assert sorted(world.services.settings.path("registry").iterdir()) == before
     assert len(world.services.registry.systems()) == 2
@@ -216,9 +218,18 @@ def test_a_system_that_does_not_fit_changes_nothing(world: World, id: str, chang
 
 def test_all_faults_of_a_system_are_told(world: World) -> None:
     """A form shows them beside its fields."""
-    error = world.caller("giang").put("/v1/systems/x", {"kind": "system", "id": "x"}).json()["error"]
+    error = world.caller("giang").put("/v1/systems/x", {"document": {"kind": "system", "id": "x"}}).json()["error"]
     assert (error["kind"], error["exit_code"]) == ("ContentError", 2)
     assert len(error["faults"]) > 3
+
+
+@pytest.mark.parametrize("word", ['"\\ud800"', "99999999999999999999999"])
+def test_what_no_file_can_hold_is_refused(world: World, word: str) -> None:
+    """Half a character, a number beyond 64 bits: valid JSON, and no text of ours."""
+    body = b'{"document": {"kind": "system", "id": "x", "name": %s}}' % word.encode()
+    kind = {"content-type": "application/json"}
+    response = world.caller("giang").request("PUT", "/v1/systems/x", content=body, headers=kind)
+    assert (response.status_code, response.json()["error"]["kind"]) == (400, "UsageError")
 
 
 def test_people_are_added_and_given_tokens(world: World) -> None:

@@ -26,7 +26,7 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/sources": ({}, None),
     "GET /v1/systems": ({}, None),
     "GET /v1/systems/{id}": ({"id": "system"}, None),
-    "PUT /v1/systems/{id}": ({"id": "system"}, system(A, contact="mallory")),
+    "PUT /v1/systems/{id}": ({"id": "system"}, {"document": system(A, contact="mallory")}),
     "GET /v1/alerts": ({}, None),
     "GET /v1/alerts/{id}": ({"id": "alert"}, None),
     "GET /v1/alerts/{id}/events": ({"id": "alert"}, None),
@@ -67,6 +67,7 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "PUT /v1/imports/{id}/parts/{n}": ({"id": "import", "n": "zero"}, {}),
     "POST /v1/imports/{id}/commit": ({"id": "import"}, {}),
     "GET /v1/imports/{id}": ({"id": "import"}, None),
+    "GET /v1/simulation/probe": ({}, None),
     "GET /v1/people": ({}, None),
     "POST /v1/people": ({}, {"name": "mallory", "role": "tier2-unit", "units": [A]}),
     "POST /v1/people/{name}/tokens": ({"name": "officer"}, {}),
@@ -75,7 +76,7 @@ QUERIES = {
     "GET /v1/events/top": {"field": "event.original"},
     "GET /v1/runs": {"state": "planned,manual"},
 }
-COMMON = {"GET /v1/me", "GET /v1/playbooks", "GET /v1/playbooks/{id}"}
+COMMON = {"GET /v1/me", "GET /v1/simulation/probe", "GET /v1/playbooks", "GET /v1/playbooks/{id}"}
 """What belongs to no unit."""
 SHOWN_TO_ALL = {
     "GET /v1/events", "GET /v1/events/top", "GET /v1/events/{id}", "GET /v1/sources", "GET /v1/systems",

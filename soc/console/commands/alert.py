@@ -28,12 +28,12 @@ def system(row: Mapping[str, Any]) -> str:
 
 ALERTS = (
     Column("cmd.col.id", "id", short),
-    Column("cmd.col.time", "last_us", lambda us: when(us, seconds=False)),
+    Column("cmd.col.time", "last_us", lambda us: when(us, seconds=False)[5:]),
     Column("cmd.col.level", "level", word("level")),
-    Column("cmd.col.status", "status", word("status")),
+    Column("cmd.col.status", "status", word("status"), drop=1),
     Column("cmd.col.title", title, fold=True),
-    Column("cmd.col.entity", "entity", fold=True),
-    Column("cmd.col.system", system, fold=True),
+    Column("cmd.col.entity", "entity", lambda e: str(e).partition("=")[2] or str(e), fold=True),
+    Column("cmd.col.system", system, fold=True, drop=2),
 )
 WHY = (
     Column("cmd.col.selection", "selection"),

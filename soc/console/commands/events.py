@@ -47,7 +47,10 @@ EVENTS = (
     Column("cmd.col.host", host),
     Column("cmd.col.message", said, fold=True),
 )
-TOP = (Column("cmd.col.value", "value", fold=True), Column("cmd.col.count", "count", number, right=True))
+TOP = (
+    Column("cmd.col.value", "value", lambda v: t("cmd.no_value") if v is None else plain(v), fold=True),
+    Column("cmd.col.count", "count", number, right=True),
+)
 
 
 def field_columns(names: str | None) -> tuple[Column, ...]:

@@ -28,11 +28,11 @@ Progress = Callable[[int, int], None]
 FILES = (
     Column("cmd.col.file", "name", fold=True),
     Column("cmd.col.state", "state", word("import")),
-    Column("cmd.col.records", "records", number, right=True),
+    Column("cmd.col.records", "records", number, right=True, drop=2),
     Column("cmd.col.stored", "stored", number, right=True),
     Column("cmd.col.unparsed", "unparsed", number, right=True),
-    Column("cmd.col.first", "first_at", shown_moment),
-    Column("cmd.col.last", "last_at", shown_moment),
+    Column("cmd.col.first", "first_at", shown_moment, drop=1),
+    Column("cmd.col.last", "last_at", shown_moment, drop=1),
     Column("cmd.col.error", "error", fold=True),
 )
 DATASETS = (Column("cmd.col.dataset", "dataset", fold=True), Column("cmd.col.events", "count", number, right=True))
@@ -86,7 +86,7 @@ def _imported(call: Call, path: Path, *, format: str, product: str | None, wait:
         if error.exit_code != EXIT_RUNTIME:
             raise  # not of this file: no service, no right, a wrong option
         state = {"state": "failed", "error": str(error)}
-    return {"name": str(path), **state}
+    return {**state, "name": str(path)}
 
 
 def _followed(call: Call, path: Path, id: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _followed(call: Call, path: Path, id: str) -> dict[str, Any]:
                 return state
             if same * POLL_S >= STUCK_S:
                 pending, seconds = number(state.get("pending")), number(int(STUCK_S))
-                return {**state, "error": t("cmd.import.stuck", name=path.name, pending=pending, seconds=seconds)}
+                return {**state, "error": t("cmd.import.stuck", pending=pending, seconds=seconds)}
             before = state
             call.world.sleep(POLL_S)
 
@@ -129,7 +129,10 @@ def _bar(call: Call, path: Path, *, storing: bool = False) -> Iterator[Progress]
 
 def _summary(call: Call, states: Sequence[Mapping[str, Any]]) -> None:
     output = call.output
-    output.table(FILES if not output.terminal else [c for c in FILES if _is_used(c, states)], states)
+    output.table(FILES[:-1] if output.terminal else FILES, states)
+    for state in states:
+        if state.get("error"):
+            output.say(f"soc: {state['name']}: {state['error']}")
     if not output.terminal:
         return
     datasets: Counter[str] = Counter()
@@ -149,10 +152,6 @@ def _summary(call: Call, states: Sequence[Mapping[str, Any]]) -> None:
         t("cmd.import.summary", files=number(len(states)), failed=number(failed), unparsed=number(unparsed),
           events=number(sum(datasets.values())), bytes=size(sum(state.get("size") or 0 for state in states)))
     )  # fmt: skip
-
-
-def _is_used(column: Column, states: Sequence[Mapping[str, Any]]) -> bool:
-    return any(column.take(state) not in (None, "") for state in states)
 
 
 def _weight(found: Mapping[str, Any]) -> tuple[int, int]:

@@ -17,10 +17,10 @@ ENTRIES = (
     Column("cmd.col.number", "seq", right=True),
     Column("cmd.col.time", "at_us", moment),
     Column("cmd.col.person", "actor"),
-    Column("cmd.col.via", "via"),
+    Column("cmd.col.via", "via", drop=1),
     Column("cmd.col.act", "act"),
     Column("cmd.col.object", "object", fold=True),
-    Column("cmd.col.reason", "reason", fold=True),
+    Column("cmd.col.reason", "reason", fold=True, drop=2),
 )
 
 

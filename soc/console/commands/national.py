@@ -17,9 +17,9 @@ DESTINATIONS = (
     Column("cmd.col.queued", "queued", number, right=True),
     Column("cmd.col.acked", "acked", number, right=True),
     Column("cmd.col.refused", "refused", number, right=True),
-    Column("cmd.col.dead", "dead", number, right=True),
+    Column("cmd.col.dead", "dead", number, right=True, drop=2),
     Column("cmd.col.last_contact", lambda r: r.get("last_contact_us") or r.get("last_success_us"), moment),
-    Column("cmd.col.error", "last_error", fold=True),
+    Column("cmd.col.error", "last_error", fold=True, drop=1),
 )
 MESSAGES = (
     Column("cmd.col.id", "id", short),
@@ -27,10 +27,10 @@ MESSAGES = (
     Column("cmd.col.sequence", "sequence", right=True),
     Column("cmd.col.kind", "kind", word("message")),
     Column("cmd.col.state", "state", word("outbox")),
-    Column("cmd.col.tries", "tries", number, right=True),
+    Column("cmd.col.tries", "tries", number, right=True, drop=1),
     Column("cmd.col.created", "document.created_us", moment),
-    Column("cmd.col.system", "system_id", fold=True),
-    Column("cmd.col.error", "error", fold=True),
+    Column("cmd.col.system", "system_id", fold=True, drop=2),
+    Column("cmd.col.error", "error", fold=True, drop=3),
 )
 
 

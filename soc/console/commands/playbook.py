@@ -44,12 +44,12 @@ STEPS = (
 RUNS = (
     Column("cmd.col.run", "id", short),
     Column("cmd.col.ticket", "ticket_number"),
-    Column("cmd.col.step", "step_id"),
+    Column("cmd.col.step", "step_id", drop=2),
     Column("cmd.col.target", "plan.target", fold=True),
     Column("cmd.col.state", "state", word("run")),
-    Column("cmd.col.planned_by", "requested_by"),
-    Column("cmd.col.approved_by", "approved_by"),
-    Column("cmd.col.expires", at_expiry, lambda us: when(us, seconds=False)),
+    Column("cmd.col.planned_by", "requested_by", drop=4),
+    Column("cmd.col.approved_by", "approved_by", drop=3),
+    Column("cmd.col.expires", at_expiry, lambda us: when(us, seconds=False), drop=1),
 )
 HISTORY = (
     Column("cmd.col.time", "at_us", moment),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,9 @@ import typer
 from soc.console.commands.call import Call, command
 from soc.console.i18n import t
 from soc.console.text import clean
+
+DEMO_ANALYST = "lan"
+"""The tier-1 analyst of a simulated site: who started it is its administrator, and those do not judge alerts."""
 
 
 def add(app: typer.Typer) -> None:
@@ -82,7 +86,12 @@ def _ready(call: Call, states: Mapping[str, Any], *, opens: bool) -> None:
     say(t("cmd.up.look"))
     if not opens:
         return
-    _open_console(call)
+    analyst = replace(call, acting=DEMO_ANALYST, kept={}) if settings.simulated and not call.acting else call
+    try:
+        _open_console(analyst)
+    finally:
+        if analyst is not call:
+            analyst.close()
     say(t("cmd.up.goes_on"))
 
 

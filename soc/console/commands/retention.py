@@ -12,7 +12,7 @@ from soc.console.commands.call import Call, command, group, moment
 from soc.console.i18n import t
 from soc.console.render import Column, number, short, size, word
 from soc.console.render import moment as shown_moment
-from soc.console.text import clean, when
+from soc.console.text import when
 from soc.errors import EXIT_FINDINGS, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ def _gaps(row: Mapping[str, Any]) -> str:
 def _span(gap: Mapping[str, Any]) -> str:
     first, last = str(gap["first"]), str(gap["last"])
     return first if first == last else f"{first}..{last}"
-
-
-def _gap_words(text: str) -> str:
-    for cause in ("deleted", "silent", "missing"):
-        text = text.replace(f"({cause})", f"({t(f'cmd.gap.{cause}')})")
-    return text
 
 
 def _reasons(item: Mapping[str, Any]) -> str:
@@ -58,7 +52,23 @@ STANDINGS = (
     Column("cmd.col.oldest", "oldest_day"),
     Column("cmd.col.covered", lambda r: f"{r['covered_days']}/{r['expected_days']}", right=True),
     Column("cmd.col.verdict", "verdict", word("retention")),
-    Column("cmd.col.gaps", _gaps, _gap_words, fold=True),
+    Column("cmd.col.gaps", _gaps),
+)
+GAPS = (
+    Column("cmd.col.system", "name", fold=True),
+    Column("cmd.col.days", lambda r: _span(r["gap"])),
+    Column("cmd.col.count", "gap.days", number, right=True),
+    Column("cmd.col.why", "gap.cause", word("gap"), fold=True),
+)
+GROUPS = (
+    Column("cmd.col.action", "action", word("action")),
+    Column("cmd.col.days", lambda r: _span({"first": r["first"], "last": r["last"]})),
+    Column("cmd.col.system_level", "level", right=True),
+    Column("cmd.col.systems", "systems", fold=True),
+    Column("cmd.col.files", "files", number, right=True),
+    Column("cmd.col.rows", "rows", number, right=True, drop=1),
+    Column("cmd.col.bytes", "bytes", size, right=True),
+    Column("cmd.col.reason", "kinds", lambda ids: "; ".join(_kind(id) for id in ids), fold=True),
 )
 ITEMS = (
     Column("cmd.col.action", "action", word("action")),
@@ -120,7 +130,11 @@ def _checking(retention: typer.Typer) -> None:
         """Per system: level, months owed, oldest held, gaps, verdict. Exit 3 when one is in breach."""
         answer = call.client.get("/v1/retention")
         standings = answer.data["standings"]
-        call.output.answer(answer, STANDINGS, standings)
+        call.output.answer(answer, STANDINGS[:-1] if call.output.terminal else STANDINGS, standings)
+        gaps = [{"name": row["name"], "gap": gap} for row in standings for gap in row["gaps"]]
+        if gaps and call.output.terminal and not call.json:
+            call.output.section("cmd.retention.gaps")
+            call.output.table(GAPS, gaps)
         if not call.json:
             counts = Counter(row["verdict"] for row in standings)
             names = ("compliant", "on_course", "breach")
@@ -157,7 +171,7 @@ def _checking(retention: typer.Typer) -> None:
 def _deleting(retention: typer.Typer) -> None:
     @command(retention, "plan", "soc retention plan", "soc retention plan --all")
     def plan(
-        call: Call, all: Annotated[bool, typer.Option("--all", help="Also every file that stays.")] = False
+        call: Call, all: Annotated[bool, typer.Option("--all", help="Every file with its reason.")] = False
     ) -> None:
         """Plan what may be deleted, and why the rest may not. Nothing is deleted."""
         show_plan(call, call.client.post("/v1/retention/plans", {}), all=all)
@@ -166,7 +180,7 @@ def _deleting(retention: typer.Typer) -> None:
     def plans(
         call: Call,
         hash: Annotated[str | None, typer.Argument(help="One plan, by the beginning of its hash.")] = None,
-        all: Annotated[bool, typer.Option("--all", help="Also every file that stays.")] = False,
+        all: Annotated[bool, typer.Option("--all", help="Every file with its reason.")] = False,
     ) -> None:
         """The plans that were made, or one with its items."""
         if hash is None:
@@ -264,8 +278,7 @@ def show_plan(call: Call, answer: Answer, *, all: bool = False) -> None:
     plan = answer.data
     gone = [item for item in plan["items"] if item["action"] == "delete"]
     kept = [item for item in plan["items"] if item["action"] != "delete"]
-    _items(call, plan, plan["items"] if all or not call.output.terminal else gone)
-    _why_kept(call, kept)
+    _items(call, plan, all=all)
     amount = size(sum(item["bytes"] for item in gone))
     call.output.say(t("cmd.retention.plan", delete=number(len(gone)), keep=number(len(kept)), bytes=amount))
     if gone:
@@ -273,12 +286,14 @@ def show_plan(call: Call, answer: Answer, *, all: bool = False) -> None:
         call.output.say(t("cmd.retention.next", command=command))
 
 
-def _items(call: Call, plan: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> None:
+def _items(call: Call, plan: Mapping[str, Any], *, all: bool) -> None:
     if not call.output.terminal:
-        call.output.table(ITEMS, items)
+        call.output.table(ITEMS, plan["items"])
         return
-    if items:
-        call.output.table((*ITEMS[:-1], Column("cmd.col.reason", _reason_words, fold=True)), items)
+    if all:
+        call.output.table((*ITEMS[:-1], Column("cmd.col.reason", _reason_words, fold=True)), plan["items"])
+    else:
+        call.output.table(GROUPS, grouped(plan["items"]))
     call.output.fields(
         [
             ("cmd.col.hash", plan["hash"]), ("cmd.col.planned_by", plan["planner"]),
@@ -287,11 +302,24 @@ def _items(call: Call, plan: Mapping[str, Any], items: Sequence[Mapping[str, Any
     )  # fmt: skip
 
 
-def _why_kept(call: Call, kept: list[Mapping[str, Any]]) -> None:
-    """How many files stay for which kind of reason."""
-    kinds = Counter(reason["id"] for item in kept for reason in item["reasons"])
-    for id, count in kinds.most_common():
-        call.output.say(f"  {number(count)}  {clean(_kind(id))}")
+def grouped(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Files with the same fate, level, systems and kinds of reason as one row, what goes first."""
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for item in sorted(items, key=lambda item: (item["action"], item["level"], item["systems"], item["day"])):
+        kinds = tuple(dict.fromkeys(reason["id"] for reason in item["reasons"]))
+        key = (item["action"], item["level"], tuple(item["systems"]), kinds)
+        row = groups.setdefault(
+            key,
+            {
+                "action": item["action"], "level": item["level"], "systems": item["systems"], "kinds": kinds,
+                "first": item["day"], "files": 0, "rows": 0, "bytes": 0,
+            },
+        )  # fmt: skip
+        row["last"] = item["day"]
+        row["files"] += 1
+        row["rows"] += item["rows"]
+        row["bytes"] += item["bytes"]
+    return list(groups.values())
 
 
 def _kind(id: str) -> str:

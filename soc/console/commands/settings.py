@@ -13,7 +13,7 @@ SETTINGS = (Column("cmd.col.setting", "name"), Column("cmd.col.value", "value", 
 WITH_ORIGIN = (
     *SETTINGS,
     Column("cmd.col.origin", "origin", fold=True),
-    Column("cmd.col.meaning", "meaning", fold=True),
+    Column("cmd.col.meaning", "meaning", fold=True, drop=1),
 )
 
 

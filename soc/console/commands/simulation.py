@@ -21,7 +21,7 @@ CAUGHT = (
 MISSED = (
     Column("cmd.col.attack", "name", word("attack")),
     Column("cmd.col.entity", "entity", fold=True),
-    Column("cmd.col.technique", "technique"),
+    Column("cmd.col.technique", "technique", drop=1),
     Column("cmd.col.time", "start_us", moment),
     Column("cmd.col.why", "why", word("missed"), fold=True),
 )
@@ -41,6 +41,15 @@ def add(app: typer.Typer) -> None:
     def run(call: Call, rate: Annotated[float | None, typer.Option(help="Background events a second.")] = None) -> None:
         """Send the province's packets to the running collector, until Ctrl-C."""
         call.processes.simulate(call.settings, rate=rate)
+
+    @command(simulate, "probe", "soc simulate probe")
+    def probe(call: Call) -> None:
+        """Try a real TCP connection from the attacker's namespace to the gateway's service."""
+        answer = call.client.get("/v1/simulation/probe")
+        call.output.envelope(answer) if call.json else call.output.say(
+            t("cmd.probe.reaches" if answer.data["reaches"] else "cmd.probe.blocked",
+              source=answer.data["from"], target=answer.data["to"])
+        )  # fmt: skip
 
     @command(simulate, "score", "soc simulate score", "soc simulate score --json")
     def score(call: Call) -> None:

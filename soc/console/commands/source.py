@@ -24,39 +24,32 @@ def _name(row: Mapping[str, Any]) -> str:
 
 SOURCES = (
     Column("cmd.col.source", "peer"),
-    Column("cmd.col.listener", "listener"),
+    Column("cmd.col.listener", "listener", drop=5),
     Column("cmd.col.system", _name, fold=True),
-    Column("cmd.col.datasets", "datasets"),
-    Column("cmd.col.last_seen", "last_seen_us", shown_moment),
+    Column("cmd.col.datasets", "datasets", drop=4),
+    Column("cmd.col.last_seen", "last_seen_us", lambda us: shown_moment(us)[5:]),
     Column("cmd.col.rate", "rate_per_s", number, right=True),
     Column("cmd.col.received", "received", number, right=True),
-    Column("cmd.col.stored", "stored", number, right=True),
+    Column("cmd.col.stored", "stored", number, right=True, drop=6),
     Column("cmd.col.dropped", _dropped, number, right=True),
-    Column("cmd.col.unparsed", "unparsed", number, right=True),
-    Column("cmd.col.pending", "pending", number, right=True),
-    Column("cmd.col.balanced", "balanced", yes_no),
+    Column("cmd.col.unparsed", "unparsed", number, right=True, drop=3),
+    Column("cmd.col.pending", "pending", number, right=True, drop=2),
+    Column("cmd.col.balanced", "balanced", yes_no, drop=1),
 )
-NARROW = ("cmd.col.source", "cmd.col.system", "cmd.col.last_seen", "cmd.col.rate", "cmd.col.received",
-          "cmd.col.dropped", "cmd.col.balanced")  # fmt: skip
-"""What fits 80 columns; `--wide`, a wider terminal and pipes have the rest."""
-WIDE = 150
 
 
 def add(app: typer.Typer) -> None:
     """Add the commands."""
     source = group(app, "source", "Log sources: rate, last seen, failures, accounting.")
 
-    @command(source, "list", "soc source list", "soc source list --since 1d --wide")
+    @command(source, "list", "soc source list", "soc source list --since 1d")
     def list_(
         call: Call,
-        since: Annotated[str | None, typer.Option(help="Count from: 1h, 1d, or a day or time.")] = None,
-        wide: Annotated[bool, typer.Option("--wide", help="Every column.")] = False,
+        since: Annotated[str | None, typer.Option(help="Count from: 1h, 1d, or a day or time; default 24h.")] = None,
     ) -> None:
         """List the sources: received = queued + dropped, queued = stored + dead + pending."""
         answer = call.client.get("/v1/sources", since=moment(since))
-        is_wide = wide or not call.output.terminal or call.output.console().width >= WIDE
-        columns = [c for c in SOURCES if is_wide or c.heading in NARROW]
-        call.output.answer(answer, columns, answer.data["sources"])
+        call.output.answer(answer, SOURCES, answer.data["sources"])
         if not call.json:
             _remarks(call, answer.data)
 

@@ -14,7 +14,7 @@ from soc.console.render import Column, moment, number, plain, size, word, yes_no
 PROCESSES = (
     Column("cmd.col.process", "name"),
     Column("cmd.col.state", "state", word("process")),
-    Column("cmd.col.pid", "pid"),
+    Column("cmd.col.pid", "pid", drop=1),
     Column("cmd.col.time", "at_us", moment),
     Column("cmd.col.counts", lambda r: _counted(r.get("counts") or {}), fold=True),
 )

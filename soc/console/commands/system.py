@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +11,15 @@ import typer
 
 from soc.console.commands.call import Call, command, group, pairs
 from soc.console.i18n import t
-from soc.console.render import Column
+from soc.console.render import Column, at
 from soc.console.text import clean
-from soc.errors import UsageError, nearest
+from soc.errors import ContentError, UsageError, nearest
 
 if TYPE_CHECKING:
     from soc.client import Answer
+    from soc.content import Document
 
+_QUOTED = re.compile(r"'(\w+)'")
 LISTS = ("networks", "hosts", "points", "links", "sources")
 TEXTS = ("name", "code", "organization_id", "organization_name", "site", "registered", "contact", "type", "retired")
 KEYS_HELP = f"{', '.join((*TEXTS, *LISTS))}; level with since (and decision) adds a decision."
@@ -32,9 +35,9 @@ SYSTEMS = (
     Column("cmd.col.name", "name", fold=True),
     Column("cmd.col.system_level", _level, right=True),
     Column("cmd.col.unit", "organization_name", fold=True),
-    Column("cmd.col.site", "site"),
-    Column("cmd.col.networks", "networks", fold=True),
-    Column("cmd.col.retired", "retired"),
+    Column("cmd.col.site", "site", drop=2),
+    Column("cmd.col.networks", "networks", fold=True, drop=1),
+    Column("cmd.col.retired", "retired", drop=3),
 )
 LEVELS = (
     Column("cmd.col.since", "since"),
@@ -64,10 +67,13 @@ def add(app: typer.Typer) -> None:
         file: Annotated[Path, typer.Argument(help="A definition (kind: system), YAML or JSON; several in one file.")],
         reason: Annotated[str, typer.Option(help="Why; it stays in the ledger.")] = "",
     ) -> None:
-        """Register systems from a file; every fault is told before anything is sent."""
+        """Register the systems of a file, one after the other; every fault of one with its line."""
         for document in _documents(file):
-            answer = call.client.put(f"/v1/systems/{document['id']}", {"document": document, "reason": reason})
-            _kept(call, answer)
+            body = {"document": document.data, "reason": reason}
+            try:
+                _kept(call, call.client.put(f"/v1/systems/{document.data['id']}", body))
+            except ContentError as error:
+                raise _placed(error, document) from None
 
     @command(
         system,
@@ -87,16 +93,28 @@ def add(app: typer.Typer) -> None:
         _kept(call, call.client.put(f"/v1/systems/{id}", {"document": changed, "reason": reason}))
 
 
-def _documents(file: Path) -> list[dict[str, Any]]:
-    """The definitions of a file, checked here so that line numbers are known. Raises ContentError."""
-    from soc.registry import load_systems, to_document
+def _documents(file: Path) -> list[Document]:
+    """The definitions of a file. Raises ContentError with the lines of what is no YAML."""
+    from soc.content import load
 
     if not file.is_file():
         raise UsageError(t("cmd.no_file", path=file))
-    found = [to_document(system) for system in load_systems(file)]
+    found = load(file)
     if not found:
         raise UsageError(t("cmd.system.empty", path=file))
+    nameless = [d.fault("'id' is missing") for d in found if not isinstance(at(d.data, "id"), str)]
+    if nameless:
+        raise ContentError(nameless)
     return found
+
+
+def _placed(error: ContentError, document: Document) -> ContentError:
+    """The service's faults with the lines of the file: it knows the document, not where it stood."""
+    faults = []
+    for fault in error.faults:
+        key = next((key for key in _QUOTED.findall(fault.message) if key in document.data), None)
+        faults.append(document.fault(fault.message, *([key] if key else [])))
+    return ContentError(faults)
 
 
 def changes(document: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:

@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 TICKETS = (
     Column("cmd.col.number", "number"),
-    Column("cmd.col.created", "created_us", lambda us: when(us, seconds=False)),
+    Column("cmd.col.created", "created_us", lambda us: when(us, seconds=False), drop=2),
     Column("cmd.col.level", "level", word("level")),
     Column("cmd.col.state", "state", word("state")),
-    Column("cmd.col.assignee", "assignee"),
+    Column("cmd.col.assignee", "assignee", drop=1),
     Column("cmd.col.title", title, fold=True),
-    Column("cmd.col.system", system, fold=True),
+    Column("cmd.col.system", system, fold=True, drop=3),
 )
 TASKS = (
     Column("cmd.col.step", "id"),
     Column("cmd.col.tier", "tier"),
-    Column("cmd.col.kind", "kind", word("task")),
+    Column("cmd.col.kind", "kind", word("task"), drop=2),
     Column("cmd.col.title", title, fold=True),
     Column("cmd.col.due", "due_us", lambda us: when(us, seconds=False)),
     Column("cmd.col.done", "done_us", lambda us: when(us, seconds=False)),
-    Column("cmd.col.result", "result", fold=True),
+    Column("cmd.col.result", "result", fold=True, drop=1),
 )
 DEADLINES = (
     Column("cmd.col.id", "id"),
     Column("cmd.col.due", "due_us", lambda us: when(us, seconds=False)),
     Column("cmd.col.title", title, fold=True),
     Column("cmd.col.recipient", "recipient", fold=True),
-    Column("cmd.col.citation", "citation", fold=True),
-    Column("cmd.col.met", "met_us", lambda us: when(us, seconds=False)),
+    Column("cmd.col.citation", "citation", fold=True, drop=2),
+    Column("cmd.col.met", "met_us", lambda us: when(us, seconds=False), drop=1),
 )
 MOVES = (
     Column("cmd.col.time", "at_us", shown_moment),
@@ -197,8 +197,7 @@ def _guidance(call: Call, ticket: Mapping[str, Any]) -> None:
     text = pick(str(waiting.get("guidance") or ""), str(waiting.get("guidance_vi") or ""))
     if text:
         call.output.section("cmd.ticket.guidance")
-        for line in text.split("\n"):
-            call.output.line(clean(line))
+        call.output.text(text)
 
 
 def run_columns() -> tuple[Column, ...]:

@@ -42,6 +42,7 @@ WORDS: Catalogue = {
     "ui.role.manager": ("Quản lý SOC", "SOC manager"),
     "ui.role.auditor": ("Kiểm toán", "Auditor"),
     "ui.role.admin": ("Quản trị", "Admin"),
+    "ui.verb.block_address": ("chặn địa chỉ", "block the address"),
     "ui.verdict.true_positive": ("Đúng: tấn công thật", "True: an attack"),
     "ui.verdict.benign_true_positive": ("Đúng, nhưng là việc được phép", "True, but permitted"),
     "ui.verdict.false_positive_logic": ("Báo sai do luật phát hiện", "False: the rule is wrong"),
@@ -58,6 +59,10 @@ WORDS: Catalogue = {
     "ui.lost": (
         "MẤT KẾT NỐI từ {at}: đang tự nối lại; nội dung dưới đây là của lúc đó.",
         "CONNECTION LOST at {at}: trying again; what you see below is from then.",
+    ),
+    "ui.no_wall": (
+        "Dịch vụ chạy bằng chính tài khoản của bạn: ở đây không có ranh giới thật giữa người dùng và dữ liệu.",
+        "The service runs under your own login: here no real wall stands between people and data.",
     ),
     "ui.loading": ("Đang tải…", "Loading…"),
     "ui.may_not": ("Vai trò {role} không có quyền này ({permission}).", "Role {role} may not do this ({permission})."),
@@ -190,12 +195,9 @@ WORDS: Catalogue = {
     "ui.raised": ("Báo lúc", "Raised at"),
     "ui.lag": ("{at} (sau {lag} giây)", "{at} (after {lag} s)"),
     "ui.tags": ("Nhãn", "Tags"),
-    "ui.owner": ("Người nhận", "Taken by"),
-    "ui.playbook": ("Kịch bản xử lý", "Playbook"),
     "ui.playbook.suggested": ("Kịch bản gợi ý", "Suggested playbook"),
     "ui.playbook.none": ("không có kịch bản phù hợp", "no playbook fits"),
     "ui.playbook.how": ("bấm e để lập phiếu theo kịch bản này", "press e to make a ticket with these steps"),
-    "ui.ticket_of": ("Phiếu", "Ticket"),
     "ui.ticket_of.how": ("bấm e để mở", "press e to open it"),
     "ui.events.none": (
         "Cảnh báo này không dựa trên một sự kiện riêng nào (xem trang 1).",
@@ -231,7 +233,6 @@ WORDS: Catalogue = {
     "ui.col.state": ("Trạng thái", "State"),
     "ui.col.due": ("Hạn gần nhất", "Next due"),
     "ui.ticket": ("Phiếu {number}", "Ticket {number}"),
-    "ui.state": ("Trạng thái", "State"),
     "ui.assignee": ("Giao cho", "Assigned to"),
     "ui.assignee.none": ("chưa giao", "nobody yet"),
     "ui.deadline": ("Hạn luật định", "Legal deadline"),
@@ -263,7 +264,6 @@ WORDS: Catalogue = {
     "ui.col.target": ("Đích", "Target"),
     "ui.col.action": ("Hành động", "Action"),
     "ui.step.done": ("xong {at}", "done {at}"),
-    "ui.step.guidance": ("Hướng dẫn", "Guidance"),
     "ui.step.no_guidance": (
         "Bước này không có hướng dẫn thêm. Bấm d khi đã làm xong.",
         "There is no more to say about this step. Press d when it is done.",
@@ -295,7 +295,7 @@ WORDS: Catalogue = {
     "ui.run.approved_by": ("Người phê duyệt", "Approved by"),
     "ui.run.hash": ("Mã kế hoạch", "Plan hash"),
     "ui.run.error": ("Ghi chú", "Remark"),
-    "ui.run.by_hand": ("đã làm bằng tay: {person}", "done by hand: {person}"),
+    "ui.run.by_hand": ("{person} đã làm", "done by {person}"),
     "ui.run.next.planned": (
         "Cần một người khác phê duyệt (g).",
         "Somebody other than the requester has to approve it (g).",

@@ -137,12 +137,9 @@ class AlertScreen(ConsoleScreen):
         table = self.query_one("#events-table", Rows)
         width = max(self.size.width, 40) - 1
         places = (19, 14, width - 19 - 14 - 3)
-        key = table.key
         heads = (t("ui.col.time"), t("ui.col.dataset"), t("ui.col.event"))
         table.head([(label, place + 1) for label, place in zip(heads, places, strict=True)])
         table.show([_event_row(number, event, places) for number, event in enumerate(self.events)])
-        if key is not None:
-            table.to(key)
         self.query_one("#events-line", Static).update(Content(self._events_line()))
 
     def _events_line(self) -> str:

@@ -27,10 +27,10 @@ class ConsoleApp(App[None]):
         super().__init__(ansi_color=bool(os.environ.get("NO_COLOR")))
         self.session = session
 
-    def on_mount(self) -> None:
-        """Open the queue and begin to listen."""
+    async def on_mount(self) -> None:
+        """Open the queue and, once it stands, begin to listen."""
         self.title = "soc console"
-        self.push_screen(QueueScreen(self.session))
+        await self.push_screen(QueueScreen(self.session))
         self.session.start(self.call_later, self)
 
     def on_unmount(self) -> None:
@@ -53,7 +53,7 @@ class ConsoleApp(App[None]):
             screen.lost()
 
     def _open(self) -> list[ConsoleScreen]:
-        return [screen for screen in self.screen_stack if isinstance(screen, ConsoleScreen)]
+        return [screen for screen in self.screen_stack if isinstance(screen, ConsoleScreen) and screen.stands]
 
 
 def run(client: Service) -> None:

@@ -57,13 +57,18 @@ class ConsoleScreen(Screen[None]):
             self.set_timer(SAID_S, lambda: self._unsay(text))
         self._said = text
 
+    @property
+    def stands(self) -> bool:
+        """Whether it can be drawn on: not still being built (then it loads by itself), not being taken away."""
+        return self.is_mounted and self.is_attached and self.app.is_running
+
     def ask(self, call: Callable[[Service], T], then: Callable[[T], object]) -> None:
         """Ask the service; an error is one sentence, an answer that comes after the screen was left is dropped."""
-        self.session.ask(call, lambda result: self.is_attached and then(result), self.fail)
+        self.session.ask(call, lambda result: self.stands and then(result), self.fail)
 
     def fail(self, problem: SocError) -> None:
         """Say what went wrong."""
-        if self.is_attached:
+        if self.stands:
             self.say(words.error(problem), problem=True)
 
     def post(self, path: str, body: Mapping[str, Any], said: str, then: Callable[[Mapping[str, Any]], object]) -> None:

@@ -109,7 +109,6 @@ class QueueScreen(ConsoleScreen):
         self._is_cut = False
         self._is_loaded = False
         self._pending: set[str] = set()
-        self._columns: tuple[int, ...] = ()
 
     def body(self) -> ComposeResult:
         yield Bar(id="counts")
@@ -183,22 +182,12 @@ class QueueScreen(ConsoleScreen):
         table = self.query_one(Rows)
         width = max(self.size.width, 40) - 1
         layout = _wide if width >= WIDE else _narrow
-        if self._columns != (width,):
-            self._columns = (width,)
-            self._lay_columns(table, width)
+        _lay_columns(table, width)
         table.show([layout(alert, width) for alert in alerts])
         self.query_one("#counts", Bar).update(_counts(self.alerts.values()))
         total = t("ui.shown.more" if self._is_cut else "ui.shown", shown=len(alerts), total=len(self.alerts))
         self.query_one("#filter", Bar).update(Content(beside(self.filter.words(), total, self.size.width - 2)))
         self._draw_empty(not alerts)
-
-    def _lay_columns(self, table: Rows, width: int) -> None:
-        key = table.key
-        is_wide = width >= WIDE
-        table.row_height = 1 if is_wide else 2
-        table.head(_wide_head(width) if is_wide else _narrow_head(width), height=table.row_height)
-        if key is not None:
-            self.call_after_refresh(lambda: table.to(key))
 
     def _draw_empty(self, is_empty: bool) -> None:
         empty = self.query_one("#empty", Static)
@@ -210,6 +199,11 @@ class QueueScreen(ConsoleScreen):
             empty.update(Content(t("ui.empty.filtered", total=len(self.alerts))))
         else:
             empty.update(Content(t("ui.empty.queue")))
+
+    def connected(self) -> None:
+        super().connected()
+        if self.session.me.get("wall") is False:
+            self.say(t("ui.no_wall"))
 
     def lost(self) -> None:
         super().lost()
@@ -331,6 +325,12 @@ def _counts(alerts: Iterable[Document]) -> Content:
         style = words.LEVEL_STYLES[level] if count else "dim"
         parts += [(f"{words.word('level', level)} {count}", style), "   "]
     return Content.assemble(*parts[:-1])
+
+
+def _lay_columns(table: Rows, width: int) -> None:
+    is_wide = width >= WIDE
+    table.row_height = 1 if is_wide else 2
+    table.head(_wide_head(width) if is_wide else _narrow_head(width), height=table.row_height)
 
 
 # Two lines an alert: time, level and title above; date, risk, entity, system and unit below.

@@ -37,8 +37,8 @@ class Answer(Protocol):
 class Service(Protocol):
     """What the screens need of `soc.client.Client`."""
 
-    def get(self, path: str, /, **params: Any) -> Answer: ...
-    def post(self, path: str, /, body: Mapping[str, Any] | None = None) -> Answer: ...
+    def get(self, path: str, **params: Any) -> Answer: ...
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer: ...
     def changes(self, after: int | None = None, *, stop: threading.Event | None = None) -> Iterator[dict[str, Any]]: ...
 
 
@@ -122,9 +122,9 @@ class Session:
             try:
                 result = call(self._service)
             except SocError as error:
-                self._deliver(failed, error)
+                self._tell(failed, error)
             else:
-                self._deliver(then, result)
+                self._tell(then, result)
 
         self._thread(work)
 
@@ -133,9 +133,19 @@ class Session:
             try:
                 work()
             except Exception as error:  # a fault of ours: it ends the console with its traceback, not the thread alone
-                self._deliver(_raise, error)
+                self._tell(_raise, error)  # (after the end it is only that the client was closed under the thread)
 
         threading.Thread(target=guarded, daemon=True).start()
+
+    def _tell(self, callback: Callable[..., object], *args: object) -> None:
+        """Deliver, unless the console has ended: then nobody is there to be told."""
+        if self._stop.is_set():
+            return
+        try:
+            self._deliver(callback, *args)
+        except RuntimeError:  # the event loop closed in between
+            if not self._stop.is_set():
+                raise
 
     def _watch(self, listener: Listener) -> None:
         while not self._stop.is_set():
@@ -143,9 +153,9 @@ class Session:
                 # Once somebody is known a plain sign of life will do: tokens cost the service time to check.
                 me = self._who() if not self._is_known() else self._alive()
             except SocError as error:
-                self._deliver(self._is_lost, error, listener)
+                self._tell(self._is_lost, error, listener)
             else:
-                self._deliver(self._is_there, me, listener)
+                self._tell(self._is_there, me, listener)
             self._stop.wait(self._beat_s)
 
     def _is_known(self) -> bool:
@@ -177,7 +187,7 @@ class Session:
             try:
                 for change in self._service.changes(self._last_seq, stop=self._stop):
                     self._last_seq = change.get("seq", self._last_seq)
-                    self._deliver(listener.changed, change)
+                    self._tell(listener.changed, change)
                     if self._stop.is_set():
                         return
             except SocError:

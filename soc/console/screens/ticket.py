@@ -231,7 +231,7 @@ class TicketScreen(ConsoleScreen):
         target = ", ".join(f"{clean(name)}={clean(values[0] if values else '?')}" for name, values in named.items())
         return [
             (t("ui.col.step"), words.title(task)),
-            (t("ui.col.action"), clean(f"{action['verb']} ({action['actuator']})")),
+            (t("ui.col.action"), f"{words.word('verb', str(action['verb']))} ({clean(action['actuator'])})"),
             (t("ui.run.target"), target),
             (t("ui.run.expiry"), t("ui.run.expiry.after", ttl=words.span(action["ttl_s"]))),
         ]
@@ -303,11 +303,8 @@ class TicketScreen(ConsoleScreen):
 
 
 def _fill(table: Rows, head: Sequence[tuple[str, int]], rows: Sequence[Row]) -> None:
-    key = table.key
     table.head(head)
     table.show(rows)
-    if key is not None:
-        table.to(key)
 
 
 def _of_step(ticket: Document, step: str) -> Document | None:
@@ -370,7 +367,7 @@ def _step_row(task: Document, width: int, now_us: int, run: Document | None) -> 
     if run is not None and len(title) == 1:
         title.append(f"→ {words.word('run', str(run['state']))}")
     elif task.get("action") and len(title) == 1:
-        title.append(f"→ {clean(task['action']['verb'])}")
+        title.append(f"→ {words.word('verb', str(task['action']['verb']))}")
     is_done = task["done_us"] is not None
     style = "dim" if is_done else "bold"
     late = "" if is_done or task["due_us"] is None or task["due_us"] >= now_us else "bold #ff8c42"
@@ -397,8 +394,8 @@ def _guidance(task: Document, run: Document | None) -> list[RenderableType]:
     if run is not None:
         parts += plan_parts(run)
     elif action and task["done_us"] is None:
-        said = t("ui.step.action", verb=action["verb"], actuator=action["actuator"], ttl=words.span(action["ttl_s"]))
-        parts.append(Text(clean(said)))
+        verb, actuator = words.word("verb", str(action["verb"])), clean(action["actuator"])
+        parts.append(Text(t("ui.step.action", verb=verb, actuator=actuator, ttl=words.span(action["ttl_s"]))))
     if task["result"]:
         parts.append(pairs([(t("ui.step.result"), clean(task["result"]))], label=LABEL))
     return parts or [Text(t("ui.step.no_guidance"))]

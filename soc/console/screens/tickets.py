@@ -84,11 +84,8 @@ class TicketsScreen(ConsoleScreen):
         shown = [ticket for ticket in self.tickets if self._with_ended or ticket["state"] not in ENDED]
         width = max(self.size.width, 40) - 1
         table = self.query_one(Rows)
-        key = table.key
         table.head(_head(width), height=2)
         table.show([_row(ticket, width, self.session.now_us()) for ticket in shown])
-        if key is not None:
-            table.to(key)
         which = t("ui.filter.all") if self._with_ended else t("ui.tickets.open")
         total = t("ui.tickets.shown", shown=len(shown), total=len(self.tickets), which=which)
         self.query_one("#filter", Bar).update(Content(total))

@@ -113,8 +113,9 @@ def plan_rows(run: Document) -> list[tuple[str, str]]:
     plan = run["plan"]
     ttl = span(plan.get("ttl_s") or 0)
     expires = plan.get("expires_us") or 0
+    by_hand = f" ({t('ui.run.by_hand', person=clean(run['done_by']))})" if run.get("done_by") else ""
     rows = [
-        (t("ui.run.state"), word("run", run["state"])),
+        (t("ui.run.state"), word("run", run["state"]) + by_hand),
         (t("ui.run.what"), clean(plan["text"])),
         (
             t("ui.run.command"),
@@ -127,8 +128,6 @@ def plan_rows(run: Document) -> list[tuple[str, str]]:
     ]
     if run.get("approved_by"):
         rows.append((t("ui.run.approved_by"), f"{clean(run['approved_by'])} · {when(run.get('approved_us'))}"))
-    if run.get("done_by"):
-        rows.append((t("ui.run.state"), t("ui.run.by_hand", person=clean(run["done_by"]))))
     if run.get("error"):
         rows.append((t("ui.run.error"), clean(run["error"])))
     rows.append((t("ui.run.hash"), clean(run["plan_hash"])))

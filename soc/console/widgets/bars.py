@@ -29,7 +29,10 @@ class Bar(Static):
 class HeaderBar(Bar):
     """Title, the badge of simulated data, the person, the link and the clock."""
 
-    DEFAULT_CSS = "HeaderBar { background: $primary-darken-2; color: $text; text-style: bold; }"
+    DEFAULT_CSS = """
+    HeaderBar { background: $primary-darken-2; color: $text; text-style: bold; }
+    HeaderBar:nocolor { text-style: bold reverse; }
+    """
 
     def __init__(self, session: Session, title: Callable[[], str]) -> None:
         super().__init__(id="header")
@@ -43,7 +46,11 @@ class HeaderBar(Bar):
         badge = f"[{t('ui.simulated')}] " if session.is_simulated else ""
         room = max(self.size.width - cell_len(right) - cell_len(badge) - 1, 0)
         left = fit(f" {self._title()}", room)
-        self.update(Content.assemble(left, " ", (badge, "bold reverse"), right.removeprefix(" · ")))
+        self.update(
+            Content.assemble(
+                left, " ", (badge, "bold" if self.app.no_color else "bold reverse"), right.removeprefix(" · ")
+            )
+        )
 
 
 class LostBar(Static):

@@ -26,12 +26,17 @@ class Rows(DataTable[Text]):
     def __init__(self, *, id: str | None = None, row_height: int = 1) -> None:
         super().__init__(id=id, cursor_type="row", cell_padding=0, cursor_foreground_priority="css")
         self.row_height = row_height
+        self._columns: Sequence[tuple[str, int]] = ()
         self._keys: list[str] = []
+        self._was: str | None = None
 
     def head(self, columns: Sequence[tuple[str, int]], *, height: int = 1) -> None:
-        """Set the columns; drops the rows."""
+        """Set the columns; other ones than before drop the rows, the cursor is back on its row with the next ones."""
+        if columns == self._columns:
+            return
+        self._was = self.key or self._was
         self.clear(columns=True)
-        self._keys = []
+        self._columns, self._keys = columns, []
         self.header_height = height
         for label, width in columns:
             self.add_column(Text(label), width=width)
@@ -49,24 +54,21 @@ class Rows(DataTable[Text]):
         else:
             self._rebuild(keys, rows)
 
-    def to(self, key: str) -> None:
-        """Put the cursor on the row of this key, if there is one."""
-        if key in self._keys:
-            self.move_cursor(row=self._keys.index(key))
-
     def _refill(self, rows: Sequence[Row]) -> None:
         for y, (_, cells) in enumerate(rows):
             for x, cell in enumerate(cells):
                 at = Coordinate(y, x)
-                if self.get_cell_at(at) != cell:
+                shown = self.get_cell_at(at)
+                if shown != cell or shown.style != cell.style:  # rich compares the text and its spans only
                     self.update_cell_at(at, cell)
 
     def _rebuild(self, keys: list[str], rows: Sequence[Row]) -> None:
-        at, place, scroll = self.key, self.cursor_row, self.scroll_y
+        at, place, scroll = self.key or self._was, self.cursor_row, self.scroll_y
         self.clear()
         for key, cells in rows:
             self.add_row(*cells, height=self.row_height, key=key)
-        self._keys = keys
-        row = keys.index(at) if at in keys else min(place, len(keys) - 1)
-        self.scroll_to(y=scroll, animate=False, immediate=False)
-        self.move_cursor(row=max(row, 0))
+        self._keys, self._was = keys, None
+        row = max(keys.index(at) if at in keys else min(place, len(keys) - 1), 0)
+        if scroll:  # who has scrolled away from the top keeps the row where it was on the screen
+            self.scroll_to(y=scroll + (row - place) * self.row_height, animate=False)
+        self.move_cursor(row=row)

@@ -96,6 +96,9 @@ class FirstSeen:
             position=document["position"],
         )
 
+    def wake(self, at_us: int) -> None:
+        """Time alone tells this model nothing."""
+
     def tick(self, now_us: int) -> list[Finding]:
         return []
 

@@ -29,6 +29,10 @@ class AnomalyModel(Protocol):
         """Learn from one document; `now_us` is the receipt-side clock, µs UTC."""
         ...
 
+    def wake(self, at_us: int) -> None:
+        """Nobody listened before this moment (µs UTC)."""
+        ...
+
     def tick(self, now_us: int) -> list[Finding]:
         """What time alone shows."""
         ...

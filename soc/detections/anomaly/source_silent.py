@@ -38,6 +38,11 @@ class SourceSilent:
         self.definition = definition
         self.sources: dict[tuple[str, str], _Source] = {}
         self.counters: Counter[str] = Counter()
+        self.awake_us = 0
+
+    def wake(self, at_us: int) -> None:
+        """Nobody listened before this moment: what was missed then is our silence and not the source's."""
+        self.awake_us = at_us
 
     def feed(self, document: Mapping[str, Any], now_us: int) -> list[Finding]:
         if document["kind"] != "sources" or document.get("import_id"):
@@ -71,7 +76,7 @@ class SourceSilent:
         findings: list[Finding] = []
         for source in self.sources.values():
             limit = None if source.told else self._limit_us(source)
-            if limit is not None and now_us - source.last_us > limit:
+            if limit is not None and now_us - max(source.last_us, self.awake_us) > limit:
                 source.told = True
                 findings.append(self._finding(source, limit, now_us))
         return findings

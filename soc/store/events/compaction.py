@@ -136,7 +136,7 @@ class Compactor:
             return
         for old in group:
             if files.sha256_of(self._root / old.path) != old.sha256:
-                raise StoreError(f"{old.path}: differs from the manifest", hint="soc store verify")
+                raise StoreError(f"{old.path}: differs from the manifest", hint="soc retention verify shows which")
         table = concat([segment.read(self._root, old) for old in group])
         (new,) = self._write({(group[0].day, group[0].level): table})
         self._manifest.swap_merged(group, new, self._now_us)

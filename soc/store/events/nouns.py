@@ -72,8 +72,8 @@ class Aggregate:
     """What to compute per group: keys (each item of a `many` field is one), and the measures.
 
     The result has the group fields by name, `count`, `min(<field>)`, `max(<field>)`, `cardinality(<field>)` and, with
-    `interval_us`, `bucket` (start of the interval of the date field `interval_of`, ISO 8601). Without an interval the largest count
-    comes first; with one, the oldest bucket.
+    `interval_us`, `bucket` (start of the interval of the date field `interval_of`, ISO 8601). Without an interval the
+    largest count comes first; with one, the oldest bucket.
     """
 
     group_by: tuple[str, ...] = ()

@@ -151,7 +151,7 @@ class View:
     def _io_fault(self, error: Exception) -> Exception:
         if any(not (self.root / s.path).exists() for s in self.segments):
             return FilesMoved(str(error))
-        return StoreError(f"a sealed file cannot be read: {str(error).splitlines()[0]}", hint="soc store verify")
+        return StoreError(f"a sealed file cannot be read: {str(error).splitlines()[0]}", hint="soc retention verify shows which")
 
 
 class Reader:
@@ -171,7 +171,7 @@ class Reader:
                 continue
             finally:
                 connection.close()
-        raise StoreError("sealed files named in the manifest are missing", hint="soc store verify")
+        raise StoreError("sealed files named in the manifest are missing", hint="soc retention verify shows which")
 
     def _view(self, connection: Any, scope: Scope, since_us: int | None, until_us: int | None) -> View:
         # Hot first, manifest second: what is sealed in between is then left out of hot and found in its segment.

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ class Damage:
 
     offset: int
     size: int
+
+
+def newer(folder: Path, error: NewerStore) -> NewerStore:
+    """The same refusal with the log's folder in it, which the codec does not know."""
+    return NewerStore(f"{folder}: {error}", hint=error.hint)
 
 
 def split(block: RawBlock) -> Iterator[RawBlock]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from soc.errors import DiskFull, SocError, StoreError, TryAgain
+from soc.errors import DiskFull, NewerStore, SocError, StoreError, TryAgain
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
 from soc.store.files import make_folder, sync_folder
-from soc.store.queue.frame import Damage, FrameRef, decode, encode, split
+from soc.store.queue.frame import Damage, FrameRef, decode, encode, newer, split
 from soc.store.queue.segment import Mark, MarkFile, segment_name, segments, walk
 
 SEGMENT_BYTES = 64 << 20
@@ -61,6 +61,9 @@ class DiskLog:
         except OSError as error:
             self.close()
             raise self._failure("open", error) from error
+        except NewerStore as error:
+            self.close()
+            raise newer(self.folder, error) from error
         except SocError:
             self.close()
             raise

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+from soc.errors import NewerStore
 from soc.model.position import Partition, Position
 from soc.model.record import RawBlock
-from soc.store.queue.frame import Damage, FrameRef, decode
+from soc.store.queue.frame import Damage, FrameRef, decode, newer
 from soc.store.queue.log import MARK_NAME
 from soc.store.queue.segment import Mark, MarkFile, nodes, segment_name, segments, walk
 
@@ -64,7 +65,10 @@ class LogReader:
         found: list[RawBlock] = []
         for i, tail in enumerate(tails):
             share = -(-(max_frames - len(found)) // (len(tails) - i))
-            found.extend(tail.read(after, wanted, share))
+            try:
+                found.extend(tail.read(after, wanted, share))
+            except NewerStore as error:
+                raise newer(tail.folder, error) from error
         return found
 
     def _refresh(self) -> list[_Tail]:

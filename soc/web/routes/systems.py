@@ -10,18 +10,36 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends
+from pydantic import field_validator
 from starlette.responses import Response
 
 from soc.errors import NotFound, UsageError
 from soc.model.system import InformationSystem
 from soc.registry import Registry, to_document, validate
 from soc.web.auth import Allowed, Asking
-from soc.web.envelope import Id, answer
+from soc.web.envelope import Body, Id, Text, answer
 
 router = APIRouter()
 Read = Annotated[Asking, Depends(Allowed("system.read"))]
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _writing = threading.Lock()
+
+
+class Keep(Body):
+    """The whole definition of a system (kind: system), as its registry file would say it, and why it changes."""
+
+    document: dict[str, Any]
+    reason: Text = ""
+
+    @field_validator("document")
+    @classmethod
+    def _can_be_kept(cls, document: dict[str, Any]) -> dict[str, Any]:
+        """JSON lets lone surrogates and endless numbers in; what is written here has neither."""
+        try:
+            orjson.dumps(document)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        return document
 
 
 def find_one(ask: Asking, id: str) -> InformationSystem:
@@ -46,18 +64,18 @@ def one(ask: Read, id: Id) -> Response:
 
 
 @router.put("/v1/systems/{id}")
-def put(ask: Annotated[Asking, Depends(Allowed("system.manage"))], id: Id, body: dict[str, Any]) -> Response:
+def put(ask: Annotated[Asking, Depends(Allowed("system.manage"))], id: Id, body: Keep) -> Response:
     """Register a system or replace its definition; it is retired by its `retired` date, never deleted."""
     ask.whole()
-    system = validate(body, f"system {id}")
+    system = validate(body.document, f"system {id}")
     if system.id != id or not _SAFE_ID.fullmatch(id):
         raise UsageError(f"'{id}' is not the id of this definition, or no safe one: letters, digits, '.', '_', '-'")
     with _writing:
-        _keep(ask, system)
+        _keep(ask, system, body.reason)
     return answer("system", to_document(system))
 
 
-def _keep(ask: Asking, system: InformationSystem) -> None:
+def _keep(ask: Asking, system: InformationSystem, reason: str) -> None:
     services = ask.services
     others = [s for s in services.registry.systems() if s.id != system.id]
     before = services.registry.get(system.id)
@@ -74,7 +92,7 @@ def _keep(ask: Asking, system: InformationSystem) -> None:
         services.reload_registry()
         with ask.change() as tx:
             shown = None if before is None else to_document(before)
-            tx.ledger("system.put", f"system:{system.id}", shown, to_document(system))
+            tx.ledger("system.put", f"system:{system.id}", shown, to_document(system), reason)
             tx.change("system", system.id, "put", unit=system.organization_id)
     except BaseException:  # nothing may stand in the registry that the ledger does not know of
         path.unlink() if old is None else _write(path, old)

@@ -106,3 +106,14 @@ def test_a_faulty_model_is_refused_with_every_fault(tmp_path: Path) -> None:
     bad = SILENT.replace("factor: 5", "factor: 1").replace("60s", "soon").replace("gaps", "gapz")
     detections = DetectionSet.load([write(tmp_path, bad)])
     assert len(detections.refused) == 3
+
+
+def test_our_own_absence_is_not_the_sources_silence(tmp_path: Path) -> None:
+    """After a stop of an hour nobody is accused at once; who stays silent from then on is."""
+    model = correlator(tmp_path, SILENT)
+    model.feed([spoke(20 * n) for n in range(10)], 0)
+    model.wake(4_000 * SECOND)
+    early = model.tick(4_050 * SECOND)
+    [finding] = model.tick(4_101 * SECOND)
+    assert early == []
+    assert finding.explain["observed"] == 4_101 - 180

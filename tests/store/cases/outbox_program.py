@@ -129,14 +129,14 @@ def live(folder: Path, call: str, n: int, fault: str, *, is_mutant: bool) -> Non
     worked = 0
     if fault == "KILL":
         child.say("unreached")
-    for _ in range(WHEN):
+    for _ in range(n):  # as many as take it to WHEN, had the work made none
         try:
             nothing()
         except OSError:
             continue
         worked += 1
     # A fault that comes once and came in the work leaves every idle call alone; one that stays, none.
-    is_reached = worked == WHEN if fault != "FULL" else worked == 0
+    is_reached = worked == n if fault != "FULL" else worked == 0
     child.say("reached" if is_reached else "unreached")
 
 

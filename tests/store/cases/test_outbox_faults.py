@@ -13,6 +13,7 @@ import pytest
 
 from tests.store.cases.outbox_program import FIRST, SECOND, STATES, WHEN, opened, step
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 INJECTED = {
     "EIO": f"error=EIO:when={WHEN}",
