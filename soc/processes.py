@@ -466,11 +466,14 @@ def _only_one(settings: Settings) -> Iterator[None]:
 # --- the simulated province ------------------------------------------------------------------------------------------
 
 
-def prepare_simulation(home: Path, *, seed: int, say: Callable[[str], None]) -> Settings:
-    """Make or find a simulated site in `home`: settings, registry, certificates, months of history."""
+def prepare_simulation(home: Path, *, seed: int, progress: Callable[[int, int, int], None]) -> Settings:
+    """Make or find a simulated site in `home`: settings, registry, certificates, months of history.
+
+    `progress` gets days done, days in all and events stored while history is written.
+    """
     from soc.pipeline import simulation
 
-    return simulation.prepare(home, seed=seed, say=say)
+    return simulation.prepare(home, seed=seed, progress=progress)
 
 
 def simulate(settings: Settings, *, rate: float | None = None) -> None:

@@ -9,7 +9,7 @@ import orjson
 
 from soc.config import Settings
 from soc.detections.correlator import Correlator
-from soc.errors import StoreError
+from soc.errors import NewerStore, StoreError
 from soc.model.clock import Clock
 from soc.model.finding import Finding
 from soc.model.position import Partition, Position
@@ -109,7 +109,7 @@ class Correlating:
             hint = "move it away: counting windows then begin anew"
             raise StoreError(f"cannot read {self._path}: {error}", hint=hint) from error
         if state["version"] > _VERSION:
-            raise StoreError(f"{self._path} was written by a newer version of soc")
+            raise NewerStore(f"{self._path} was written by a newer version of soc", hint="install that version again")
         self._cursors = {Partition.parse(k): Position.parse(v) for k, v in state["cursors"].items()}
         self._seen = records.Seen(state["seen"])
         self.counts |= state["counts"]

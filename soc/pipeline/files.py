@@ -32,4 +32,3 @@ def ordered_documents(batches: Sequence[EventBatch]) -> list[dict[str, Any]]:
     """Flat JSON-able events of one block, in the order of their records."""
     rows = [row for batch in batches for row in batch.json_rows()]
     return sorted(rows, key=lambda row: (row["soc.record"], row["soc.part"]))
-

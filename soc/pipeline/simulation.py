@@ -31,6 +31,8 @@ from soc.simulate.traffic import DEFAULT_RATE
 from soc.store.events import EventStore
 
 RECEIVER_PORT = 8643
+DAYS_AT_ONCE = 30
+"""Days in one append: frames of few rows and many columns cost every reader memory until they are sealed."""
 ROUNDS_A_START = 7
 """A start after a stop begins with attackers that the last one did not reach, so that nothing looks like a repeat."""
 _SETTINGS = """\
@@ -52,10 +54,14 @@ sender_name = "{name}"
 """
 
 
-def prepare(home: Path, *, seed: int, say: Callable[[str], None]) -> Settings:
+Progress = Callable[[int, int, int], None]
+"""Called with days done, days in all and events stored so far."""
+
+
+def prepare(home: Path, *, seed: int, progress: Progress) -> Settings:
     """Make what is missing: settings, registry, certificates, months of history; then the settings, loaded.
 
-    `say` gets one line for each long step. Raises ConfigError when `home` holds a site that is not simulated.
+    `progress` is called while history is written. Raises ConfigError when `home` holds a site that is not simulated.
     """
     facts = _facts(home, seed)
     epoch = FixedClock(facts["epoch_ns"])
@@ -68,9 +74,7 @@ def prepare(home: Path, *, seed: int, say: Callable[[str], None]) -> Settings:
     if not (home / places.REGISTRY / "simulated.yml").is_file():
         made.write_registry(home / places.REGISTRY)
     if not facts.get("history"):
-        say("writing months of simulated history …")
-        rows = write_history(settings, made, facts["seed"], epoch)
-        say(f"{rows} simulated events of the past are stored")
+        write_history(settings, made, facts["seed"], epoch, progress)
         _save_facts(home, {**facts, "history": True})
     return settings
 
@@ -118,17 +122,20 @@ def _free_port(wanted: int) -> int:
     return wanted
 
 
-def write_history(settings: Settings, made: province.Province, seed: int, clock: Clock) -> int:
+def write_history(settings: Settings, made: province.Province, seed: int, clock: Clock, progress: Progress) -> int:
     """Store the past through the same parsers and registry, receipt times and all; how many events were new.
 
-    One append a receipt day. Written again after a crash, what is stored already is skipped by its position.
+    Written again after a crash, what is stored already is skipped by its position.
     """
     parsers, registry = places.load_parsers(settings), places.load_registry(settings)
     store = EventStore(places.events(settings), clock, parsers.fields, writer=HISTORY)
     try:
         stored = 0
-        for blocks in history.days(made, seed=seed, clock=clock):
-            stored += _append(store, parsers, registry, blocks)
+        days = list(history.days(made, seed=seed, clock=clock))
+        for first in range(0, len(days), DAYS_AT_ONCE):
+            some = days[first : first + DAYS_AT_ONCE]
+            stored += _append(store, parsers, registry, [block for blocks in some for block in blocks])
+            progress(first + len(some), len(days), stored)
         store.roll()
     finally:
         store.close()

@@ -40,7 +40,8 @@ KNOWN = frozenset({"/v1/me"})
 """Paths that every known person may call."""
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
-    service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people, simulation, live,
+    service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people,
+    simulation, live,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from textual.pilot import Pilot
 
 from soc.console.screens.app import ConsoleApp
-from soc.console.screens.session import Service, Session
+from soc.console.session import Service, Session
 from soc.console.widgets.table import Rows
 from soc.model.clock import Clock
 

@@ -492,7 +492,10 @@ class FakeProcesses(SimpleNamespace):
         def started(*arguments: Any, **options: Any) -> Any:
             self.calls.append((name, arguments, options))
             if name == "prepare_simulation":
-                return SimpleNamespace(home=arguments[0], socket="s", web_host="h", web_port=1, simulated=True)
+                listen = (SimpleNamespace(name="syslog-udp", port=5514),)
+                return SimpleNamespace(
+                    home=arguments[0], socket="s", web_host="h", web_port=8600, simulated=True, listen=listen
+                )
             if name == "up":
                 options["ready"]({"serve": {"port": 8601}, "collect": {"ports": {"syslog-udp": 5515}}})
             return SCORE if name == "score" else None
@@ -532,7 +535,7 @@ def test_up_says_where_to_look(soc: Soc) -> None:
     processes = FakeProcesses()
     result = soc("up", "--simulate", "--no-console", processes=lambda: processes)
     assert [name for name, *_ in processes.calls] == ["prepare_simulation", "up"]
-    for words in ("syslog-udp: 5515", "http://h:8601", "simulated"):
+    for words in ("syslog-udp: 5515", "port 5514 is taken", "http://h:8601", "port 8600 is taken", "simulated"):
         assert words in result.err
 
 

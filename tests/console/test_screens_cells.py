@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from soc.console import words
 from soc.console.i18n.screens import WORDS
-from soc.console.screens import words
 from soc.console.text import clean
 from soc.console.widgets.cells import beside, fit, wrapped
 from soc.errors import Conflict, NotFound, PermissionRefused, TryAgain

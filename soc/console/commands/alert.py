@@ -9,22 +9,13 @@ import typer
 
 from soc.console.commands.call import Call, command, group
 from soc.console.commands.events import Limit, show_events
-from soc.console.i18n import pick, t
+from soc.console.commands.shared import NOTES, system, title
+from soc.console.commands.ticket import show_ticket
+from soc.console.i18n import t
 from soc.console.render import Column, field_heading, number, short, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean, when
 from soc.model.alert import VERDICTS
-
-
-def title(row: Mapping[str, Any]) -> str:
-    """The title in the reader's language."""
-    return pick(str(row.get("title") or ""), str(row.get("title_vi") or ""))
-
-
-def system(row: Mapping[str, Any]) -> str:
-    """The system concerned, by name."""
-    return str(row.get("system_name") or row.get("system_id") or "")
-
 
 ALERTS = (
     Column("cmd.col.id", "id", short),
@@ -40,11 +31,6 @@ WHY = (
     Column("cmd.col.field", "field", fold=True),
     Column("cmd.col.value", "value", fold=True),
     Column("cmd.col.pattern", "pattern", fold=True),
-)
-NOTES = (
-    Column("cmd.col.time", "at_us", shown_moment),
-    Column("cmd.col.person", "person"),
-    Column("cmd.col.text", "text", fold=True),
 )
 Id = Annotated[str, typer.Argument(metavar="ALERT", help="The alert's id, or its last 8 characters.")]
 
@@ -116,8 +102,6 @@ def _changing(alert: typer.Typer) -> None:
         playbook: Annotated[str | None, typer.Option(help="This playbook; default: the one that fits.")] = None,
     ) -> None:
         """Make a ticket of it, with the steps of its playbook."""
-        from soc.console.commands.ticket import show_ticket
-
         whole = call.whole_id("/v1/alerts", id)
         answer = call.client.post(f"/v1/alerts/{whole}/ticket", {"playbook": playbook})
         call.output.say(t("cmd.alert.ticketed", number=clean(answer.data["number"])))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soc.console.commands.alert import title
 from soc.console.commands.call import Call, command, group, pairs
+from soc.console.commands.shared import title
 from soc.console.i18n import pick, t
 from soc.console.render import Column, moment, number, plain, short, word
 from soc.console.text import clean, when

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.i18n import t
+from soc.console.render import number
 from soc.console.text import clean
 
 DEMO_ANALYST = "lan"
@@ -31,7 +33,8 @@ def add(app: typer.Typer) -> None:
         """Start everything, watch it, and stop it in order on Ctrl-C."""
         settings = call.settings
         if simulate:
-            settings = call.processes.prepare_simulation(settings.home, seed=seed, say=call.output.say)
+            with _history(call) as progress:
+                settings = call.processes.prepare_simulation(settings.home, seed=seed, progress=progress)
         call.kept["settings"] = settings
         opens = call.output.terminal if console is None else console
         call.processes.up(settings, simulate=simulate, ready=lambda states: _ready(call, states, opens=opens))
@@ -78,8 +81,12 @@ def _ready(call: Call, states: Mapping[str, Any], *, opens: bool) -> None:
     say, settings = call.output.say, call.settings
     port = (states.get("serve") or {}).get("port") or settings.web_port
     say(t("cmd.up.ready", home=clean(settings.home)))
+    wanted = {listen.name: listen.port for listen in settings.listen}
     for name, at in ((states.get("collect") or {}).get("ports") or {}).items():
-        say(f"  {name}: {at}")
+        moved = at != wanted.get(name, at)
+        say(f"  {name}: {at}" + (f"  ({t('cmd.up.moved', port=wanted[name])})" if moved else ""))
+    if port != settings.web_port:
+        say(f"  API: {port}  ({t('cmd.up.moved', port=settings.web_port)})")
     say(t("cmd.up.api", socket=settings.socket, url=f"http://{settings.web_host}:{port}"))
     if settings.simulated:
         say(t("cmd.simulated"))
@@ -93,6 +100,28 @@ def _ready(call: Call, states: Mapping[str, Any], *, opens: bool) -> None:
         if analyst is not call:
             analyst.close()
     say(t("cmd.up.goes_on"))
+
+
+@contextmanager
+def _history(call: Call) -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar while the simulated past is written, on a terminal; one line at the end otherwise."""
+    rows = 0
+    if not call.output.err.isatty():
+
+        def count(_done: int, _total: int, stored: int) -> None:
+            nonlocal rows
+            rows = stored
+
+        yield count
+        if rows:
+            call.output.say(t("cmd.up.history", rows=number(rows)))
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=call.output.console(call.output.err), transient=True) as bar:
+        task = bar.add_task(t("cmd.up.history.days"), total=None)
+        yield lambda done, total, stored: bar.update(task, completed=done, total=total)
 
 
 def _open_console(call: Call) -> None:

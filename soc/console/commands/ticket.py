@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soc.console.commands.alert import NOTES, system, title
 from soc.console.commands.call import Call, command, group
 from soc.console.commands.events import Limit
+from soc.console.commands.playbook import RUNS
+from soc.console.commands.shared import NOTES, system, title
 from soc.console.i18n import pick, t
 from soc.console.render import Column, short, word, yes_no
 from soc.console.render import moment as shown_moment
@@ -164,7 +165,7 @@ def show_ticket(call: Call, answer: Answer) -> None:
     output.table(TASKS, ticket.get("tasks") or [])
     _guidance(call, ticket)
     for key, heading, columns in (
-        ("deadlines", "cmd.ticket.deadlines", DEADLINES), ("runs", "cmd.ticket.runs", run_columns()),
+        ("deadlines", "cmd.ticket.deadlines", DEADLINES), ("runs", "cmd.ticket.runs", RUNS),
         ("moves", "cmd.ticket.moves", MOVES), ("notes", "cmd.notes", NOTES),
     ):  # fmt: skip
         if ticket.get(key):
@@ -198,10 +199,3 @@ def _guidance(call: Call, ticket: Mapping[str, Any]) -> None:
     if text:
         call.output.section("cmd.ticket.guidance")
         call.output.text(text)
-
-
-def run_columns() -> tuple[Column, ...]:
-    """How runs are listed."""
-    from soc.console.commands.playbook import RUNS
-
-    return RUNS

@@ -464,6 +464,12 @@ SENTENCES: Catalogue = {
     ),
     "cmd.up.ready": ("Đang chạy; dữ liệu ở {home}", "Running; data in {home}"),
     "cmd.up.api": ("  API: {socket} và {url}", "  API: {socket} and {url}"),
+    "cmd.up.history": (
+        "Đã ghi {rows} sự kiện mô phỏng của những tháng trước",
+        "{rows} simulated events of the past are stored",
+    ),
+    "cmd.up.history.days": ("Ghi lịch sử mô phỏng (ngày)", "Writing simulated history (days)"),
+    "cmd.up.moved": ("cổng {port} đang bận", "port {port} is taken"),
     "cmd.up.look": (
         "Xem: soc console · soc alert list · soc tail · soc source list. Ctrl-C để dừng tất cả.",
         "Look: soc console · soc alert list · soc tail · soc source list. Ctrl-C stops everything.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from soc.console import words
 from soc.console.i18n import t
-from soc.console.screens import words
 from soc.console.screens.base import ConsoleScreen
 from soc.console.screens.ticket import TicketScreen
 from soc.console.widgets.dialogs import Judge

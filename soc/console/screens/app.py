@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 
 from soc.console.screens.base import ConsoleScreen
 from soc.console.screens.queue import QueueScreen
-from soc.console.screens.session import Service, Session
+from soc.console.session import Service, Session
 from soc.console.widgets import dialogs
 
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, TypeVar
 from textual.app import ComposeResult
 from textual.screen import Screen
 
+from soc.console import words
 from soc.console.i18n import t
-from soc.console.screens import words
-from soc.console.screens.session import Service, Session
+from soc.console.session import Service, Session
 from soc.console.widgets.bars import HeaderBar, KeyBar, Keys, LostBar, MessageBar
 from soc.console.widgets.dialogs import Ask
 from soc.errors import SocError

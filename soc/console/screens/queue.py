@@ -12,13 +12,14 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from soc.console import words
 from soc.console.i18n import t
-from soc.console.screens import acts, words
+from soc.console.screens import acts
 from soc.console.screens.alert import AlertScreen
 from soc.console.screens.base import SETTLE_S, ConsoleScreen
 from soc.console.screens.help import help_page
-from soc.console.screens.session import Service, Session, found
 from soc.console.screens.tickets import TicketsScreen
+from soc.console.session import Service, Session, found
 from soc.console.text import clean, when
 from soc.console.widgets.bars import Bar
 from soc.console.widgets.cells import beside, fit

@@ -14,11 +14,11 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from soc.console import words
 from soc.console.i18n import pick, t
-from soc.console.screens import words
 from soc.console.screens.base import ConsoleScreen
 from soc.console.screens.help import help_page
-from soc.console.screens.session import Session
+from soc.console.session import Session
 from soc.console.text import clean, when
 from soc.console.widgets.cells import fit, pairs, wrapped
 from soc.console.widgets.dialogs import Ask, Confirm, Reading

@@ -11,12 +11,12 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from soc.console import words
 from soc.console.i18n import t
-from soc.console.screens import words
 from soc.console.screens.base import ConsoleScreen
 from soc.console.screens.help import help_page
-from soc.console.screens.session import Service, Session
 from soc.console.screens.ticket import TicketScreen, next_due
+from soc.console.session import Service, Session
 from soc.console.text import clean
 from soc.console.widgets.bars import Bar
 from soc.console.widgets.cells import beside, fit

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from soc.console.i18n import t
-from soc.console.screens.session import Session
+from soc.console.session import Session
 from soc.console.text import when
 from soc.console.widgets.cells import fit
 

@@ -15,8 +15,8 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from soc.console.i18n import t
-from soc.console.screens.words import word
 from soc.console.widgets.cells import pairs
+from soc.console.words import word
 from soc.model.alert import VERDICTS
 
 CSS = """

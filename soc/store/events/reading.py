@@ -151,7 +151,9 @@ class View:
     def _io_fault(self, error: Exception) -> Exception:
         if any(not (self.root / s.path).exists() for s in self.segments):
             return FilesMoved(str(error))
-        return StoreError(f"a sealed file cannot be read: {str(error).splitlines()[0]}", hint="soc retention verify shows which")
+        return StoreError(
+            f"a sealed file cannot be read: {str(error).splitlines()[0]}", hint="soc retention verify shows which"
+        )
 
 
 class Reader:

@@ -19,6 +19,8 @@ def probe(ask: Annotated[Asking, Depends(Allowed("playbook.read"))]) -> Response
     """One real TCP connection between the two namespaces, as the firewall in between lets it."""
     world = ask.services.world
     if world is None:
-        raise NotFound("there are no network namespaces here", hint="only a simulated site with unshare and nft has them")
+        raise NotFound(
+            "there are no network namespaces here", hint="only a simulated site with unshare and nft has them"
+        )
     target = f"{world.gateway_address}:{world.port}"
     return answer("simulation.probe", {"from": world.attacker_address, "to": target, "reaches": world.reaches()})

@@ -96,7 +96,6 @@ def run_with_fault(trace: Path, call: str, number: int, *arguments: str) -> byte
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(STRACE is None, reason="strace injects the faults")
 @pytest.mark.parametrize(("call", "number"), FAULTS)
 def test_a_fault_while_appending(tmp_path: Path, call: str, number: int) -> None:
     """Whichever call fails: what was acknowledged is there once, and a replay completes the rest."""
@@ -121,7 +120,6 @@ def hot_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(STRACE is None, reason="strace injects the faults")
 @pytest.mark.parametrize(("call", "number"), SEAL_FAULTS)
 def test_a_fault_while_sealing(tmp_path: Path, hot_only: Path, call: str, number: int) -> None:
     """Sealing that fails half-way loses and doubles nothing; the next run finishes it."""

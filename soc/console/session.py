@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
+from soc.console import words
 from soc.console.i18n import t
-from soc.console.screens import words
 from soc.console.text import clean
 from soc.errors import NotFound, PermissionRefused, SocError, TryAgain
 from soc.model.clock import Clock, SystemClock
