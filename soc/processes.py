@@ -29,6 +29,7 @@ from soc.connectors.national.receiver import Receiver
 from soc.errors import SocError, TryAgain
 from soc.model.clock import Clock, SystemClock
 from soc.pipeline import Correlating, Services, Worker, places
+from soc.pipeline.services import NO_GATEWAY
 from soc.store.events import EventStore
 from soc.store.queue import DiskLog, trim
 from soc.web import server
@@ -137,8 +138,8 @@ def compact(settings: Settings) -> None:
 def serve(settings: Settings) -> None:
     """The API, and alerts, tickets, playbooks, outbox and imports behind it, until stopped."""
     with _running(settings, "serve") as me, contextlib.ExitStack() as stack:
-        world = stack.enter_context(_world()) if settings.simulated else None
-        services = Services.open(settings, me.clock, world=world)
+        world, why_not = stack.enter_context(_world()) if settings.simulated else (None, NO_GATEWAY)
+        services = Services.open(settings, me.clock, world=world, why_not=why_not)
         stack.callback(services.close)
         _first_people(services)
         unix = server.open_unix_socket(settings.socket)
@@ -156,16 +157,16 @@ def serve(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _world() -> Iterator[DemoWorld | None]:
+def _world() -> Iterator[tuple[DemoWorld | None, str]]:
     """Two namespaces of our own for the firewall to act in; None, and why, where they cannot be had."""
     try:
         world = DemoWorld()
     except SocError as error:
         _log.warning("no network namespaces here, blocking stays a manual task: %s", error)
-        yield None
+        yield None, str(error)
         return
     with world:
-        yield world
+        yield world, ""
 
 
 DEMO_PEOPLE = (("lan", "tier1"), ("minh", "tier3"), ("hoa", "manager"), ("tuan", "auditor"))
@@ -383,8 +384,12 @@ class Supervisor:
         return next((line for line in reversed(lines) if line.startswith("soc: ")), lines[-1] if lines else "")
 
 
-def up(settings: Settings, *, simulate: bool = False, ready: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Start everything, call `ready` with where to look, and watch until Ctrl-C or SIGTERM; then stop in order.
+Ready = Callable[[dict[str, Any], threading.Event], None]
+"""Called once everything is up: what each process says of itself, and the event that says stop."""
+
+
+def up(settings: Settings, *, simulate: bool = False, ready: Ready | None = None) -> None:
+    """Start everything, call `ready`, and watch until Ctrl-C, SIGTERM or a lost terminal; then stop in order.
 
     With `simulate`, `settings` are those of `simulation.prepare`: a receiver and the province are started too.
     Raises TryAgain when this home is running already, or when a process does not come up.
@@ -393,7 +398,7 @@ def up(settings: Settings, *, simulate: bool = False, ready: Callable[[dict[str,
     with _only_one(settings):
         stop = threading.Event()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, lambda *_: stop.set())
         supervisor = Supervisor(settings, _commands(settings, simulate))
         try:
@@ -427,7 +432,7 @@ def _start(supervisor: Supervisor, simulate: bool, stop: threading.Event) -> Non
         supervisor.watch()
 
 
-def _watch(supervisor: Supervisor, stop: threading.Event, ready: Callable[[dict[str, Any]], None] | None) -> None:
+def _watch(supervisor: Supervisor, stop: threading.Event, ready: Ready | None) -> None:
     def look() -> None:
         while not stop.wait(0.5):
             for name in supervisor.watch():
@@ -437,7 +442,7 @@ def _watch(supervisor: Supervisor, stop: threading.Event, ready: Callable[[dict[
     watcher.start()
     try:
         if ready is not None:
-            ready({child.name: supervisor.state(child.name) for child in supervisor.children})
+            ready({child.name: supervisor.state(child.name) for child in supervisor.children}, stop)
         while not stop.wait(1.0):
             pass
     except KeyboardInterrupt:

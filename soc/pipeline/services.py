@@ -52,6 +52,7 @@ from soc.tickets.clocks import load_clocks
 from soc.tickets.desk import TicketDesk
 
 FINDINGS_AT_ONCE = 200
+NO_GATEWAY = "no gateway is connected here"
 COLLECT = "collect"
 """The node of the collector's log."""
 _ENGINE = "engine"
@@ -83,22 +84,31 @@ class Services:
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
-    def open(cls, settings: Settings, clock: Clock, *, world: DemoWorld | None = None) -> Services:
+    def open(
+        cls, settings: Settings, clock: Clock, *, world: DemoWorld | None = None, why_not: str = NO_GATEWAY
+    ) -> Services:
         """Open every store below `settings.home` and finish what was begun before a crash.
 
-        `world`: the namespaces of a simulated site, in which the firewall actuator acts.
+        `world`: the namespaces of a simulated site, in which the firewall actuator acts; without it `why_not` stands
+        in every plan, which then is a task for a person.
         Raises what the stores raise: NewerStore, TryAgain, StoreError, ContentError.
         """
         parsers = places.load_parsers(settings)
         cases = Cases(settings.path("cases", "cases.db"), clock, head_path=settings.path("proof", "ledger.head"))
-        made = cls._joined(settings, clock, parsers.fields, cases, world)
+        made = cls._joined(settings, clock, parsers.fields, cases, world, why_not)
         made.deletion.resume()
         made.engine.recover()
         return made
 
     @classmethod
     def _joined(
-        cls, settings: Settings, clock: Clock, fields: FieldDictionary, cases: Cases, world: DemoWorld | None
+        cls,
+        settings: Settings,
+        clock: Clock,
+        fields: FieldDictionary,
+        cases: Cases,
+        world: DemoWorld | None,
+        why_not: str,
     ) -> Services:
         roots = settings.content_roots
         registry = places.load_registry(settings)
@@ -117,7 +127,7 @@ class Services:
             profile=settings.retention_profile,
             on_created=escalated,
         )
-        actuator = NftActuator(world.gateway if world else None, clock, why_not="no gateway is connected here")
+        actuator = NftActuator(world.gateway if world else None, clock, why_not=why_not)
         guard = Guard(own_networks=systems.networks, simulated_loopback=settings.simulated)
         destinations = [outbox.destination(each) for each in settings.national]
         writer = DiskLog(places.queue(settings), places.RAW, "import", clock, max_bytes=settings.queue_max_bytes)

@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -497,7 +498,7 @@ class FakeProcesses(SimpleNamespace):
                     home=arguments[0], socket="s", web_host="h", web_port=8600, simulated=True, listen=listen
                 )
             if name == "up":
-                options["ready"]({"serve": {"port": 8601}, "collect": {"ports": {"syslog-udp": 5515}}})
+                options["ready"]({"serve": {"port": 8601}, "collect": {"ports": {"syslog-udp": 5515}}}, Event())
             return SCORE if name == "score" else None
 
         return started

@@ -129,7 +129,10 @@ def _bar(call: Call, path: Path, *, storing: bool = False) -> Iterator[Progress]
 
 def _summary(call: Call, states: Sequence[Mapping[str, Any]]) -> None:
     output = call.output
-    output.table(FILES[:-1] if output.terminal else FILES, states)
+    if output.terminal:  # the folder stands in every line otherwise, and the error below the table
+        output.table(FILES[:-1], [{**state, "name": Path(state["name"]).name} for state in states])
+    else:
+        output.table(FILES, states)
     for state in states:
         if state.get("error"):
             output.say(f"soc: {state['name']}: {state['error']}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +39,9 @@ def add(app: typer.Typer) -> None:
                 settings = call.processes.prepare_simulation(settings.home, seed=seed, progress=progress)
         call.kept["settings"] = settings
         opens = call.output.terminal if console is None else console
-        call.processes.up(settings, simulate=simulate, ready=lambda states: _ready(call, states, opens=opens))
+        call.processes.up(
+            settings, simulate=simulate, ready=lambda states, stop: _ready(call, states, stop, opens=opens)
+        )
 
     _single(app)
 
@@ -76,7 +80,7 @@ def _single(app: typer.Typer) -> None:
         call.processes.compact(call.settings)
 
 
-def _ready(call: Call, states: Mapping[str, Any], *, opens: bool) -> None:
+def _ready(call: Call, states: Mapping[str, Any], stop: threading.Event, *, opens: bool) -> None:
     """Says where to look; opens the console where a person sits."""
     say, settings = call.output.say, call.settings
     port = (states.get("serve") or {}).get("port") or settings.web_port
@@ -91,15 +95,24 @@ def _ready(call: Call, states: Mapping[str, Any], *, opens: bool) -> None:
     if settings.simulated:
         say(t("cmd.simulated"))
     say(t("cmd.up.look"))
-    if not opens:
-        return
-    analyst = replace(call, acting=DEMO_ANALYST, kept={}) if settings.simulated and not call.acting else call
-    try:
-        _open_console(analyst)
-    finally:
-        if analyst is not call:
-            analyst.close()
-    say(t("cmd.up.goes_on"))
+    if opens:
+        _console_beside(call, stop)
+        if not stop.is_set():
+            say(t("cmd.up.goes_on"))
+
+
+def _console_beside(call: Call, stop: threading.Event) -> None:
+    """The console in a process of its own: a terminal that goes away must not keep us from stopping in order."""
+    acting = call.acting or (DEMO_ANALYST if call.settings.simulated else None)
+    person = ("--as", acting) if acting else ()
+    file = ("--config", str(call.config)) if call.config else ()
+    home = ("--home", str(call.settings.home))
+    console = subprocess.Popen((sys.executable, "-m", "soc", *home, *file, *person, "console"))
+    while console.poll() is None and not stop.wait(0.2):
+        pass
+    if console.poll() is None:
+        console.terminate()
+        console.wait()
 
 
 @contextmanager
