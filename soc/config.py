@@ -37,6 +37,12 @@ class Listen:
     max_bytes: int = 65536
     allow: tuple[str, ...] = ()
     fallback: bool = True
+    certificate: str = ""
+    key: str = ""
+    clients_ca: str = ""
+    clients: tuple[str, ...] = ()
+    tokens: str = ""
+    users: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,12 @@ def _one_of(*words: str) -> Check:
     return check
 
 
+def _words(value: Any, _base: Path) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item.strip() for item in value):
+        raise ValueError("a list of texts that are not empty")
+    return tuple(value)
+
+
 def _networks(value: Any, _base: Path) -> tuple[str, ...]:
     words = "a list of addresses or CIDR networks"
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
@@ -264,6 +276,12 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("max_bytes", _bytes, "a longer record is cut and flagged"),
         ("allow", _networks, "who may send; empty = everybody"),
         ("fallback", _flag, "take one of the next ports when this one is taken"),
+        ("certificate", _text, "TLS: our certificate, relative to SOC_HOME"),
+        ("key", _text, "TLS: its private key, relative to SOC_HOME"),
+        ("clients_ca", _text, "TLS: peers need a certificate of this CA"),
+        ("clients", _words, "TLS: and one of these names in it; empty = any"),
+        ("tokens", _text, "http: file of token digests, relative to SOC_HOME"),
+        ("users", _text, "snmp: file of SNMPv3 users, relative to SOC_HOME"),
     ),
     "national": _knobs(
         "national",

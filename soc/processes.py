@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from soc.collectors.collect import Collector
-from soc.collectors.listeners import ListenerSpec, PortProtocol
-from soc.config import Settings
+from soc.collectors.listeners import ListenerSpec, Tls
+from soc.config import Listen, Settings
 from soc.connectors.drivers.nftables import DemoWorld
 from soc.connectors.national.receiver import Receiver
 from soc.errors import SocError, TryAgain
@@ -51,18 +51,33 @@ def collect(settings: Settings) -> None:
     """Listen until stopped. Raises ConfigError when a port cannot be had."""
     with _running(settings, "collect") as me:
         log = DiskLog(places.queue(settings), places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
-        specs = [
-            ListenerSpec(
-                listen.name, cast(PortProtocol, listen.protocol), listen.host, listen.port, settings.site_id,
-                listen.max_bytes, listen.allow, listen.fallback,
-            )
-            for listen in settings.listen
-        ]  # fmt: skip
+        specs = [spec_of(settings, listen) for listen in settings.listen]
         collector = Collector(specs, log, me.clock, counters_path=places.counters(settings))
         try:
             collector.run(me.stop, lambda ports: me.ready(ports=_told(settings, ports)))
         finally:
             log.close()
+
+
+def spec_of(settings: Settings, listen: Listen) -> ListenerSpec:
+    """A `[listen.<name>]` as the collectors take it; its files lie relative to SOC_HOME."""
+    tls = None
+    if listen.certificate:
+        authority = settings.path(listen.clients_ca) if listen.clients_ca else None
+        tls = Tls(settings.path(listen.certificate), settings.path(listen.key), authority, listen.clients)
+    return ListenerSpec(
+        name=listen.name,
+        protocol=listen.protocol,
+        host=listen.host,
+        port=listen.port,
+        site=settings.site_id,
+        max_bytes=listen.max_bytes,
+        allow=listen.allow,
+        fallback=listen.fallback,
+        tls=tls,
+        tokens=settings.path(listen.tokens) if listen.tokens else None,
+        users=settings.path(listen.users) if listen.users else None,
+    )
 
 
 def _told(settings: Settings, ports: Mapping[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,6 +30,22 @@ class QueueWriter(Protocol):
 
     def append(self, blocks: Sequence[RawBlock]) -> Sequence[int] | None:
         """The sequence numbers of the frames written, or None when the queue does not number them."""
+        ...
+
+
+class Receiver(Protocol):
+    """What serves one or several listeners in threads of its own."""
+
+    def start(self) -> None:
+        """Begin to receive."""
+        ...
+
+    def stop(self) -> None:
+        """Begin to end: take what the kernel has already, then close."""
+        ...
+
+    def ended(self, wait_s: float) -> bool:
+        """Whether the end has come, within so many seconds."""
         ...
 
 
@@ -106,19 +123,13 @@ class Collector:
             self._give_up()
             self._counters.save(self._clock.now_ns())
 
-    def _open(self) -> tuple[list[DatagramReceiver | StreamReceiver], dict[str, int]]:
+    def _open(self) -> tuple[list[Receiver], dict[str, int]]:
         opened = []
         try:
             for spec in self.specs:
                 opened.append((spec, open_socket(spec)))
             ports = {spec.name: sock.getsockname()[1] for spec, sock in opened}
-            shared = (self._intake, self._counters, self._clock)
-            receivers: list[DatagramReceiver | StreamReceiver] = [
-                DatagramReceiver(spec, sock, *shared) for spec, sock in opened if not spec.is_stream
-            ]
-            streams = [(spec, sock) for spec, sock in opened if spec.is_stream]
-            if streams:
-                receivers.append(StreamReceiver(streams, *shared))
+            receivers = self._receivers(opened)
         except BaseException:
             for _, sock in opened:
                 sock.close()
@@ -127,6 +138,16 @@ class Collector:
             if spec.port not in (0, ports[spec.name]):
                 _log.warning("listener %s: port %d is taken, using %d", spec.name, spec.port, ports[spec.name])
         return receivers, ports
+
+    def _receivers(self, opened: Sequence[tuple[ListenerSpec, socket.socket]]) -> list[Receiver]:
+        shared = (self._intake, self._counters, self._clock)
+        of: dict[str, list[tuple[ListenerSpec, socket.socket]]] = {}
+        for spec, sock in opened:
+            of.setdefault(spec.kind, []).append((spec, sock))
+        receivers: list[Receiver] = [DatagramReceiver(spec, sock, *shared) for spec, sock in of.get("datagram", ())]
+        if "stream" in of:
+            receivers.append(StreamReceiver(of["stream"], *shared))
+        return receivers
 
     # group commit ---------------------------------------------------------------------------------------------------
 
@@ -164,6 +185,7 @@ class Collector:
                 self._counters.dropped(block.site, block.listener, block.peer, at_ns, QUEUE_FULL, waited=True)
             _log.error("%d records of %s are lost: %s", block.n, block.source, self._fault)
         self._refused = []
+        self._intake.settle(durable=not self._fault)
 
     def _save_when_due(self) -> None:
         now = self._clock.monotonic_ns()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ MAX_WAITING = 64 << 20
 """Bytes that may wait in memory; a stream stops reading at half of it, datagrams are dropped and counted at all."""
 _RECORD_OVERHEAD = 64
 QUEUE_FULL = "queue_full"
+Durable = Callable[[bool], None]
 
 
 @dataclass
@@ -52,6 +53,8 @@ class Intake:
         self._sources: dict[tuple[ListenerSpec, str], _Source] = {}
         self._waiting = 0
         self._taken = 0
+        self._told: list[Durable] = []
+        self._telling: list[Durable] = []
         self.is_stopped = False
         """The queue takes nothing for the moment: streams do not read."""
 
@@ -61,15 +64,28 @@ class Intake:
         return self.is_stopped or self._waiting + self._taken > self._max_waiting // 2
 
     def add(
-        self, spec: ListenerSpec, peer: str, at_ns: int, records: Sequence[bytes], flags: dict[int, int] | None = None
+        self,
+        spec: ListenerSpec,
+        peer: str,
+        at_ns: int,
+        records: Sequence[bytes],
+        flags: dict[int, int] | None = None,
+        durable: Durable | None = None,
     ) -> None:
-        """Records of one source, received at one time; `flags` by index. Dropped and counted when there is no room."""
+        """Records of one source, received at one time; `flags` by index. Dropped and counted when there is no room.
+
+        `durable` is called once, from another thread: True when the queue has them for good, False when they are lost.
+        """
         if not records:
+            if durable is not None:
+                durable(True)
             return
         size = sum(map(len, records)) + _RECORD_OVERHEAD * len(records)
         with self._lock:
             if self._waiting + self._taken + size > self._max_waiting:
                 self._counters.dropped(spec.site, spec.name, peer, at_ns, QUEUE_FULL, len(records))
+                if durable is not None:
+                    durable(False)
                 return
             self._waiting += size
             source = self._sources.setdefault((spec, peer), _Source())
@@ -77,17 +93,24 @@ class Intake:
                 source.flags[len(source.records) + i] = bits
             source.records.extend(records)
             source.runs.append((len(records), at_ns))
+            if durable is not None:
+                self._told.append(durable)
             self._counters.arrived(spec.site, spec.name, peer, at_ns, len(records))
 
     def take(self) -> list[RawBlock]:
         """All that waits, one block a source; it counts as waiting until `settle`."""
         with self._lock:
             sources, self._sources = self._sources, {}
+            self._telling += self._told
+            self._told = []
             self._taken += self._waiting
             self._waiting = 0
         return [source.block(spec, peer) for (spec, peer), source in sources.items()]
 
-    def settle(self) -> None:
-        """What was taken is durable, or counted as dropped."""
+    def settle(self, durable: bool = True) -> None:
+        """What was taken is durable, or (False) counted as dropped; who waits for that is told."""
         with self._lock:
             self._taken = 0
+            telling, self._telling = self._telling, []
+        for tell in telling:
+            tell(durable)

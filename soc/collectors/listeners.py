@@ -5,18 +5,44 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from soc.errors import ConfigError
 
-PortProtocol = Literal["syslog-udp", "syslog-tcp", "netflow", "snmp-trap"]
-FORMATS = {"syslog-udp": "syslog", "syslog-tcp": "syslog", "netflow": "netflow", "snmp-trap": "snmp"}
-"""`RawBlock.format` of each protocol."""
+Kind = Literal["datagram", "stream", "relp", "http", "snmp"]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What serves a protocol, and the `RawBlock.format` of its records."""
+
+    kind: Kind
+    format: str
+
+
+SPOKEN: Mapping[str, Spoken] = {
+    "syslog-udp": Spoken("datagram", "syslog"),
+    "syslog-tcp": Spoken("stream", "syslog"),
+    "netflow": Spoken("datagram", "netflow"),
+    "snmp-trap": Spoken("datagram", "snmp"),
+}
+"""The protocols that are built."""
 _TRIES = 20
 _RECEIVE_BUFFER = 32 << 20
 _SO_RCVBUFFORCE = 33
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files of a TLS listener. With `clients_ca` peers need a certificate of it, with `clients` one of these names."""
+
+    certificate: Path
+    key: Path
+    clients_ca: Path | None = None
+    clients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -24,27 +50,35 @@ class ListenerSpec:
     """One `[listen.<name>]`. `port` 0 lets the system choose; `max_bytes` bounds a record.
 
     `allow` holds addresses and networks, empty = everybody. With `fallback` a taken port is passed over for one of the
-    next twenty.
+    next twenty. `tokens` and `users` are files of secrets (HTTP tokens, SNMPv3 users), readable by the service alone.
     """
 
     name: str
-    protocol: PortProtocol
+    protocol: str
     host: str
     port: int
     site: str
     max_bytes: int = 65536
     allow: Sequence[str] = ()
     fallback: bool = False
+    tls: Tls | None = None
+    tokens: Path | None = None
+    users: Path | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What serves it."""
+        return SPOKEN[self.protocol].kind
 
     @property
     def is_stream(self) -> bool:
         """Whether peers connect."""
-        return self.protocol == "syslog-tcp"
+        return self.kind in ("stream", "relp", "http")
 
     @property
     def format(self) -> str:
         """`RawBlock.format` of its records."""
-        return FORMATS[self.protocol]
+        return SPOKEN[self.protocol].format
 
 
 class AllowList:

@@ -17,6 +17,7 @@ from soc.errors import Conflict, NotFound, SocError, UsageError
 from soc.model.alert import uuid7
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
+from soc.store import files
 
 PART_BYTES = 4 << 20
 MAX_BYTES = 64 << 30
@@ -83,7 +84,7 @@ class Uploads:
         due = min(PART_BYTES, state["size"] - n * PART_BYTES)
         if len(data) != due:
             raise UsageError(f"part {n} has {len(data)} bytes where {due} are due")
-        _replace(self._part(id, n), data)
+        files.replace(self._part(id, n), data)
 
     def commit(self, id: str) -> dict[str, Any]:
         """All parts are here: join them. Asked again, it changes nothing. Raises Conflict naming missing parts."""
@@ -182,7 +183,7 @@ class Uploads:
         return self._folder / id / f"part-{n:06d}"
 
     def _save(self, state: dict[str, Any]) -> None:
-        _replace(self._folder / state["id"] / "state.json", orjson.dumps(state))
+        files.replace(self._folder / state["id"] / "state.json", orjson.dumps(state))
 
 
 def _tail(block: RawBlock, skip: int) -> RawBlock:
@@ -200,16 +201,3 @@ def _tail(block: RawBlock, skip: int) -> RawBlock:
         origin={**block.origin, "first_record": str(first)},
     )
 
-
-def _replace(path: Path, data: bytes) -> None:
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

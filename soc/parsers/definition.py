@@ -234,7 +234,7 @@ class _Reader:
             field or Field(name, parse_type("keyword")[0]),
             spec.texts("from", required=True),
             self._table(spec, field, table),
-            spec.value("default"),
+            self._default(spec, field),
             spec.choice("take", TAKES),
             spec.text("part"),
             spec.text("time"),
@@ -266,6 +266,16 @@ class _Reader:
             except Unfit as error:
                 spec.fault(f"field '{field.name}' is {describe(field)}: {error}", "map", key)
         return fitted
+
+    def _default(self, spec: Node, field: Field | None) -> Any:
+        value = spec.value("default")
+        if value is None or field is None:
+            return value
+        try:
+            return fit(field, value)
+        except Unfit as error:
+            spec.fault(f"field '{field.name}' is {describe(field)}: {error}", "default")
+            return None
 
     def _sourced(self, node: Node, name: str, spec: FieldMap, pattern: Pattern | None) -> FieldMap:
         if pattern is None:

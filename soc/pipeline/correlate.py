@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -96,7 +95,7 @@ class Correlating:
             "counts": self.counts,
             "correlator": self._correlator.snapshot().decode(),
         }
-        write_durable(self._path, orjson.dumps(state))
+        files.replace(self._path, orjson.dumps(state))
         self._dirty, self._saved_ns = False, self._clock.monotonic_ns()
         trim(self._root, places.MATCHED, self._cursors)
 
@@ -123,17 +122,3 @@ class Correlating:
         self._reader.close()
         self._raw.close()
         self._findings.close()
-
-
-def write_durable(path: Path, data: bytes) -> None:
-    """Replace a file by rename; durable on return. Raises DiskFull, StoreError, and the old file is whole then."""
-    try:
-        files.make_folder(path.parent)
-        fresh = path.with_name(path.name + ".new")
-        with fresh.open("wb") as file:
-            file.write(data)
-        files.sync_file(fresh)
-        fresh.replace(path)
-        files.sync_folder(path.parent)
-    except OSError as error:
-        raise files.store_error(error, f"writing {path}") from error

@@ -255,6 +255,7 @@ class Services:
         root = places.queue(self.settings)
         raw = LogReader(root, places.RAW)
         lag = raw.lag(places.passed(self.store.cursors(), places.RAW))
+        damaged = raw.damaged
         raw.close()
         segments = self.store.segments()
         with self.cases.read(_ENGINE) as tx:
@@ -262,7 +263,7 @@ class Services:
         return {
             "simulated": self.settings.simulated,
             "processes": read_states(self.settings),
-            "queue": dict(lag),
+            "queue": {**lag, "damaged": damaged},
             "store": {
                 "segments": len(segments),
                 "rows_sealed": sum(s.rows for s in segments),

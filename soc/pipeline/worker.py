@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from soc.config import Settings
@@ -18,6 +19,7 @@ from soc.model.position import PARTITIONS, Partition, Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserState
 from soc.pipeline import places, records
+from soc.store import files
 from soc.store.events import EventStore
 from soc.store.queue import DiskLog, LogReader
 
@@ -47,6 +49,7 @@ class Worker:
         self._registry_due_ns = 0
         self._partitions = frozenset(p for p in range(PARTITIONS) if p % settings.workers == index)
         self._states: dict[int, ParserState] = {}
+        self._learned: set[int] = set()
         node, root = f"work{index}", places.queue(settings)
         self._matched = DiskLog(root, places.MATCHED, node, clock, max_bytes=settings.queue_max_bytes)
         self._findings = DiskLog(root, places.FINDINGS, node, clock)
@@ -68,6 +71,7 @@ class Worker:
         projected = [document for batch, findings in found for document in self._detector.project(batch, findings)]
         findings = [finding for _, several in found for finding in several]
         self._hand_on(blocks, projected, findings)
+        self._keep_states()
         upto = {block.partition: Position(block.node, block.log, block.seq) for block in blocks}
         self._store(blocks, batches, upto)
         self._cursors |= upto
@@ -99,14 +103,37 @@ class Worker:
 
     def _parse(self, block: RawBlock, now_ns: int) -> list[EventBatch]:
         number = block.partition.number
-        state = self._states.get(number, ParserState())
+        state = self._state(number)
         try:
             batches, state = self.parsers.parse(block, state, now_ns, as_product=block.origin.get(PRODUCT))
         except Exception as error:
             self._bury([block], f"{type(error).__name__}: {error}")
             return []
-        self._states[number] = state
+        if state is not self._states.get(number):
+            self._states[number] = state
+            self._learned.add(number)
         return batches
+
+    def _state(self, number: int) -> ParserState:
+        """What the parsers remember of a partition's sources; read from disk when another worker had it before."""
+        if number not in self._states:
+            try:
+                self._states[number] = ParserState.restore(self._state_file(number).read_bytes())
+            except FileNotFoundError:
+                self._states[number] = ParserState()
+            except ValueError as error:
+                _log.error("%s is damaged, templates must come again: %s", self._state_file(number), error)
+                self._states[number] = ParserState()
+        return self._states[number]
+
+    def _state_file(self, number: int) -> Path:
+        return self._settings.path("run", "parsers", f"{number:02d}.json")
+
+    def _keep_states(self) -> None:
+        """Before the cursor moves: a state that is newer than the cursor only knows more."""
+        for number in sorted(self._learned):
+            files.replace(self._state_file(number), self._states[number].snapshot())
+        self._learned.clear()
 
     def _bury(self, blocks: Iterable[RawBlock], why: str) -> None:
         """Keep frames that cannot become events; `soc source list` counts them."""

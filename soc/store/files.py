@@ -87,3 +87,16 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a whole file by rename; durable on return. Raises DiskFull, StoreError, and the old file is whole then."""
+    try:
+        make_folder(path.parent)
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_bytes(data)
+        sync_file(fresh)
+        fresh.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise store_error(error, f"writing {path}") from error
