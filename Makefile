@@ -9,7 +9,7 @@ setup: .venv/.done
 .venv/.done: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --require-hashes -r requirements.lock
-	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable . || .venv/bin/pip install --quiet --no-deps --editable .
+	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch .venv/.done
 
 run: setup

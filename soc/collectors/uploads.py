@@ -200,4 +200,3 @@ def _tail(block: RawBlock, skip: int) -> RawBlock:
         flags=block.flags[skip:] if block.flags else b"",
         origin={**block.origin, "first_record": str(first)},
     )
-
