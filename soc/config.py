@@ -19,7 +19,13 @@ from typing import Any
 from soc.errors import ConfigError, nearest
 from soc.model.finding import LEVELS
 
-PROTOCOLS = ("syslog-udp", "syslog-tcp", "netflow", "snmp-trap")
+PROTOCOLS = ("syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "snmp-trap")
+TLS_NEEDED = ("syslog-tls", "relp-tls")
+"""These need a certificate and its key."""
+TLS_UNUSED = {"syslog-tcp": "syslog-tls", "relp": "relp-tls"}
+"""These would ignore a certificate, and what the person meant."""
+STREAMS = ("syslog-tcp", "syslog-tls", "relp", "relp-tls")
+"""These take a TCP port, the others a UDP port."""
 DEFAULT = "default"
 """The origin of a value that nobody set."""
 FLAG = "flag"
@@ -89,6 +95,12 @@ class Settings:
     web_port: int = 8600
     socket: Path = Path()
     rules: tuple[Path, ...] = ()
+    relay_url: str = ""
+    relay_name: str = ""
+    relay_max_kib_s: int = 0
+    relay_host: str = ""
+    relay_port: int = 8601
+    relay_names: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, *parts: str) -> Path:
@@ -255,11 +267,23 @@ KNOBS = (
     Knob("store", "workers", "workers", _workers, "processes that parse, detect and store", "SOC_WORKERS"),
     Knob("registry", "files", "registry_files", _paths, "files or folders of information systems"),
     Knob("retention", "profile", "retention_profile", _word, "ladder that says how long logs are kept"),
+    Knob("relay", "url", "relay_url", _text, "we are a distant unit: the centre's hub that gets our records"),
+    Knob("relay", "name", "relay_name", _text, "the name of this unit at the centre"),
+    Knob(
+        "relay",
+        "max_kib_s",
+        "relay_max_kib_s",
+        _whole(0, 1 << 30, "a number of KiB a second"),
+        "at most so much to the centre; 0 = all",
+    ),
+    Knob("relay", "host", "relay_host", _text, "we are a centre: address the hub listens on; empty = no hub"),
+    Knob("relay", "port", "relay_port", _port, "TCP port of the hub"),
+    Knob("relay", "names", "relay_names", _words, "names and addresses by which units reach the hub"),
     Knob("web", "host", "web_host", _word, "address the API listens on"),
     Knob("web", "port", "web_port", _port, "TCP port of the API; 0 = any free one"),
     Knob("web", "socket", "socket", _path, "Unix socket of the API; the kernel says who calls", "SOC_SOCKET"),
 )
-_PLAIN_SECTIONS = ("site", "content", "queue", "store", "cases", "access", "registry", "retention", "web")
+_PLAIN_SECTIONS = ("site", "content", "queue", "store", "cases", "access", "registry", "retention", "relay", "web")
 
 
 def _knobs(section: str, *rows: tuple[str, Check, str]) -> dict[str, Knob]:
@@ -461,7 +485,7 @@ def _entries(section: str, body: dict[str, Any], lines: _Lines, reading: _Readin
         if made is None:
             continue
         if isinstance(made, Listen) and made.port:
-            address = (made.protocol == "syslog-tcp", made.host, made.port)
+            address = (made.protocol in STREAMS, made.host, made.port)
             other = taken.setdefault(address, name)
             if other != name:
                 place = lines.place(section, name, "port")
@@ -483,7 +507,22 @@ def _entry(
     for needed in fields(_MADE[section]):
         if needed.name != "name" and needed.default is MISSING and needed.name not in entry:
             reading.faults.append(f"{lines.place(section, name)}: '{needed.name}' is missing in [{where}]")
+    if section == "listen":
+        reading.faults += _tls_faults(lines.place(section, name, "protocol"), where, entry)
     return _MADE[section](name, **values) if len(reading.faults) == before else None
+
+
+def _tls_faults(place: str, where: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    protocol = entry.get("protocol")
+    given = [key for key in ("certificate", "key") if entry.get(key)]
+    if protocol in TLS_NEEDED:
+        for key in ("certificate", "key"):
+            if key not in given:
+                yield f"{place}: '{key}' is missing in [{where}]: {protocol} speaks TLS"
+    elif protocol in TLS_UNUSED and (given or entry.get("clients_ca") or entry.get("clients")):
+        yield f"{place}: [{where}] {protocol} does not speak TLS; did you mean '{TLS_UNUSED[protocol]}'?"
+    if entry.get("clients") and not entry.get("clients_ca"):
+        yield f"{place}: 'clients' in [{where}] needs 'clients_ca', the CA that signed their certificates"
 
 
 # the environment and the flags ---------------------------------------------------------------------------------------

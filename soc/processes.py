@@ -22,14 +22,16 @@ from typing import Any
 import orjson
 
 from soc.collectors.collect import Collector
+from soc.collectors.hub import Hub, Intake
 from soc.collectors.listeners import ListenerSpec, Tls
+from soc.collectors.relay import Link, Relay, join
 from soc.config import Listen, Settings
 from soc.connectors.drivers.nftables import DemoWorld
 from soc.connectors.national.receiver import Receiver
-from soc.errors import SocError, TryAgain
+from soc.errors import ConfigError, SocError, TryAgain
 from soc.model.clock import Clock, SystemClock
 from soc.pipeline import Correlating, Services, Worker, places
-from soc.pipeline.services import NO_GATEWAY
+from soc.pipeline.services import NO_GATEWAY, read_states
 from soc.store.events import EventStore
 from soc.store.queue import DiskLog, trim
 from soc.web import server
@@ -40,6 +42,8 @@ STATE_S = 2.0
 COMPACT_S = 15.0
 READY_S = 60.0
 GIVE_UP = 3
+STEADY_S = 60.0
+"""Who ran so long before it died is started again at once."""
 STOP_S = 20.0
 SUPERVISED = "SOC_SUPERVISED"
 _log = logging.getLogger("soc.up")
@@ -169,6 +173,49 @@ def serve(settings: Settings) -> None:
             me.stop.set()
             for thread in threads:
                 thread.join(STOP_S)
+
+
+def hub(settings: Settings) -> None:
+    """The centre's door for distant units, until stopped."""
+    with _running(settings, "hub") as me:
+        sock = _listen(settings.relay_host or "127.0.0.1", settings.relay_port)
+        intake = Intake(
+            places.queue(settings), places.relay_counters(settings), me.clock, max_bytes=settings.queue_max_bytes
+        )
+        authority = places.relay_authority(settings, me.clock)
+        me.ready(port=sock.getsockname()[1])
+        Hub(authority, intake, places.relay_health(settings), me.clock).serve(sock, me.stop)
+
+
+def relay(settings: Settings) -> None:
+    """A distant unit: hand the raw log to the centre until stopped. Raises ConfigError without [relay] url."""
+    with _running(settings, "relay") as me:
+        sender = Relay(
+            places.queue(settings),
+            relay_link(settings),
+            me.clock,
+            max_bytes_s=settings.relay_max_kib_s * 1024,
+            health=lambda: {"processes": read_states(settings)},
+        )
+        me.ready(centre=settings.relay_url)
+        thread = threading.Thread(target=sender.run, args=(me.stop,))
+        thread.start()
+        while thread.is_alive():
+            me.tell_when_due({**sender.counts, "fault": sender.fault})
+            thread.join(STATE_S)
+
+
+def relay_link(settings: Settings) -> Link:
+    """How the centre is reached. Raises ConfigError when the settings do not say."""
+    if not settings.relay_url:
+        raise ConfigError("[relay] url is not set", hint="soc relay join URL TOKEN tries it; soc.toml keeps it")
+    return Link(settings.relay_url.rstrip("/"), settings.path("relay"))
+
+
+def relay_join(settings: Settings, url: str, token: str) -> str:
+    """Trade a token for a certificate below SOC_HOME/relay; the unit's name."""
+    make_home(settings)
+    return join(Link(url.rstrip("/"), settings.path("relay")), token)
 
 
 @contextlib.contextmanager
@@ -323,6 +370,7 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     next_start: float = 0.0
+    began: float = 0.0
 
 
 class Supervisor:
@@ -334,6 +382,7 @@ class Supervisor:
 
     def start(self, child: _Child) -> None:
         """Start one; its words go to `logs/<name>.log`."""
+        child.began = time.monotonic()
         self.settings.path("run", f"{child.name}.state.json").unlink(missing_ok=True)
         environment = {**os.environ, SUPERVISED: "1", "SOC_HOME": str(self.settings.home), "PYTHONUNBUFFERED": "1"}
         with self.settings.path("logs", f"{child.name}.log").open("ab") as log:
@@ -349,7 +398,7 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 died.append(child.name)
                 child.process = None
-                child.restarts += 1
+                child.restarts = child.restarts + 1 if time.monotonic() - child.began < STEADY_S else 1
                 child.next_start = time.monotonic() + min(0.5 * 2 ** min(child.restarts, 6), 30.0)
             elif child.process is None and time.monotonic() >= child.next_start:
                 self.start(child)
@@ -428,7 +477,11 @@ def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, 
     """In the order in which they stop: senders, listeners, workers, then those behind them."""
     workers = [(f"work{i}", ("work", "--index", str(i))) for i in range(settings.workers)]
     commands: list[tuple[str, tuple[str, ...]]] = [("simulate", ("simulate", "run"))] if simulate else []
-    commands += [("collect", ("collect",)), *workers, ("correlate", ("correlate",)), ("compact", ("compact",))]
+    commands += [("collect", ("collect",))]
+    if settings.relay_url:  # a distant unit collects and hands on; the centre does the rest
+        return [*commands, ("relay", ("relay", "run"))]
+    commands += [("hub", ("relay", "hub"))] if settings.relay_host else []
+    commands += [*workers, ("correlate", ("correlate",)), ("compact", ("compact",))]
     commands += [("serve", ("serve",))]
     return [*commands, ("receiver", ("national", "serve"))] if simulate else commands
 
@@ -530,9 +583,12 @@ __all__ = [
     "collect",
     "compact",
     "correlate",
+    "hub",
     "make_home",
     "prepare_simulation",
     "receiver",
+    "relay",
+    "relay_join",
     "score",
     "serve",
     "simulate",

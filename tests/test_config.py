@@ -77,6 +77,12 @@ SAMPLES = {
     "retention.profile": ("legacy-2017", "legacy-2017"),
     "web.host": ("::1", "::1"),
     "web.port": (8700, "8700"),
+    "relay.url": ("https://soc.example:8601", "https://soc.example:8601"),
+    "relay.name": ("xa-dakbla", "xa-dakbla"),
+    "relay.max_kib_s": (64, "64"),
+    "relay.host": ("0.0.0.0", "0.0.0.0"),
+    "relay.port": (8700, "8700"),
+    "relay.names": (("soc.example", "10.0.0.1"), "soc.example:10.0.0.1"),
     "web.socket": ("/run/x.sock", "/run/x.sock"),
 }
 

@@ -20,6 +20,8 @@ from soc.model.record import RawBlock
 
 COMMIT_S = 0.05
 """Seconds between group commits."""
+AWAITED_S = 0.004
+"""Seconds in which a group gathers when peers wait to be told that their records are durable (RELP, informs)."""
 _SAVE_NS = 1_000_000_000
 _SAVE_DROPS_NS = 200_000_000
 _log = logging.getLogger("soc.collectors")
@@ -110,7 +112,7 @@ class Collector:
             receiver.start()
         ready(ports)
         try:
-            while not stop.wait(COMMIT_S):
+            while not self._waited(stop):
                 self._commit()
                 self._save_when_due()
         finally:
@@ -122,6 +124,12 @@ class Collector:
             self._commit()
             self._give_up()
             self._counters.save(self._clock.now_ns())
+
+    def _waited(self, stop: threading.Event) -> bool:
+        """Wait until the next group commit is due, earlier when a peer waits for it; whether `stop` was set."""
+        if not self._fault and self._intake.is_awaited.wait(COMMIT_S):
+            return stop.wait(AWAITED_S)
+        return stop.wait(COMMIT_S if self._fault else 0)
 
     def _open(self) -> tuple[list[Receiver], dict[str, int]]:
         opened = []
@@ -145,8 +153,13 @@ class Collector:
         for spec, sock in opened:
             of.setdefault(spec.kind, []).append((spec, sock))
         receivers: list[Receiver] = [DatagramReceiver(spec, sock, *shared) for spec, sock in of.get("datagram", ())]
-        if "stream" in of:
-            receivers.append(StreamReceiver(of["stream"], *shared))
+        connected = of.get("stream", []) + of.get("relp", [])
+        if connected:
+            receivers.append(StreamReceiver(connected, *shared))
+        if "snmp" in of:
+            from soc.collectors.snmp import SnmpReceiver
+
+            receivers.append(SnmpReceiver(of["snmp"], *shared))
         return receivers
 
     # group commit ---------------------------------------------------------------------------------------------------

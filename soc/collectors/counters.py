@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import orjson
 
 from soc.errors import NewerStore, StoreError
 from soc.model.record import RawBlock
+from soc.store import files
 
 HOUR_NS = 3_600_000_000_000
 KEPT_HOURS = 7 * 24
@@ -34,13 +34,14 @@ Key = tuple[str, str, str, int]
 class Count:
     """Records of one source and hour. At rest received = queued + dropped; `bytes` are those of queued records.
 
-    `refused` counts connections, not records, that the allow-list turned away.
+    `refused` counts connections, not records, that we turned away or ended, `refused_for` the same by reason.
     """
 
     queued: int = 0
     bytes: int = 0
     flagged: int = 0
     refused: int = 0
+    refused_for: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
 
@@ -107,10 +108,12 @@ class Counters:
                 count.waiting -= n
             self._changed = self.unsaved_drops = True
 
-    def refused(self, site: str, listener: str, peer: str, at_ns: int) -> None:
-        """A connection was turned away."""
+    def refused(self, site: str, listener: str, peer: str, at_ns: int, reason: str = "not_allowed") -> None:
+        """A connection was turned away, or ended by us. Reasons come from a short list, never from the peer."""
         with self._lock:
-            self._count(site, listener, peer, at_ns).refused += 1
+            count = self._count(site, listener, peer, at_ns)
+            count.refused += 1
+            count.refused_for[reason] = count.refused_for.get(reason, 0) + 1
             self._changed = True
 
     def _count(self, site: str, listener: str, peer: str, at_ns: int) -> Count:
@@ -127,7 +130,7 @@ class Counters:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """All counts, by hour and source: site, listener, peer, hour_us, received, queued, bytes, flagged, refused,
-        dropped (by reason)."""
+        refused_for and dropped (by reason)."""
         with self._lock:
             rows = sorted(self._counts.items(), key=lambda item: (item[0][3], item[0]))
             return [_row(key, count, count.received) for key, count in rows]
@@ -144,29 +147,15 @@ class Counters:
             data = orjson.dumps({"version": _VERSION, "seq": self.seq, "counts": rows})
             self._changed = self.unsaved_drops = False
         try:
-            self._replace(data)
-        except OSError as error:
+            files.replace(self.path, data)
+        except StoreError:
             self._changed = True
-            raise StoreError(f"cannot write the counters {self.path}: {error.strerror}") from error
+            raise
 
     def _forget(self, before_ns: int) -> None:
         for key in [key for key in self._counts if key[3] < before_ns]:
             del self._counts[key]
             self._peers.pop((key[0], key[1], key[3]), None)
-
-    def _replace(self, data: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(self.path.name + ".new")
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _load(self) -> None:
         try:
@@ -187,6 +176,7 @@ class Counters:
             count = self._count(row["site"], row["listener"], row["peer"], row["hour_us"] * 1000)
             count.queued, count.bytes, count.flagged = row["queued"], row["bytes"], row["flagged"]
             count.refused, count.dropped = row["refused"], row["dropped"]
+            count.refused_for = row.get("refused_for", {})
 
 
 def _row(key: Key, count: Count, received: int) -> dict[str, Any]:
@@ -201,5 +191,6 @@ def _row(key: Key, count: Count, received: int) -> dict[str, Any]:
         "bytes": count.bytes,
         "flagged": count.flagged,
         "refused": count.refused,
+        "refused_for": dict(count.refused_for),
         "dropped": dict(count.dropped),
     }

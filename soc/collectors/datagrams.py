@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 
+from soc.collectors.compressed import expand_messages
 from soc.collectors.counters import EVERYBODY, Counters
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
@@ -120,6 +121,8 @@ class DatagramReceiver:
         if not self._allowed.permits(peer):
             self._counters.dropped(spec.site, spec.name, peer, now_ns, NOT_ALLOWED, len(records))
             return
+        if spec.format == "syslog":
+            expand_messages(records, {}, spec.max_bytes + 1)
         flags = {i: OVERSIZE for i, record in enumerate(records) if len(record) > spec.max_bytes}
         for i in flags:
             records[i] = records[i][: spec.max_bytes]

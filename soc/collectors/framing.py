@@ -5,13 +5,13 @@ from __future__ import annotations
 import enum
 import re
 
-from soc.model.record import OVERSIZE
+from soc.model.record import INCOMPLETE, OVERSIZE
 
-INCOMPLETE = 2
-"""Bit in `RawBlock.flags`: the connection ended inside this octet-counted message."""
-
-_COUNT = re.compile(rb"([1-9][0-9]{0,8}) (?=<)")
-_COUNT_BEGUN = re.compile(rb"[1-9][0-9]{0,8} ?\Z")
+# A message begins with its PRI, or with `z` and a zlib header: omfwd's compressed messages are always octet-counted.
+_COUNT = re.compile(rb"([1-9][0-9]{0,8}) (?=<|z\x78[\x01\x5e\x9c\xda])")
+_COUNT_BEGUN = re.compile(rb"[1-9][0-9]{0,8}(?: (?:z\x78?)?)?\Z")
+# UTF-16 with its byte order mark, or by its first character; its NULs terminate nothing.
+_WIDE = re.compile(rb"\xff\xfe|\xfe\xff|<\0|\0<")
 _BETWEEN = b"\r\n\0 "
 
 Framed = tuple[list[bytes], dict[int, int]]
@@ -42,6 +42,11 @@ class SyslogFramer:
         self._records: list[bytes] = []
         self._flags: dict[int, int] = {}
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the peer counts octets."""
+        return self._mode is _Mode.COUNTED
+
     def feed(self, data: bytes) -> Framed:
         """The messages that are complete with these bytes."""
         self._rest = self._rest + data if self._rest else data
@@ -49,14 +54,18 @@ class SyslogFramer:
             pass
         return self._take()
 
-    def close(self) -> Framed:
-        """What the peer sent after the last complete message; the connection is over."""
+    def close(self, *, is_cut: bool = False) -> Framed:
+        """What the peer sent after the last complete message; the connection is over.
+
+        With `is_cut` we ended it, and what began is flagged INCOMPLETE in every framing.
+        """
         rest, self._rest = self._rest, b""
+        bits = INCOMPLETE if is_cut else 0
         if self._mode is _Mode.COUNTED and rest:
             head = _COUNT.match(rest)
-            self._emit(rest[head.end() :] if head else rest, INCOMPLETE if head else 0)
-        elif rest and not self._swallowing:
-            self._emit(rest.removesuffix(b"\r"), 0)
+            self._emit(rest[head.end() :] if head else rest, INCOMPLETE if head else bits)
+        elif rest and not self._swallowing and not (self._mode is _Mode.UNKNOWN and rest == b"\0"):
+            self._emit(rest.removesuffix(b"\r"), bits)
         return self._take()
 
     def _take(self) -> Framed:
@@ -89,8 +98,11 @@ class SyslogFramer:
             if _COUNT.match(rest):
                 self._mode = _Mode.COUNTED
                 return True
-            if _COUNT_BEGUN.match(rest):
+            if _COUNT_BEGUN.match(rest) or rest == b"\0":
                 return False
+            if _WIDE.match(rest):
+                self._mode = _Mode.LF
+                return True
         terminator = min((at for at in (rest.find(b"\n"), rest.find(b"\0")) if at >= 0), default=-1)
         if terminator < 0:
             return self._overflow()

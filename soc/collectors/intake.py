@@ -21,6 +21,7 @@ Durable = Callable[[bool], None]
 
 @dataclass
 class _Source:
+    size: int = 0
     records: list[bytes] = field(default_factory=list)
     runs: list[tuple[int, int]] = field(default_factory=list)  # (how many records, their receipt in ns)
     flags: dict[int, int] = field(default_factory=dict)
@@ -55,8 +56,11 @@ class Intake:
         self._taken = 0
         self._told: list[Durable] = []
         self._telling: list[Durable] = []
+        self._taken_sizes: dict[tuple[ListenerSpec, str], int] = {}
         self.is_stopped = False
         """The queue takes nothing for the moment: streams do not read."""
+        self.is_awaited = threading.Event()
+        """Somebody waits for `durable`: the next group commit should not be long in coming."""
 
     @property
     def is_half_full(self) -> bool:
@@ -74,6 +78,10 @@ class Intake:
     ) -> None:
         """Records of one source, received at one time; `flags` by index. Dropped and counted when there is no room.
 
+        From half of the bound on, a source of datagrams has room up to its share only (three quarters of the bound
+        through the number of sources that wait): a flood fills its own share and takes nothing from a trickle. Streams
+        are held back instead.
+
         `durable` is called once, from another thread: True when the queue has them for good, False when they are lost.
         """
         if not records:
@@ -82,20 +90,35 @@ class Intake:
             return
         size = sum(map(len, records)) + _RECORD_OVERHEAD * len(records)
         with self._lock:
-            if self._waiting + self._taken + size > self._max_waiting:
+            if not self._has_room(spec, peer, size):
                 self._counters.dropped(spec.site, spec.name, peer, at_ns, QUEUE_FULL, len(records))
                 if durable is not None:
                     durable(False)
                 return
             self._waiting += size
             source = self._sources.setdefault((spec, peer), _Source())
+            source.size += size
             for i, bits in (flags or {}).items():
                 source.flags[len(source.records) + i] = bits
             source.records.extend(records)
             source.runs.append((len(records), at_ns))
             if durable is not None:
                 self._told.append(durable)
+                self.is_awaited.set()
             self._counters.arrived(spec.site, spec.name, peer, at_ns, len(records))
+
+    def _has_room(self, spec: ListenerSpec, peer: str, size: int) -> bool:
+        used = self._waiting + self._taken + size
+        if used <= self._max_waiting // 2:
+            return True
+        if used > self._max_waiting:
+            return False
+        if spec.is_stream:
+            return True
+        source = self._sources.get((spec, peer))
+        own = size + (source.size if source else 0) + self._taken_sizes.get((spec, peer), 0)
+        # A quarter stays free for sources that are not heard yet.
+        return own <= self._max_waiting * 3 // 4 // len(self._sources.keys() | self._taken_sizes.keys() | {(spec, peer)})
 
     def take(self) -> list[RawBlock]:
         """All that waits, one block a source; it counts as waiting until `settle`."""
@@ -103,6 +126,9 @@ class Intake:
             sources, self._sources = self._sources, {}
             self._telling += self._told
             self._told = []
+            self.is_awaited.clear()
+            for key, source in sources.items():
+                self._taken_sizes[key] = self._taken_sizes.get(key, 0) + source.size
             self._taken += self._waiting
             self._waiting = 0
         return [source.block(spec, peer) for (spec, peer), source in sources.items()]
@@ -111,6 +137,7 @@ class Intake:
         """What was taken is durable, or (False) counted as dropped; who waits for that is told."""
         with self._lock:
             self._taken = 0
+            self._taken_sizes = {}
             telling, self._telling = self._telling, []
         for tell in telling:
             tell(durable)

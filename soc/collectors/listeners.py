@@ -26,8 +26,11 @@ class Spoken:
 SPOKEN: Mapping[str, Spoken] = {
     "syslog-udp": Spoken("datagram", "syslog"),
     "syslog-tcp": Spoken("stream", "syslog"),
+    "syslog-tls": Spoken("stream", "syslog"),
+    "relp": Spoken("relp", "syslog"),
+    "relp-tls": Spoken("relp", "syslog"),
     "netflow": Spoken("datagram", "netflow"),
-    "snmp-trap": Spoken("datagram", "snmp"),
+    "snmp-trap": Spoken("snmp", "snmp"),
 }
 """The protocols that are built."""
 _TRIES = 20
@@ -74,6 +77,11 @@ class ListenerSpec:
     def is_stream(self) -> bool:
         """Whether peers connect."""
         return self.kind in ("stream", "relp", "http")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether syslog and RELP peers must speak TLS (HTTP may, when `tls` is there)."""
+        return self.protocol.endswith("-tls")
 
     @property
     def format(self) -> str:

@@ -1,30 +1,44 @@
-"""Receives syslog over TCP: one event loop in its own thread for all stream listeners."""
+"""Receives what comes over connections, syslog (TCP, TLS, compressed) and RELP: one event loop in its own thread."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import socket
+import ssl
 import threading
 import time
-from typing import cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
+from soc.collectors import compressed, relp
 from soc.collectors.counters import Counters
 from soc.collectors.framing import Framed, SyslogFramer
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
+from soc.collectors.tls import HANDSHAKE_S, TlsRefused, TlsSession, server_context
 from soc.model.clock import Clock
 
 MAX_CONNECTIONS = 4096
+TOO_MANY = "too_many"
+TOO_SLOW = "too_slow"
+NOT_ALLOWED = "not_allowed"
 _STOP_READ = 1 << 20
 _STOP_TOTAL = 8 << 20
+_STOP_ANSWERS_S = 5.0
 _CHECK_S = 0.02
+_TIMES_S = 1.0
+_TURN = 4 << 20
+_LINGER_S = 5.0
+_LOG_S = 10.0
 _log = logging.getLogger("soc.collectors")
 
 
 class StreamReceiver:
-    """All stream listeners of a collector."""
+    """All stream and RELP listeners of a collector."""
 
     def __init__(
         self, listeners: list[tuple[ListenerSpec, socket.socket]], intake: Intake, counters: Counters, clock: Clock
@@ -34,14 +48,18 @@ class StreamReceiver:
         self.clock = clock
         self.connections: set[_Connection] = set()
         self.is_paused = False
-        self._listeners = [(spec, AllowList(spec), sock) for spec, sock in listeners]
+        self._listeners = [
+            (spec, AllowList(spec), server_context(spec) if spec.is_tls else None, sock) for spec, sock in listeners
+        ]
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._listening = threading.Event()
+        self._told: dict[tuple[str, str, str], float] = {}
         self._thread = threading.Thread(target=self._run, name="listen-streams", daemon=True)
 
     def start(self) -> None:
         """Begin to accept; returns when connections are served."""
+        _allow_files()
         self._thread.start()
         self._listening.wait()
 
@@ -62,10 +80,14 @@ class StreamReceiver:
             self._loop.close()
 
     async def _serve(self) -> None:
-        servers = [await self._listen(spec, allowed, sock) for spec, allowed, sock in self._listeners]
+        servers = [await self._listen(*listener) for listener in self._listeners]
         self._listening.set()
+        looked = time.monotonic()
         while not self._stopping.is_set():
             self.regulate()
+            if time.monotonic() - looked > _TIMES_S:
+                looked = time.monotonic()
+                self._end_the_slow(looked)
             try:
                 await asyncio.wait_for(self._stopping.wait(), _CHECK_S)
             except TimeoutError:
@@ -75,15 +97,30 @@ class StreamReceiver:
             await asyncio.sleep(0)
         for server in servers:
             server.close()
-        for connection in list(self.connections):
-            connection.finish()
-        await asyncio.sleep(0)
+        await self._finish()
 
-    async def _listen(self, spec: ListenerSpec, allowed: AllowList, sock: socket.socket) -> asyncio.Server:
+    async def _listen(
+        self, spec: ListenerSpec, allowed: AllowList, context: ssl.SSLContext | None, sock: socket.socket
+    ) -> asyncio.Server:
         def connection() -> asyncio.Protocol:
-            return _Connection(self, spec, allowed)
+            return _Connection(self, spec, allowed, context)
 
         return await self._loop.create_server(connection, sock=sock, backlog=1024)
+
+    async def _finish(self) -> None:
+        for connection in list(self.connections):
+            connection.finish()
+        # What RELP peers sent last is on its way into the queue; their answers are worth a moment.
+        end = time.monotonic() + _STOP_ANSWERS_S
+        while self.connections and time.monotonic() < end and not self.intake.is_stopped:
+            await asyncio.sleep(_CHECK_S / 4)
+        for connection in list(self.connections):
+            connection.end_session()
+        await asyncio.sleep(_CHECK_S)
+
+    def _end_the_slow(self, now: float) -> None:
+        for connection in list(self.connections):
+            connection.end_when_slow(now)
 
     def regulate(self) -> None:
         """Stop reading while the queue takes nothing or memory fills; the peers' own windows hold the rest back.
@@ -92,67 +129,264 @@ class StreamReceiver:
         """
         if self.intake.is_half_full != self.is_paused:
             self.is_paused = not self.is_paused
-            for connection in self.connections:
-                connection.regulate(self.is_paused)
+            for connection in list(self.connections):
+                connection.regulate()
+
+    def refuse(self, spec: ListenerSpec, peer: str, reason: str, text: str) -> None:
+        """Count a connection that is turned away or ended, and log it, the same one again only after a while."""
+        self.counters.refused(spec.site, spec.name, peer, self.clock.now_ns(), reason)
+        key, now = (spec.name, peer, reason), time.monotonic()
+        if now - self._told.get(key, -_LOG_S) < _LOG_S:
+            return
+        if len(self._told) >= MAX_CONNECTIONS:
+            self._told.clear()
+        self._told[key] = now
+        _log.warning("listener %s refused a connection from %s (%s): %s", spec.name, peer, reason, text)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Have the loop call this, from any thread; nothing happens when it is over."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(call)
+
+    def after(self, wait_s: float, call: Callable[[], None]) -> None:
+        """Have the loop call this after a time, if it still runs then."""
+        self._loop.call_later(wait_s, call)
+
+
+def _allow_files() -> None:
+    """A connection is an open file; the usual soft limit is 1,024 of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + 1024
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class _Talk(Protocol):
+    """What is spoken on a connection, above TLS."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Bytes that were fed are not all worked on; `go_on` does some more."""
+        ...
+
+    def feed(self, data: bytes) -> None: ...
+
+    def go_on(self) -> None: ...
+
+    def is_quiet(self) -> bool:
+        """Nobody waits for an answer."""
+        ...
+
+    def is_late(self, age_s: float) -> bool:
+        """Whether the peer should have begun to speak by now."""
+        ...
+
+    def cut(self) -> None:
+        """We end the connection here."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is over."""
+        ...
+
+    def farewell(self) -> bytes: ...
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, receiver: StreamReceiver, spec: ListenerSpec, allowed: AllowList) -> None:
-        self._receiver = receiver
-        self._spec = spec
+    def __init__(
+        self, receiver: StreamReceiver, spec: ListenerSpec, allowed: AllowList, context: ssl.SSLContext | None
+    ) -> None:
+        self.receiver = receiver
+        self.spec = spec
+        self.peer = ""
         self._allowed = allowed
-        self._framer = SyslogFramer(spec.max_bytes)
+        self._tls = TlsSession(context, spec.tls.clients) if context is not None and spec.tls is not None else None
+        self._talk: _Talk = _Relp(self) if spec.kind == "relp" else _Syslog(self)
         self._transport: asyncio.Transport | None = None
-        self._peer = ""
+        self._began = self._stuck_since = 0.0
+        self._held: set[str] = set()
+        self._is_lost = False
+
+    # the transport's calls ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._peer = peer_name((transport.get_extra_info("peername") or ("unknown",))[0])
-        receiver = self._receiver
-        if len(receiver.connections) >= MAX_CONNECTIONS or not self._allowed.permits(self._peer):
-            receiver.counters.refused(self._spec.site, self._spec.name, self._peer, receiver.clock.now_ns())
-            _log.warning("listener %s refused a connection from %s", self._spec.name, self._peer)
-            self._transport.abort()
-            self._transport = None
-            return
-        receiver.connections.add(self)
-        self.regulate(receiver.is_paused)
+        self._began = time.monotonic()
+        self.peer = peer_name((transport.get_extra_info("peername") or ("unknown",))[0])
+        receiver = self.receiver
+        if not self._allowed.permits(self.peer):
+            self._turn_away(NOT_ALLOWED, "its address is not in 'allow'")
+        elif len(receiver.connections) >= MAX_CONNECTIONS:
+            self._turn_away(TOO_MANY, f"{MAX_CONNECTIONS} connections are open")
+        else:
+            _notice_the_dead(transport.get_extra_info("socket"))
+            receiver.connections.add(self)
+            self.regulate()
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._add(self._framer.feed(data))
-            self._receiver.regulate()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is not None:
-            self._end()
-
-    def regulate(self, paused: bool) -> None:
-        """Stop reading, or go on."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        if paused:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
-
-    def finish(self) -> None:
-        """Read what lies in the kernel's buffer: the peer believes it delivered. Then close."""
         if self._transport is None:
             return
+        self._take(data)
+        self.receiver.regulate()
+        self._work_later()
+
+    def pause_writing(self) -> None:
+        self._stuck_since = time.monotonic()
+        self.hold("answers")
+
+    def resume_writing(self) -> None:
+        self._stuck_since = 0.0
+        self.release("answers")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is None:
+            return
+        self._is_lost = True
+        if not self._talk.is_behind:
+            self._end()
+
+    # reading --------------------------------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        if self._tls is None:
+            self._talk.feed(data)
+            return
+        try:
+            data = self._tls.feed(data)
+        except TlsRefused as error:
+            self.send_raw(self._tls.outgoing())
+            self.break_off(error.reason, str(error))
+            return
+        self.send_raw(self._tls.outgoing())
+        if data:
+            self._talk.feed(data)
+        if self._tls.is_ended and self._transport is not None and not self._talk.is_behind:
+            self._hang_up()
+
+    def _work_later(self) -> None:
+        """What one read expands to may be much: others get their turn in between, and the intake has a say."""
+        if self._talk.is_behind:
+            self.hold("behind")
+            if not self.receiver.is_paused:
+                self.receiver.later(self._work)
+
+    def _work(self) -> None:
+        if self._transport is None or self.receiver.is_paused or not self._talk.is_behind:
+            return
+        self._talk.go_on()
+        self.receiver.regulate()
+        if self._talk.is_behind:
+            self._work_later()
+        elif self._is_lost:
+            self._end()
+        elif self._tls is not None and self._tls.is_ended:
+            self._hang_up()
+        else:
+            self.release("behind")
+
+    def regulate(self) -> None:
+        """Stop reading while the receiver is paused, or go on."""
+        if self.receiver.is_paused:
+            self.hold("queue")
+        else:
+            self.release("queue")
+            self._work_later()
+
+    def hold(self, why: str) -> None:
+        """Do not read, for this reason."""
+        if not self._held and self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._held.add(why)
+
+    def release(self, why: str) -> None:
+        """This reason is gone; read when no other is left."""
+        if why not in self._held:
+            return
+        self._held.discard(why)
+        if not self._held and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def add(self, framed: Framed, durable: Callable[[bool], None] | None = None) -> None:
+        """Hand records to the intake."""
+        records, flags = framed
+        now_ns = self.receiver.clock.now_ns()
+        self.receiver.intake.add(self.spec, self.peer, now_ns, records, flags, durable)
+
+    # writing --------------------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Bytes for the peer, through TLS when it is spoken."""
+        if self._tls is not None:
+            if not self._tls.is_open:
+                return
+            self._tls.write(data)
+            data = self._tls.outgoing()
+        self.send_raw(data)
+
+    def send_raw(self, data: bytes) -> None:
+        """Bytes for the peer as they are."""
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    # endings --------------------------------------------------------------------------------------------------------
+
+    def end_when_slow(self, now: float) -> None:
+        """Turn a peer away that does not begin, or does not take its answers: it may be gone without a word."""
+        age = now - self._began
+        if self._tls is not None and not self._tls.is_open:
+            if age > HANDSHAKE_S:
+                self.break_off(TOO_SLOW, f"no TLS handshake within {HANDSHAKE_S:.0f} s")
+        elif self._talk.is_late(age):
+            self.break_off(TOO_SLOW, f"no session within {relp.OPEN_S:.0f} s")
+        elif self._stuck_since and now - self._stuck_since > relp.SLOW_S:
+            self.break_off(TOO_SLOW, f"takes no answers for {relp.SLOW_S:.0f} s")
+
+    def break_off(self, reason: str, text: str) -> None:
+        """End the connection because of what the peer did or was."""
+        self.receiver.refuse(self.spec, self.peer, reason, text)
+        self._talk.cut()
+        self._hang_up()
+
+    def _turn_away(self, reason: str, text: str) -> None:
+        self.receiver.refuse(self.spec, self.peer, reason, text)
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    def _hang_up(self) -> None:
+        """Close after what waits to be sent; the rest the peer sends is not read."""
         transport = self._transport
-        transport.pause_reading()
-        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as sock:
-            self._drain(sock)
         self._end()
-        transport.abort()
+        if transport is not None:
+            transport.close()
+            # A peer that takes nothing must not keep what waits for it.
+            self.receiver.after(_LINGER_S, transport.abort)
+
+    def finish(self) -> None:
+        """The receiver ends. Syslog: read what lies in the kernel's buffer, for the peer believes it delivered, and
+        close. RELP: what has no answer stays with the peer; wait for the answers under way."""
+        if self._transport is None:
+            return
+        self.hold("finish")
+        if self.spec.kind == "relp":
+            if self._talk.is_quiet():
+                self.end_session()
+            return
+        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as sock:
+            self._drain(sock)
+        self.end_session()
 
     def _drain(self, sock: socket.socket) -> None:
         total = 0
-        intake = self._receiver.intake
-        while total < _STOP_TOTAL and not intake.is_stopped:
+        intake = self.receiver.intake
+        while total < _STOP_TOTAL and self._transport is not None and not intake.is_stopped:
             if intake.is_half_full:
                 time.sleep(_CHECK_S)  # the loop has nothing else to do any more; the group commit makes room
+                continue
+            if self._talk.is_behind:
+                self._talk.go_on()
                 continue
             try:
                 data = sock.recv(_STOP_READ, socket.MSG_DONTWAIT)
@@ -161,13 +395,181 @@ class _Connection(asyncio.Protocol):
             if not data:
                 return
             total += len(data)
-            self._add(self._framer.feed(data))
+            self._take(data)
+
+    def end_session(self) -> None:
+        """Take leave and close."""
+        if self._transport is None:
+            return
+        self.send(self._talk.farewell())
+        if self._tls is not None and self._tls.is_open:
+            self._tls.close()
+            self.send_raw(self._tls.outgoing())
+        self._hang_up()
+
+    def end_session_when_quiet(self) -> None:
+        """After `finish`: close once the last answer is given."""
+        if "finish" in self._held and self._talk.is_quiet():
+            self.end_session()
 
     def _end(self) -> None:
-        self._add(self._framer.close())
+        self._talk.lost()
         self._transport = None
-        self._receiver.connections.discard(self)
+        self.receiver.connections.discard(self)
+
+
+def _notice_the_dead(sock: socket.socket) -> None:
+    """Ask a silent peer after ten minutes whether it is still there, and give up two minutes later."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in ((socket.TCP_KEEPIDLE, 600), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4)):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class _Syslog:
+    """Syslog in any framing, compressed or not."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._framer = SyslogFramer(connection.spec.max_bytes)
+        self._expander: compressed.Expander | None = None
+        self._head: bytes | None = b""  # None: the first bytes have shown whether the stream is compressed
+
+    @property
+    def is_behind(self) -> bool:
+        return self._expander is not None and self._expander.is_behind
+
+    def feed(self, data: bytes) -> None:
+        if self._head is not None:
+            data, self._head = self._head + data, None
+            is_compressed = compressed.could_be(data)
+            if is_compressed is None:
+                self._head = data
+                return
+            if is_compressed:
+                self._expander = compressed.Expander()
+        if self._expander is None:
+            self._add(self._framer.feed(data))
+        else:
+            self._expander.put(data)
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Expand for one turn."""
+        expander, done = self._expander, 0
+        if expander is None:
+            return
+        try:
+            while expander.is_behind and done < _TURN and not self._connection.receiver.intake.is_half_full:
+                piece = expander.take()
+                done += len(piece)
+                self._add(self._framer.feed(piece))
+        except compressed.StreamCut as cut:
+            connection = self._connection
+            now_ns = connection.receiver.clock.now_ns()
+            # The rest of the stream is lost to us, nobody knows how many messages: one drop says so.
+            connection.receiver.counters.dropped(
+                connection.spec.site, connection.spec.name, connection.peer, now_ns, cut.reason
+            )
+            connection.break_off(cut.reason, str(cut))
+
+    def cut(self) -> None:
+        self._add(self._framer.close(is_cut=True))
+        self._close()
+
+    def lost(self) -> None:
+        rest = self._head or b""
+        if self._expander is not None:
+            rest = self._expander.finish()
+        if rest:
+            self._add(self._framer.feed(rest))
+        self._add(self._framer.close())
+        self._close()
+
+    def _close(self) -> None:
+        self._head = None
+        if self._expander is not None:
+            self._expander.close()
+            self._expander = None
 
     def _add(self, framed: Framed) -> None:
         records, flags = framed
-        self._receiver.intake.add(self._spec, self._peer, self._receiver.clock.now_ns(), records, flags)
+        if self._framer.is_counted:
+            compressed.expand_messages(records, flags, self._connection.spec.max_bytes)
+        if records:
+            self._connection.add(framed)
+
+    def is_quiet(self) -> bool:
+        return True
+
+    def is_late(self, age_s: float) -> bool:
+        return False  # a device may have nothing to say for days
+
+    def farewell(self) -> bytes:
+        return b""
+
+
+class _Relp:
+    """RELP: an answer only when the queue has the message for good."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._session = relp.RelpSession(connection.spec.max_bytes)
+        self._is_over = False
+
+    def feed(self, data: bytes) -> None:
+        try:
+            heard = self._session.feed(data)
+        except relp.RelpBroken as error:
+            self._pass_on(self._session.heard())
+            self._connection.send(self._session.end())
+            self._connection.break_off(relp.MALFORMED, str(error))
+            return
+        self._pass_on(heard)
+        if self._session.waiting > relp.MAX_UNANSWERED:
+            self._connection.hold("window")
+        self._close_when_over()
+
+    def _pass_on(self, heard: relp.Heard) -> None:
+        self._connection.send(heard.answers)
+        if heard.records:
+            numbers, later = heard.numbers, self._connection.receiver.later
+            self._connection.add((heard.records, heard.flags), lambda stored: later(lambda: self._tell(numbers, stored)))
+
+    def _tell(self, numbers: list[int], is_stored: bool) -> None:
+        answers = self._session.answer(numbers, is_stored)
+        if self._is_over:
+            return
+        self._connection.send(answers)
+        if self._session.waiting <= relp.MAX_UNANSWERED // 2:
+            self._connection.release("window")
+        self._close_when_over()
+        self._connection.end_session_when_quiet()
+
+    def _close_when_over(self) -> None:
+        if self._session.is_over and not self._is_over:
+            self._is_over = True
+            self._connection.end_session()
+
+    @property
+    def is_behind(self) -> bool:
+        return False
+
+    def go_on(self) -> None:
+        """Nothing is ever left over."""
+
+    def cut(self) -> None:
+        self._is_over = True
+
+    def lost(self) -> None:
+        self._is_over = True
+
+    def is_quiet(self) -> bool:
+        return not self._session.waiting
+
+    def is_late(self, age_s: float) -> bool:
+        return not self._session.is_open and age_s > relp.OPEN_S
+
+    def farewell(self) -> bytes:
+        # After the peer's own `close` our hint stands behind its answer already.
+        return b"" if self._is_over else self._session.end()

@@ -26,6 +26,7 @@ from soc.console.commands import (
     person,
     playbook,
     process,
+    relay,
     retention,
     settings,
     simulation,
@@ -48,7 +49,7 @@ app = typer.Typer(
 )
 for _part in (
     process, parse, detect, check, fields, events, source, imports, alert, ticket, playbook, national, retention,
-    ledger, system, person, status, settings, simulation,
+    ledger, system, relay, person, status, settings, simulation,
 ):  # fmt: skip
     _part.add(app)
 

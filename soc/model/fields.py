@@ -217,7 +217,11 @@ long: winlog.version winlog.process.pid winlog.process.thread.id
 
 keyword: snmp.version snmp.community snmp.trap_oid snmp.trap_name snmp.enterprise snmp.generic_trap
 keyword: snmp.specific_trap snmp.agent_address snmp.pdu_type
-long: snmp.request_id snmp.uptime
+keyword: snmp.user snmp.security_level snmp.engine_id snmp.context_engine_id snmp.context_name
+keyword: snmp.interface.name snmp.interface.description snmp.interface.alias snmp.interface.admin_status
+keyword: snmp.interface.oper_status
+bool: snmp.is_verified
+long: snmp.request_id snmp.uptime snmp.interface.index
 object: snmp.varbinds
 """
 

@@ -12,6 +12,10 @@ from soc.model.position import Partition, partition_of
 
 OVERSIZE = 1
 """Bit in `RawBlock.flags`: the record was longer than the listener's limit and was cut."""
+UNVERIFIED = 2
+"""Bit in `RawBlock.flags`: the record says who sent it, and that could not be verified (SNMPv3)."""
+INCOMPLETE = 4
+"""Bit in `RawBlock.flags`: the connection ended, or was cut by us, inside this record."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class RawBlock:
     """Records of one source (site, listener, peer), in order of receipt.
 
     `receipt_ns[i]` is the wall clock in ns since the epoch; record i is `data[end[i-1]:end[i]]` with `end[-1]` = 0.
-    `format` says what the records are: `syslog` (one message each), `netflow`, `snmp` (one datagram each), `lines`,
+    `format` says what the records are: `syslog` (one message each), `netflow`, `snmp` (one datagram each), `snmp-v3`
+    (see `soc.model.snmp_record`), `lines`,
     `json`, `windows-json` (one event each, in evtx_dump's JSON shape). `origin` is what the listener knows beside:
     `log.file.path`, `soc.import.id`, `first_record` (1-based number of the block's first record in its file).
     `node`, `log`, `seq` are filled by the log that stored it. `flags[i]` is a bit set (`OVERSIZE`), empty = all 0.

@@ -12,6 +12,8 @@ from soc.model.record import RawBlock
 from soc.parsers import times
 
 K, L = FieldType.KEYWORD, FieldType.LONG
+_MARKS: tuple[tuple[str, ...], ...] = ((), ("oversize",), ("unverified",), ("oversize", "unverified"))
+"""By the bits `OVERSIZE` and `UNVERIFIED` of `RawBlock.flags`."""
 
 
 class Envelope:
@@ -26,7 +28,7 @@ class Envelope:
         self.first = _number(block.origin.get("first_record"))
         self.originals: list[Any] = []
         self.flags: dict[int, tuple[str, ...]] = {
-            i: ("oversize",) for i in range(block.n) if block.flags and block.is_oversize(i)
+            i: _MARKS[bits & 3] for i, bits in enumerate(block.flags) if bits & 3
         }
 
     def texts(self) -> list[str]:

@@ -58,7 +58,7 @@ class ParserSet:
         kind = forced.recognise.format if forced is not None else ""
         if block.format == "netflow" or kind == "netflow":
             batches = wire.netflow(work, list(block.records()), self._index.formats.get("netflow"))
-        elif block.format == "snmp" or kind == "snmp":
+        elif block.format in ("snmp", "snmp-v3") or kind == "snmp":
             batches = wire.traps(work, list(block.records()), self._index.formats.get("snmp"))
         else:
             batches = _text(work, forced, block.format)

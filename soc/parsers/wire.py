@@ -7,6 +7,7 @@ from typing import Any
 
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
+from soc.model.snmp_record import FORMAT as SNMP_V3
 from soc.parsers import times
 from soc.parsers.decoders import netflow_v5, snmp
 from soc.parsers.definition import Definition
@@ -45,19 +46,25 @@ def netflow(work: Work, datagrams: Sequence[bytes], definition: Definition | Non
     return [*result, *_refused(work, datagrams, refused)]
 
 
-def traps(work: Work, datagrams: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:
+def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:
     """SNMP traps and informs; what is no trap stays unparsed, with the reason."""
     decoded: list[dict[str, Any]] = []
     rows: list[int] = []
     refused: dict[int, str] = {}
-    for i, data in enumerate(datagrams):
+    verified = work.envelope.block.format == SNMP_V3
+    datagrams = list(records)
+    for i, data in enumerate(records):
+        why = ""
+        values: dict[str, Any] | None
         try:
-            values = snmp.decode(data)
+            if verified:
+                datagrams[i], values, why = snmp.decode_verified(data)
+            else:
+                values = snmp.decode(data)
         except snmp.BadBer as error:
-            refused[i] = str(error)
-            continue
-        if definition is None:
-            refused[i] = "no definition reads SNMP"
+            values, why = None, str(error)
+        if values is None or definition is None:
+            refused[i] = why or "no definition reads SNMP"
             continue
         decoded.append(values)
         rows.append(i)

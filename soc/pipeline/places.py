@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from soc import content
+from soc.collectors.enrol import Authority
 from soc.config import Settings
 from soc.detections.load import DetectionSet
+from soc.model.clock import Clock
 from soc.model.position import Partition, Position
 from soc.parsers import ParserSet
 from soc.registry import Registry
@@ -30,6 +33,22 @@ def events(settings: Settings) -> Path:
 def counters(settings: Settings) -> Path:
     """The collector's counters."""
     return settings.path("run", "collect.json")
+
+
+def relay_counters(settings: Settings) -> Path:
+    """The hub's counters, one file for each log of each unit."""
+    return settings.path("run", "relay")
+
+
+def relay_health(settings: Settings) -> Path:
+    """What units last said of themselves."""
+    return settings.path("run", "relay-health")
+
+
+def relay_authority(settings: Settings, clock: Clock) -> Authority:
+    """The centre's certificate authority for its units; made at first use."""
+    names = ("localhost", "127.0.0.1", socket.gethostname(), *settings.relay_names)
+    return Authority(settings.path("keys", "relay"), clock, tuple(dict.fromkeys(names)))
 
 
 def registry_files(settings: Settings) -> list[Path]:

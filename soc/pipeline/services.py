@@ -16,6 +16,7 @@ import orjson
 from soc import content
 from soc.access import Access
 from soc.alerts.desk import AlertDesk
+from soc.collectors.enrol import Authority
 from soc.collectors.uploads import LISTENER, Uploads
 from soc.config import National, Settings
 from soc.connectors.drivers.nftables import DemoWorld, NftActuator
@@ -28,7 +29,7 @@ from soc.model.cases import Person
 from soc.model.clock import Clock
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS, Finding
-from soc.model.position import PARTITIONS, Partition, Position
+from soc.model.position import Partition, Position
 from soc.model.query import And, Between, Equals
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
@@ -198,12 +199,14 @@ class Services:
         return accounts
 
     def _counted(self, accounts: Accounts) -> dict[str, int]:
-        """Enter what the collector and the uploads counted; up to which frame, by node (and upload)."""
+        """Enter what collector, hub and uploads counted; up to which frame, by node or upload."""
         counted = {COLLECT: -1}
-        with suppress(FileNotFoundError):
-            document = orjson.loads(places.counters(self.settings).read_bytes())
-            accounts.collected(document["counts"])
-            counted[COLLECT] = document["seq"]
+        hub = sorted(places.relay_counters(self.settings).glob("*.json"))
+        for node, path in ((COLLECT, places.counters(self.settings)), *((path.stem, path) for path in hub)):
+            with suppress(FileNotFoundError):
+                document = orjson.loads(path.read_bytes())
+                accounts.collected(document["counts"])
+                counted[node] = document["seq"]
         for state in self.uploads.states():
             counted[state["id"]] = state["seq"]
             if state["created_us"] >= accounts.since_us:
@@ -215,12 +218,11 @@ class Services:
 
         Read after both, so that it reaches further than either: the equations then hold at every moment.
         """
-        known = {
-            Partition(COLLECT, places.RAW, number): Position(COLLECT, places.RAW, counted[COLLECT])
-            for number in range(PARTITIONS)
-        }
-        both = {k: min(p, cursors[k]) for k, p in known.items() if k in cursors}
-        for block in self._frames(places.RAW, {**cursors, **both} if cursors else {}):
+        after = {}
+        for partition, position in cursors.items():
+            least = min(position.seq, counted.get(partition.node, position.seq))
+            after[partition] = Position(partition.node, places.RAW, least)
+        for block in self._frames(places.RAW, after):
             if block.seq > counted.get(block.peer if block.listener == LISTENER else block.node, block.seq):
                 accounts.late(block)
             if block.partition not in cursors or block.seq > cursors[block.partition].seq:
@@ -340,6 +342,22 @@ class Services:
             "certificates": verdict.certificates,
             "ledger": {"ok": ledger.ok, "entries": ledger.entries, "faults": [str(f) for f in ledger.faults]},
         }
+
+    # distant units
+
+    def relays(self) -> list[dict[str, Any]]:
+        """Every unit that was invited: when it joined, when it was last heard (µs UTC), what it said of itself."""
+        found = []
+        for name, entry in self.relay_authority().units().items():
+            told: dict[str, Any] = {}
+            with suppress(OSError, ValueError):
+                told = orjson.loads((places.relay_health(self.settings) / f"{name}.health.json").read_bytes())
+            found.append({"name": name, **entry, "heard_us": told.get("heard_us"), "health": told.get("health")})
+        return found
+
+    def relay_authority(self) -> Authority:
+        """Who may join and who has."""
+        return places.relay_authority(self.settings, self.clock)
 
     # imports
 

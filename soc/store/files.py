@@ -89,13 +89,18 @@ def locked(path: Path, what: str) -> Iterator[None]:
         os.close(fd)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a whole file by rename; durable on return. Raises DiskFull, StoreError, and the old file is whole then."""
     try:
         make_folder(path.parent)
         fresh = path.with_name(path.name + ".new")
-        fresh.write_bytes(data)
-        sync_file(fresh)
+        fresh.unlink(missing_ok=True)  # its mode would be that of an attempt before
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
         fresh.replace(path)
         sync_folder(path.parent)
     except OSError as error:

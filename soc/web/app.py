@@ -23,6 +23,7 @@ from soc.web.routes import (
     national,
     people,
     playbooks,
+    relays,
     retention,
     service,
     simulation,
@@ -41,7 +42,7 @@ KNOWN = frozenset({"/v1/me"})
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
     service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people,
-    simulation, live,
+    simulation, relays, live,
 )  # fmt: skip
 
 

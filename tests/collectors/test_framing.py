@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soc.collectors.framing import INCOMPLETE, SyslogFramer
-from soc.model.record import OVERSIZE
+from soc.collectors.framing import SyslogFramer
+from soc.model.record import INCOMPLETE, OVERSIZE
 
 
 def frame(chunks, max_bytes=65536):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from soc.model.clock import Clock, utc
+from soc.store import files
 
 _YEAR = dt.timedelta(days=365)
 _LEEWAY = dt.timedelta(minutes=10)
@@ -85,9 +85,9 @@ def _make(pki: Pki, now: dt.datetime, names: Sequence[str]) -> None:
         builder = _builder(_name(common), subject, own, now).add_extension(x509.ExtendedKeyUsage([usage]), False)
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), False)
         builder = builder.add_extension(_authority_id(key), False)
-        _write(pair.key, own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        _write(pair.certificate, builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    _write(pki.authority, authority.public_bytes(Encoding.PEM))
+        files.replace(pair.key, own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        files.replace(pair.certificate, builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    files.replace(pki.authority, authority.public_bytes(Encoding.PEM))
     # The authority's own key is not kept: nobody can add a third certificate to this link.
 
 
@@ -127,13 +127,3 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

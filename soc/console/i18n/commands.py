@@ -480,6 +480,17 @@ SENTENCES: Catalogue = {
     ),
     "cmd.probe.reaches": ("{source} nối được tới {target}", "{source} reaches {target}"),
     "cmd.probe.blocked": ("{source} không nối được tới {target}", "{source} does not reach {target}"),
+    "cmd.relay.invited": (
+        "Dùng một lần, trong một giờ, tại đơn vị {name}: soc relay join https://TÊN-MÁY:8601 MÃ",
+        "Good once and for an hour, at the unit {name}: soc relay join https://HOST:8601 TOKEN",
+    ),
+    "cmd.relay.joined": (
+        'Đơn vị {name} đã tham gia. Ghi [relay] url = "{url}" vào soc.toml rồi chạy soc up.',
+        'The unit {name} has joined. Put [relay] url = "{url}" into soc.toml and start soc up.',
+    ),
+    "cmd.relay.forgotten": ("Đơn vị {name} không còn được nhận", "The unit {name} is shut out"),
+    "cmd.col.joined": ("Tham gia lúc", "Joined"),
+    "cmd.col.handed_on": ("Đã chuyển", "Handed on"),
     "cmd.score.caught": ("Phát hiện được", "Caught"),
     "cmd.score.missed": ("Bỏ sót", "Missed"),
     "cmd.score.false": ("Báo sai", "False alerts"),

@@ -20,6 +20,7 @@ RECORD = np.dtype([
     ("src_mask", "u1"), ("dst_mask", "u1"), ("pad2", ">u2"),
 ])  # fmt: skip
 _FLAGS = "FSRPAUEC"
+_ICMP = 1
 Array = np.ndarray[Any, Any]
 
 
@@ -96,11 +97,12 @@ def _columns(bodies: list[bytes], heads: list[tuple[int, ...]], counts: list[int
     at_us = secs * 1_000_000 + nsecs // 1000
     values: dict[str, Any] = {
         name: flows[name].astype(np.int64)
-        for name in ("input", "output", "dPkts", "dOctets", "srcport", "dstport", "tos", "src_as", "dst_as", "prot",
-                     "tcp_flags", "src_mask", "dst_mask")
+        for name in ("input", "output", "dPkts", "dOctets", "tos", "src_as", "dst_as", "prot", "tcp_flags", "src_mask",
+                     "dst_mask")
     }  # fmt: skip
     for name in ("srcaddr", "dstaddr", "nexthop"):
         values[name] = addresses(flows[name])
+    values |= _ports(flows)
     first, last = _wall(at_us, uptime, flows["first"]), _wall(at_us, uptime, flows["last"])
     values |= {
         "first_us": first, "last_us": last, "duration_ns": (last - first) * 1000, "at_us": at_us,
@@ -109,6 +111,22 @@ def _columns(bodies: list[bytes], heads: list[tuple[int, ...]], counts: list[int
         "tcp_flag_letters": _flag_letters(flows["tcp_flags"]),
     }  # fmt: skip
     return values, repeat.tolist()
+
+
+def _ports(flows: Array) -> dict[str, Any]:
+    # ICMP has no ports: exporters put type * 256 + code where the destination port stands.
+    source, target = flows["srcport"].astype(np.int64), flows["dstport"].astype(np.int64)
+    is_icmp = flows["prot"] == _ICMP
+    if not is_icmp.any():
+        return {"srcport": source, "dstport": target}
+    return {
+        "srcport": _where(~is_icmp, source), "dstport": _where(~is_icmp, target),
+        "icmp_type": _where(is_icmp, target >> 8), "icmp_code": _where(is_icmp, target & 0xFF),
+    }  # fmt: skip
+
+
+def _where(mask: Array, numbers: Array) -> list[int | None]:
+    return [n if m else None for m, n in zip(mask.tolist(), numbers.tolist(), strict=True)]
 
 
 def _wall(at_us: Array, uptime: Array, moment: Array) -> Array:

@@ -116,7 +116,8 @@ def _rfc5424(headers: Headers, text: str, found: re.Match[str], zone: dt.tzinfo)
         headers.msgid[row] = msgid
     if structured:
         headers.structured[row] = structured
-    message = text[end:].removeprefix(" ").removeprefix(_BOM).rstrip("\r\n\0")
+    # rsyslog's RSYSLOG_SyslogProtocol23Format writes two spaces: its own, and the one behind the colon of the tag.
+    message = text[end:].removeprefix(" ").removeprefix(_BOM).lstrip(" ").rstrip("\r\n\0")
     headers.add(pri, times.iso(stamp, zone) if stamp else _NO_STAMP, (host, program, pid), message)
 
 

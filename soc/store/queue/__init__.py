@@ -2,5 +2,6 @@
 
 from soc.store.queue.log import DiskLog
 from soc.store.queue.reader import Lag, LogReader, trim
+from soc.store.queue.replica import pack, unpack
 
-__all__ = ["DiskLog", "Lag", "LogReader", "trim"]
+__all__ = ["DiskLog", "Lag", "LogReader", "pack", "trim", "unpack"]

@@ -30,7 +30,8 @@ class DiskLog:
     """Appends frames to `<root>/<log>/<node>/<20-digit first seq>.log`. One process and node at a time (flock).
 
     On opening, a torn end is cut off, damage inside is kept and counted in `damaged` (places), and sequence numbers
-    go on; a number that a reader may have seen is never given twice. `max_bytes` is the log's share of the disk.
+    go on; a number that a reader may have seen is never given twice. `max_bytes` is the log's share of the disk;
+    `replica` holds another node's frames under their own numbers (`replicate`).
     Raises TryAgain when another process has it open, NewerStore, StoreError.
     """
 
@@ -43,8 +44,10 @@ class DiskLog:
         *,
         max_bytes: int | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        replica: bool = False,
     ) -> None:
         self.folder = root / log / node
+        self._replica = replica
         self.log = log
         self.node = node
         self.max_bytes = max_bytes
@@ -118,7 +121,7 @@ class DiskLog:
             # These bytes were acknowledged once, so they are damage and not a torn write: keep them for examination,
             # and leave their unknown sequence numbers unused.
             self.damaged += 1
-            self._next_seq += _SEQ_JUMP
+            self._next_seq += 0 if self._replica else _SEQ_JUMP
             return size
         os.ftruncate(self._fd, good)
         os.fsync(self._fd)
@@ -136,24 +139,47 @@ class DiskLog:
             if self._fd < 0 and not self._unclean:
                 raise StoreError(f"the log {self.folder} is closed")
             pieces = [piece for block in blocks for piece in split(block)]
-            if not pieces:
-                return []
             first = self._next_seq
-            data = b"".join(encode(piece, first + i) for i, piece in enumerate(pieces))
-            self._check_share(len(data))
-            try:
-                self._restore()
-                if self._length >= self._segment_bytes:
-                    self._new_segment()
-                self._write(data)
-            except OSError as error:
-                self._roll_back()
-                raise self._failure("write", error) from error
-            self._length += len(data)
-            self._used += len(data)
-            self._next_seq = first + len(pieces)
-            self._publish()
+            self._durable([encode(piece, first + i) for i, piece in enumerate(pieces)], first + len(pieces))
             return list(range(first, self._next_seq))
+
+    def replicate(self, blocks: Sequence[RawBlock]) -> list[RawBlock]:
+        """Make frames of another node's log durable under their own numbers; the ones that were new.
+
+        What lies at or below `last_seq` was taken before and is passed over, so a batch may be sent again.
+        Only for a log opened with `replica`, whose numbers come from elsewhere. Raises as `append` does.
+        """
+        if not self._replica:
+            raise StoreError(f"the log {self.folder} gives its own numbers")
+        with self._mutex:
+            if self._fd < 0 and not self._unclean:
+                raise StoreError(f"the log {self.folder} is closed")
+            fresh: list[RawBlock] = []
+            last = self._next_seq - 1
+            for block in blocks:
+                if block.seq > last:
+                    fresh.append(block)
+                    last = block.seq
+            self._durable([encode(block, block.seq) for block in fresh], last + 1)
+            return fresh
+
+    def _durable(self, frames: list[bytes], next_seq: int) -> None:
+        data = b"".join(frames)
+        if not data:
+            return
+        self._check_share(len(data))
+        try:
+            self._restore()
+            if self._length >= self._segment_bytes:
+                self._new_segment()
+            self._write(data)
+        except OSError as error:
+            self._roll_back()
+            raise self._failure("write", error) from error
+        self._length += len(data)
+        self._used += len(data)
+        self._next_seq = next_seq
+        self._publish()
 
     def _write(self, data: bytes) -> None:
         """Raises OSError, then the end of the file is undefined."""

@@ -1,0 +1,272 @@
+"""Enrolment of distant units: a short-lived token buys a certificate, which renews itself; the hub's own authority."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import fcntl
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from soc.errors import NotFound, PermissionRefused, UsageError
+from soc.model.clock import Clock, utc
+from soc.store import files
+
+TOKEN_MINUTES = 60
+CERTIFICATE_DAYS = 90
+RENEW_DAYS = 30
+"""A certificate is renewed when it has fewer days left."""
+_LEEWAY = dt.timedelta(minutes=10)
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a unit needs to join: its name, the secret, and which authority to believe (SHA-256 of its certificate)."""
+
+    name: str
+    secret: str
+    authority: str
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.name} {self.secret} {self.authority}".encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> Token:
+        """The inverse of `str`. Raises UsageError."""
+        try:
+            name, secret, authority = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split(" ")
+        except ValueError as error:
+            raise UsageError("this is no join token", hint="soc relay invite NAME at the centre prints one") from error
+        return cls(checked_name(name), secret, authority)
+
+
+def checked_name(name: str) -> str:
+    """A unit's name: it becomes part of a folder's name and of every event's position. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{name[:60]}' is no name for a unit", hint="small letters, digits and -, at most 40")
+    return name
+
+
+class Authority:
+    """The hub's certificate authority and its book of units, in one folder of mode 0700. Thread-safe.
+
+    A token is used once and for `TOKEN_MINUTES`; only its digest is kept. `forget` shuts a unit out at once.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, names: tuple[str, ...] = ("localhost", "127.0.0.1")) -> None:
+        self._folder, self._clock = folder, clock
+        self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._alone():
+            if not self.certificate.exists():
+                self._make(names)
+
+    @property
+    def certificate(self) -> Path:
+        """The authority's own certificate."""
+        return self._folder / "ca.pem"
+
+    @property
+    def server(self) -> tuple[Path, Path]:
+        """The hub's certificate and key."""
+        return self._folder / "hub.pem", self._folder / "hub.key"
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the authority's certificate (DER)."""
+        return fingerprint(self.certificate.read_bytes())
+
+    def invite(self, name: str) -> Token:
+        """A token for a unit; an earlier unused one is void. Raises UsageError."""
+        token = Token(checked_name(name), secrets.token_urlsafe(24), self.fingerprint())
+        with self._alone():
+            book = self._book()
+            entry = book.setdefault(name, {"joined_us": None, "serials": []})
+            entry |= {"token": _digest(token.secret), "until_us": self._now_us() + TOKEN_MINUTES * 60_000_000}
+            self._keep(book)
+        return token
+
+    def join(self, name: str, secret: str, request: bytes) -> bytes:
+        """The unit's certificate (PEM) for its signing request. Raises PermissionRefused, UsageError."""
+        with self._alone():
+            book = self._book()
+            entry = book.get(name, {})
+            good = hmac.compare_digest(entry.get("token") or "-", _digest(secret))
+            if not good or self._now_us() > entry["until_us"]:
+                raise PermissionRefused(
+                    "this token is not valid", hint="soc relay invite NAME at the centre gives a new one"
+                )
+            pem, serial = self._issue(name, request)
+            entry |= {"token": None, "joined_us": self._now_us(), "serials": [serial]}
+            self._keep(book)
+        return pem
+
+    def renew(self, name: str, serial: str, request: bytes) -> bytes:
+        """A new certificate for a unit that shows a good one. Raises PermissionRefused, UsageError."""
+        with self._alone():
+            book = self._book()
+            if serial not in book.get(name, {}).get("serials", ()):
+                raise PermissionRefused(f"unit '{name}' is not enrolled here")
+            pem, fresh = self._issue(name, request)
+            book[name]["serials"] = [*book[name]["serials"][-1:], fresh]
+            self._keep(book)
+        return pem
+
+    def knows(self, name: str, serial: str) -> bool:
+        """Whether this certificate of this unit still counts."""
+        with self._alone():
+            return serial in self._book().get(name, {}).get("serials", ())
+
+    def forget(self, name: str) -> None:
+        """Shut a unit out. Raises NotFound."""
+        with self._alone():
+            book = self._book()
+            if name not in book:
+                raise NotFound(f"no unit '{name}'")
+            del book[name]
+            self._keep(book)
+
+    def units(self) -> dict[str, dict[str, Any]]:
+        """Name → when it joined (µs UTC, None = invited)."""
+        with self._alone():
+            return {name: {"joined_us": entry["joined_us"]} for name, entry in sorted(self._book().items())}
+
+    def _issue(self, name: str, request: bytes) -> tuple[bytes, str]:
+        try:
+            asked = x509.load_pem_x509_csr(request)
+            proven = asked.is_signature_valid
+        except ValueError as error:
+            raise UsageError(f"no certificate signing request: {error}") from error
+        key = asked.public_key()
+        if not proven or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise UsageError("a signing request needs an elliptic-curve key and its signature")
+        authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        now = utc(self._clock.now_ns())
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(_named(name))  # never the name that the request claims
+            .issuer_name(authority.subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _LEEWAY)
+            .not_valid_after(now + dt.timedelta(days=CERTIFICATE_DAYS))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .sign(self._key(), hashes.SHA256())
+        )
+        return made.public_bytes(Encoding.PEM), f"{made.serial_number:x}"
+
+    def _make(self, names: tuple[str, ...]) -> None:
+        """The authority and the hub's own pair; the authority's certificate is written last, as the sign of success."""
+        now, key = utc(self._clock.now_ns()), ec.generate_private_key(ec.SECP256R1())
+        subject = _named("soc relay authority")
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        authority = (
+            _builder(subject, subject, key.public_key(), now, dt.timedelta(days=3650))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        own = ec.generate_private_key(ec.SECP256R1())
+        hub = (
+            _builder(_named("soc relay hub"), subject, own.public_key(), now, dt.timedelta(days=3650))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        files.replace(self._folder / "ca.key", pem_of(key))
+        files.replace(self._folder / "hub.key", pem_of(own))
+        files.replace(self._folder / "hub.pem", hub.public_bytes(Encoding.PEM))
+        files.replace(self.certificate, authority.public_bytes(Encoding.PEM))
+
+    def _key(self) -> ec.EllipticCurvePrivateKey:
+        key = load_pem_private_key((self._folder / "ca.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other thread, and no other process (the hub and `soc serve` share the folder)."""
+        with self._lock, (self._folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _book(self) -> dict[str, dict[str, Any]]:
+        try:
+            found: dict[str, dict[str, Any]] = orjson.loads((self._folder / "units.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def _keep(self, book: dict[str, dict[str, Any]]) -> None:
+        files.replace(self._folder / "units.json", orjson.dumps(book))
+
+    def _now_us(self) -> int:
+        return self._clock.now_ns() // 1000
+
+
+def request_for(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
+    """A signing request (PEM) of a unit."""
+    made = x509.CertificateSigningRequestBuilder().subject_name(_named(name)).sign(key, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The key as PEM (PKCS 8, not encrypted: the file's mode protects it)."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def fingerprint(pem: bytes) -> str:
+    """Hex SHA-256 over the DER of a certificate."""
+    return hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).hexdigest()
+
+
+def days_left(pem: bytes, clock: Clock) -> float:
+    """How many days a certificate is still valid."""
+    left = x509.load_pem_x509_certificate(pem).not_valid_after_utc - utc(clock.now_ns())
+    return left.total_seconds() / 86_400
+
+
+def _named(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: dt.datetime, valid: dt.timedelta
+) -> x509.CertificateBuilder:
+    made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
+    made = made.serial_number(x509.random_serial_number())
+    return made.not_valid_before(now - _LEEWAY).not_valid_after(now + valid)
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,252 @@
+"""`Relay`: a distant unit hands its raw log to the centre, frame by frame, and forgets what the centre has."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from soc.collectors import enrol
+from soc.collectors.enrol import Token
+from soc.errors import ConfigError, PermissionRefused, SocError, TryAgain, UsageError
+from soc.model.clock import Clock
+from soc.model.position import PARTITIONS, Partition, Position
+from soc.model.record import RawBlock
+from soc.store import files
+from soc.store.queue import LogReader, pack, trim
+from soc.store.queue.segment import nodes
+
+LOG = "raw"
+BATCH_BYTES = 2 << 20
+BATCH_FRAMES = 512
+EPOCH = "epoch"
+IDLE_S = 0.5
+HEALTH_NS = 30_000_000_000
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+TIMEOUT_S = 30.0
+_log = logging.getLogger("soc.relay")
+
+
+@dataclass(frozen=True)
+class Link:
+    """How the centre is reached; files below the unit's `SOC_HOME/relay`."""
+
+    url: str
+    folder: Path
+
+    @property
+    def authority(self) -> Path:
+        """The centre's certificate authority."""
+        return self.folder / "ca.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """Our certificate, and in the same file its key: both change in one rename."""
+        return self.folder / "unit.pem"
+
+    def client(self) -> httpx.Client:
+        """Mutual TLS to the centre. Raises ConfigError when the unit has not joined."""
+        if not self.url.startswith("https://"):
+            raise ConfigError("[relay] url must begin with https://")
+        try:
+            context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.authority))
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(self.certificate)
+        except OSError as error:
+            raise ConfigError(f"this unit has no certificate: {error}", hint="soc relay join URL TOKEN") from error
+        return httpx.Client(base_url=self.url, verify=context, timeout=TIMEOUT_S, trust_env=False)
+
+
+def join(link: Link, text: str) -> str:
+    """Trade a token for a certificate; the unit's name. Raises UsageError, PermissionRefused, TryAgain.
+
+    The authority is fetched first without trust and believed only when its digest is the token's; the secret is sent
+    over a connection that this authority vouches for.
+    """
+    token = Token.parse(text)
+    try:
+        blind = httpx.get(f"{link.url}/v1/ca", verify=False, timeout=TIMEOUT_S, trust_env=False)  # noqa: S501 -- see above
+        pem = blind.content
+        if enrol.fingerprint(pem) != token.authority:
+            raise PermissionRefused("the centre shows another authority than the token names", hint="ask who gave it")
+        files.replace(link.authority, pem)
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(link.authority))
+        key = enrol.new_key()
+        body = {"name": token.name, "secret": token.secret, "request": enrol.request_for(key, token.name).decode()}
+        answer = httpx.post(f"{link.url}/v1/join", json=body, verify=context, timeout=TIMEOUT_S, trust_env=False)
+    except (httpx.TransportError, ssl.SSLError) as error:
+        raise TryAgain(f"the centre {link.url} does not answer: {error}") from error
+    except ValueError as error:
+        raise PermissionRefused(f"what answers at {link.url} shows no certificate authority: {error}") from error
+    _checked(answer)
+    files.replace(link.certificate, answer.content + enrol.pem_of(key))
+    return token.name
+
+
+def _checked(answer: httpx.Response) -> Any:
+    """Raises what the centre's refusal means."""
+    if answer.status_code < 400:
+        return answer
+    try:
+        said = orjson.loads(answer.content)["error"]
+    except (ValueError, KeyError, TypeError):
+        said = {"kind": "", "message": f"HTTP {answer.status_code}", "hint": None}
+    known: Mapping[str, type[SocError]] = {"PermissionRefused": PermissionRefused, "UsageError": UsageError}
+    raise known.get(said["kind"], TryAgain)(f"the centre says: {said['message']}", hint=said.get("hint"))
+
+
+class Relay:
+    """Sends until stopped. The centre's answer is the only cursor: what it has is asked when a connection begins."""
+
+    def __init__(
+        self,
+        root: Path,
+        link: Link,
+        clock: Clock,
+        *,
+        max_bytes_s: int = 0,
+        health: Callable[[], Mapping[str, Any]] = dict,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        self._root, self._link, self._clock = root, link, clock
+        self._max_bytes_s, self._health, self._wait = max_bytes_s, health, wait
+        self._cursors: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        self._reader = LogReader(root, LOG)
+        self._client: httpx.Client | None = None
+        self._told_ns = 0
+        self.counts = {"frames": 0, "records": 0, "bytes": 0, "failures": 0}
+        self.fault = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; a centre that is away is asked again, later and later."""
+        wait_s = FIRST_WAIT_S
+        while not stop.is_set():
+            try:
+                sent = self.step()
+                self._tell()
+                wait_s, self.fault = FIRST_WAIT_S, ""
+                if not sent:
+                    self._wait(stop, IDLE_S)
+                elif self._max_bytes_s:
+                    self._wait(stop, sent / self._max_bytes_s)
+            except SocError as error:
+                self._failed(error)
+                self._wait(stop, wait_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+        self.close()
+
+    def step(self) -> int:
+        """Send one batch; its bytes, 0 when there was nothing. Raises TryAgain, PermissionRefused, ConfigError."""
+        for node in nodes(self._root, LOG):
+            self._cursor(node)
+        batch = self._batch()
+        if not batch:
+            return 0
+        data = pack(batch)
+        node = batch[0].node
+        answer = self._ask("POST", "/v1/frames", params={"node": self._name(node)}, content=data)
+        self._cursors[node] = int(answer["upto"])
+        self.counts["frames"] += len(batch)
+        self.counts["records"] += sum(block.n for block in batch)
+        self.counts["bytes"] += len(data)
+        trim(self._root, LOG, self._known())
+        return len(data)
+
+    def _batch(self) -> list[RawBlock]:
+        """The next frames of one node, in order, up to the bounds."""
+        batch: list[RawBlock] = []
+        size = 0
+        for block in self._reader.read(self._known(), None, BATCH_FRAMES):
+            if block.seq <= self._cursor(block.node):
+                continue
+            if batch and (block.node != batch[0].node or size + len(block.data) > BATCH_BYTES):
+                break
+            batch.append(block)
+            size += len(block.data)
+        return batch
+
+    def _cursor(self, node: str) -> int:
+        if node not in self._cursors:
+            self._cursors[node] = int(self._ask("GET", "/v1/position", params={"node": self._name(node)})["upto"])
+        return self._cursors[node]
+
+    def _name(self, node: str) -> str:
+        """A log's name at the centre: its node, and a mark that a log begun anew does not share.
+
+        Without the mark a unit that was installed again would count from 0, and the centre would know it all already.
+        """
+        if node not in self._names:
+            path = self._root / LOG / node / EPOCH
+            if not path.exists():
+                files.replace(path, secrets.token_hex(4).encode())
+            self._names[node] = f"{node}-{path.read_text()}"
+        return self._names[node]
+
+    def _known(self) -> dict[Partition, Position]:
+        return {
+            Partition(node, LOG, number): Position(node, LOG, seq)
+            for node, seq in self._cursors.items()
+            if seq >= 0
+            for number in range(PARTITIONS)
+        }
+
+    def _tell(self) -> None:
+        """Our own health, every so often."""
+        now = self._clock.monotonic_ns()
+        if self._told_ns and now - self._told_ns < HEALTH_NS:
+            return
+        self._told_ns = now
+        lag = self._reader.lag(self._known())
+        self._ask("POST", "/v1/health", content=orjson.dumps({"queue": dict(lag), **self.counts, **self._health()}))
+        self._renew_when_due()
+
+    def _renew_when_due(self) -> None:
+        pem = self._link.certificate.read_bytes()
+        if enrol.days_left(pem, self._clock) > enrol.RENEW_DAYS:
+            return
+        key = enrol.new_key()
+        body = orjson.dumps({"request": enrol.request_for(key, "unit").decode()})
+        answer = _checked(self._send("POST", "/v1/renew", content=body))
+        files.replace(self._link.certificate, answer.content + enrol.pem_of(key))
+        self._forget()
+        _log.info("the unit's certificate was renewed")
+
+    def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(_checked(self._send(method, path, **more)).content)
+        return found
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        if self._client is None:
+            self._client = self._link.client()
+        try:
+            return self._client.request(method, path, **more)
+        except httpx.TransportError as error:
+            raise TryAgain(f"the centre does not answer: {type(error).__name__} {error}".strip()) from error
+
+    def _failed(self, error: SocError) -> None:
+        self.counts["failures"] += 1
+        if str(error) != self.fault:
+            _log.error("%s", error)
+        self.fault = str(error)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin a connection anew, and ask again what the centre has: an answer may have been lost."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+        self._cursors.clear()
+
+    def close(self) -> None:
+        """Let the connection and the files go."""
+        self._forget()
+        self._reader.close()

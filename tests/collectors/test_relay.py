@@ -1,0 +1,347 @@
+"""A distant unit and its centre: enrolment, frames exactly once over real mutual TLS, and everything that cuts in."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+
+from soc.collectors import enrol
+from soc.collectors.counters import Counters
+from soc.collectors.enrol import Authority, Token
+from soc.collectors.hub import Hub, Intake
+from soc.collectors.relay import Link, Relay, join
+from soc.errors import ConfigError, NotFound, PermissionRefused, TryAgain, UsageError
+from soc.model.clock import FixedClock, SystemClock
+from soc.model.record import RawBlock
+from soc.store.queue import DiskLog, LogReader, pack, unpack
+
+CLOCK = SystemClock()
+
+
+class Centre:
+    """A hub on a real socket; `cut` drops the next so many answers after the frames were taken."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.authority = Authority(home / "relay", CLOCK)
+        self.port = 0
+        self.cut = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen, on the same port as before."""
+        sock = socket.create_server(("127.0.0.1", self.port))
+        self.port = sock.getsockname()[1]
+        self.intake = Intake(self.home / "queue", self.home / "run", CLOCK)
+        hub = Hub(self.authority, self.intake, self.home / "run", CLOCK)
+        take = self.intake.take
+
+        def taken(unit: str, node: str, data: bytes) -> int:
+            upto = take(unit, node, data)
+            if self.cut:
+                self.cut -= 1
+                raise TryAgain("the answer is lost")
+            return upto
+
+        self.intake.take = taken  # type: ignore[method-assign]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=hub.serve, args=(sock, self._stop))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(20)
+
+    def blocks(self) -> list[RawBlock]:
+        """Every frame in the centre's raw log."""
+        return LogReader(self.home / "queue", "raw").read({}, None, 10_000)
+
+    def records(self) -> list[bytes]:
+        """Every record in it."""
+        return [record for block in self.blocks() for record in block.records()]
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    """A centre that listens."""
+    made = Centre(tmp_path / "centre")
+    made.start()
+    yield made
+    made.stop()
+
+
+class Unit:
+    """A commune with a raw log."""
+
+    def __init__(self, home: Path, centre: Centre, name: str = "xa-dakbla") -> None:
+        self.home, self.centre = home, centre
+        self.link = Link(f"https://127.0.0.1:{centre.port}", home / "relay")
+        self.log = DiskLog(home / "queue", "raw", "collect", CLOCK, segment_bytes=4096)
+        self.name = join(self.link, str(centre.authority.invite(name)))
+
+    def receive(self, *records: bytes) -> None:
+        """One frame."""
+        self.log.append([RawBlock.of(records, receipt_ns=CLOCK.now_ns(), site="dakbla", listener="syslog-udp")])
+
+    def relay(self, **more: Any) -> Relay:
+        """A relay over it."""
+        return Relay(self.home / "queue", self.link, CLOCK, **more)
+
+    def send(self) -> int:
+        """Send all there is; how many batches."""
+        relay = self.relay()
+        batches = sum(1 for _ in iter(relay.step, 0))
+        relay.close()
+        return batches
+
+
+def numbered(first: int, last: int) -> list[bytes]:
+    """Records that can be told apart."""
+    return [b"<13>record %d" % n for n in range(first, last)]
+
+
+def test_records_arrive_with_the_units_own_positions_and_times(tmp_path: Path, centre: Centre) -> None:
+    """Site, listener, peer, receipt times and numbers are the unit's; the node names unit and log."""
+    unit = Unit(tmp_path / "unit", centre)
+    unit.receive(*numbered(0, 3))
+    unit.receive(*numbered(3, 5))
+    sent = LogReader(tmp_path / "unit" / "queue", "raw").read({}, None, 10)
+    unit.send()
+    got = centre.blocks()
+    assert [(b.seq, b.site, b.listener, b.peer) for b in got] == [(b.seq, b.site, b.listener, b.peer) for b in sent]
+    assert [b.receipt_ns.tolist() for b in got] == [b.receipt_ns.tolist() for b in sent]
+    assert centre.records() == numbered(0, 5)
+    assert got[0].node.startswith("xa-dakbla.collect-")
+
+
+def test_an_answer_that_is_lost_doubles_nothing(tmp_path: Path, centre: Centre) -> None:
+    """The centre has the frames, the unit does not know: it asks first, and sends only what is missing."""
+    unit = Unit(tmp_path / "unit", centre)
+    unit.receive(*numbered(0, 10))
+    centre.cut = 1
+    with pytest.raises(TryAgain):
+        unit.relay().step()
+    unit.receive(*numbered(10, 12))
+    unit.send()
+    assert centre.records() == numbered(0, 12)
+
+
+def test_the_same_batch_sent_again_is_passed_over(tmp_path: Path, centre: Centre) -> None:
+    """Even a unit that does not ask cannot double: the number decides."""
+    unit = Unit(tmp_path / "unit", centre)
+    unit.receive(*numbered(0, 4))
+    data = pack(LogReader(tmp_path / "unit" / "queue", "raw").read({}, None, 10))
+    uptos = [centre.intake.take("xa-dakbla", "collect-1", data) for _ in range(3)]
+    assert uptos == [0, 0, 0]
+    assert centre.records() == numbered(0, 4)
+
+
+def test_without_that_check_the_batch_would_double(
+    tmp_path: Path, centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mutant of the test above: a replica that appends whatever comes."""
+    unit = Unit(tmp_path / "unit", centre)
+    unit.receive(*numbered(0, 4))
+    data = pack(LogReader(tmp_path / "unit" / "queue", "raw").read({}, None, 10))
+    monkeypatch.setattr(DiskLog, "replicate", lambda self, blocks: [self.append(blocks), *blocks][1:])
+    for _ in range(2):
+        centre.intake.take("xa-dakbla", "collect-1", data)
+    assert centre.records() == numbered(0, 4) * 2
+
+
+def test_days_offline_and_a_centre_that_restarts(tmp_path: Path, centre: Centre) -> None:
+    """What came while the centre was away follows in order, each record once; then the unit's spool is freed."""
+    unit = Unit(tmp_path / "unit", centre)
+    unit.receive(*numbered(0, 100))
+    unit.send()
+    centre.stop()
+    for n in range(100, 400, 10):
+        unit.receive(*numbered(n, n + 10), b"x" * 2000)
+    with pytest.raises(TryAgain, match="does not answer"):
+        unit.relay().step()
+    kept = len(list((tmp_path / "unit" / "queue" / "raw" / "collect").glob("*.log")))
+    centre.start()
+    unit.send()
+    freed = len(list((tmp_path / "unit" / "queue" / "raw" / "collect").glob("*.log")))
+    assert [r for r in centre.records() if not r.startswith(b"x")] == numbered(0, 400)
+    assert kept > 10
+    assert freed <= 2
+
+
+def test_a_running_relay_goes_on_by_itself(tmp_path: Path, centre: Centre) -> None:
+    """Stopped and started centre, records before, between and after; the fault is shown meanwhile."""
+    unit = Unit(tmp_path / "unit", centre)
+    relay = unit.relay(wait=lambda stop, _seconds: stop.wait(0.02))
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    thread.start()
+    unit.receive(*numbered(0, 5))
+    _until(lambda: len(centre.records()) == 5)
+    centre.stop()
+    unit.receive(*numbered(5, 9))
+    _until(lambda: bool(relay.fault))
+    centre.start()
+    _until(lambda: len(centre.records()) == 9)
+    stop.set()
+    thread.join(20)
+    assert centre.records() == numbered(0, 9)
+    assert relay.counts["failures"] > 0
+    assert (centre.home / "run" / "xa-dakbla.health.json").exists()
+
+
+def _until(holds: Any) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("it did not come about")
+
+
+def test_a_unit_installed_again_is_not_taken_for_the_old_one(tmp_path: Path, centre: Centre) -> None:
+    """Its queue begins at 0 again: the mark in the log's name keeps the centre from knowing it all already."""
+    unit = Unit(tmp_path / "unit", centre)
+    unit.receive(*numbered(0, 5))
+    unit.send()
+    unit.log.close()
+    shutil.rmtree(tmp_path / "unit" / "queue")
+    again = Unit(tmp_path / "unit", centre)
+    again.receive(*numbered(100, 103))
+    again.send()
+    assert sorted(centre.records()) == sorted(numbered(0, 5) + numbered(100, 103))
+
+
+def test_the_counters_say_what_was_taken_also_after_a_crash(tmp_path: Path, centre: Centre) -> None:
+    """The centre dies before its counters are saved: the log completes them."""
+    unit = Unit(tmp_path / "unit", centre)
+    unit.receive(*numbered(0, 7))
+    unit.send()
+    centre.stop()
+    for path in (centre.home / "run").glob("xa-dakbla.collect-*.json"):
+        path.unlink()
+    centre.start()
+    unit.receive(*numbered(7, 8))
+    unit.send()
+    centre.stop()
+    [path] = (centre.home / "run").glob("xa-dakbla.collect-*.json")
+    [row] = Counters(path).snapshot()
+    assert (row["received"], row["queued"], row["site"]) == (8, 8, "dakbla")
+
+
+# who may come -------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_is_good_once(tmp_path: Path, centre: Centre) -> None:
+    """And only for the unit that it names."""
+    token = str(centre.authority.invite("xa-dakbla"))
+    link = Link(f"https://127.0.0.1:{centre.port}", tmp_path / "unit")
+    assert join(link, token) == "xa-dakbla"
+    with pytest.raises(PermissionRefused, match="not valid"):
+        join(link, token)
+    assert (tmp_path / "unit" / "unit.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_runs_out(tmp_path: Path) -> None:
+    """After an hour."""
+    clock = FixedClock(1_795_600_000_000_000_000)
+    authority = Authority(tmp_path, clock)
+    token = authority.invite("xa-dakbla")
+    request = enrol.request_for(enrol.new_key(), "xa-dakbla")
+    clock.advance(3601)
+    with pytest.raises(PermissionRefused):
+        authority.join(token.name, token.secret, request)
+
+
+def test_a_centre_that_is_another_is_not_believed(tmp_path: Path, centre: Centre) -> None:
+    """The token names the authority; the secret is never sent to a stranger."""
+    other = Authority(tmp_path / "other", CLOCK).invite("xa-dakbla")
+    with pytest.raises(PermissionRefused, match="another authority"):
+        join(Link(f"https://127.0.0.1:{centre.port}", tmp_path / "unit"), str(other))
+
+
+def test_a_unit_that_was_shut_out_sends_nothing_more(tmp_path: Path, centre: Centre) -> None:
+    """Its certificate is still valid, its serial no longer known."""
+    unit = Unit(tmp_path / "unit", centre)
+    centre.authority.forget("xa-dakbla")
+    unit.receive(b"late")
+    with pytest.raises(PermissionRefused, match="not enrolled"):
+        unit.relay().step()
+    assert centre.records() == []
+    with pytest.raises(NotFound):
+        centre.authority.forget("xa-dakbla")
+
+
+def test_no_certificate_no_frames(tmp_path: Path, centre: Centre) -> None:
+    """A stranger may read the authority's certificate and nothing else."""
+    Unit(tmp_path / "unit", centre)
+    with httpx.Client(base_url=f"https://127.0.0.1:{centre.port}", verify=False) as stranger:
+        assert stranger.get("/v1/ca").status_code == 200
+        for path in ("/v1/frames?node=collect-1", "/v1/renew", "/v1/health"):
+            assert stranger.post(path, content=b"{}").status_code == 403
+        assert stranger.get("/v1/position?node=collect-1").status_code == 403
+
+
+def test_a_unit_cannot_write_into_anothers_log(tmp_path: Path, centre: Centre) -> None:
+    """The certificate says who it is; a path in the node's name is refused."""
+    unit = Unit(tmp_path / "unit", centre)
+    with unit.link.client() as client:
+        answers = [
+            client.post("/v1/frames", params={"node": node}, content=b"x").status_code
+            for node in ("../xa-khac.collect", "a.b", "", "A")
+        ]
+    assert answers == [400, 400, 400, 400]
+    assert list((centre.home / "queue").rglob("*khac*")) == []
+
+
+def test_a_certificate_renews_itself(tmp_path: Path, centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few days left a new key and certificate replace the old pair in one rename; sending goes on."""
+    unit = Unit(tmp_path / "unit", centre)
+    before = unit.link.certificate.read_bytes()
+    monkeypatch.setattr(enrol, "RENEW_DAYS", 1000)
+    relay = unit.relay()
+    relay._renew_when_due()
+    unit.receive(b"after")
+    while relay.step():
+        pass
+    assert unit.link.certificate.read_bytes() != before
+    assert centre.records() == [b"after"]
+
+
+def test_a_unit_that_never_joined_says_what_to_do(tmp_path: Path, centre: Centre) -> None:
+    """One sentence, and the command."""
+    link = Link(f"https://127.0.0.1:{centre.port}", tmp_path / "relay")
+    DiskLog(tmp_path / "queue", "raw", "collect", CLOCK).close()
+    with pytest.raises(ConfigError, match="no certificate") as refused:
+        Relay(tmp_path / "queue", link, CLOCK).step()
+    assert refused.value.hint == "soc relay join URL TOKEN"
+
+
+# hostile bytes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_bomb_and_a_damaged_batch_are_refused(tmp_path: Path) -> None:
+    """Bounded memory; nothing of a damaged batch is taken."""
+    bomb = zstandard.compress(b"\0" * (200 << 20))
+    good = pack([RawBlock.of([b"a"], receipt_ns=1)])
+    plain = bytearray(zstandard.decompress(good, max_output_size=1 << 20))
+    plain[-1] ^= 1
+    for data, words in ((bomb, "more than"), (b"nonsense", "zstd"), (zstandard.compress(bytes(plain)), "damaged")):
+        with pytest.raises(UsageError, match=words):
+            unpack(data, node="n", log="raw")
+
+
+@pytest.mark.parametrize("text", ["", "x", "!!!", "YSBi", str(Token("A", "s", "f"))])
+def test_what_is_no_token_is_said(text: str) -> None:
+    """Never a traceback."""
+    with pytest.raises(UsageError):
+        Token.parse(text)

@@ -1,0 +1,136 @@
+"""A commune and its centre as `soc up` starts them: joined by a command, cut and killed, nothing lost or doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.story.running import SOC, Running
+
+pytestmark = [pytest.mark.story, pytest.mark.timeout(240)]
+N = 600
+
+
+class Side(Running):
+    """One of the two."""
+
+    def start(self) -> str:
+        """`soc up` with the settings in its home."""
+        self._process = subprocess.Popen(
+            (*SOC, "up", "--no-console"), env=self.environment, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        said = ""
+        for line in self._process.stdout:
+            said += line
+            if "soc console" in line:
+                return said
+        raise AssertionError(said)
+
+    def state(self, name: str) -> dict[str, Any]:
+        """What a process says of itself; empty while it starts."""
+        try:
+            return dict(json.loads((self.home / "run" / f"{name}.state.json").read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def kill(self, name: str) -> None:
+        """kill -9; the supervisor starts it again."""
+        assert self.until(lambda: self._killed(self.state(name).get("pid")), 30)
+
+    def _killed(self, pid: int | None) -> bool:
+        try:
+            os.kill(pid or -(2**30), signal.SIGKILL)
+        except ProcessLookupError:
+            return False  # it is being started again
+        return True
+
+
+def settings(home: Path, text: str) -> Path:
+    """A home with its soc.toml."""
+    home.mkdir(mode=0o700)
+    (home / "soc.toml").write_text(text, "utf-8")
+    return home
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
+    """A centre with a hub."""
+    side = Side(settings(tmp_path_factory.mktemp("centre") / "home", '[relay]\nhost = "127.0.0.1"\n'))
+    side.start()
+    yield side
+    side.stop()
+
+
+@pytest.fixture(scope="module")
+def unit(centre: Side, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
+    """A commune that joined it."""
+    url = f"https://127.0.0.1:{centre.state('hub')['port']}"
+    home = tmp_path_factory.mktemp("unit") / "home"
+    side = Side(settings(home, f'[site]\nid = "dakbla"\n[relay]\nurl = "{url}"\n'))
+    token = centre.soc("relay", "invite", "xa-dakbla").out.strip()
+    joined = side.soc("relay", "join", url, token)
+    assert joined.code == 0, joined.err
+    side.start()
+    yield side
+    side.stop()
+
+
+def test_what_a_commune_hears_is_searched_at_the_centre_once(centre: Side, unit: Side) -> None:
+    """Relay, hub and worker are killed while it flows: every line is there exactly once, the accounts balance."""
+    port = unit.until(lambda: unit.state("collect")["ports"]["syslog-tcp"], 10)
+    with socket.create_connection(("127.0.0.1", port)) as tcp:
+        for n in range(N):
+            tcp.sendall(b"<13>Nov 25 10:00:00 gw app: line number %d\n" % n)
+            if n in (100, 400):
+                unit.kill("relay")
+                centre.kill("hub" if n == 100 else "work0")
+                unit.until(lambda: False, 1)
+    rows = centre.until(lambda: _rows(centre), 60)
+    numbers = sorted(int(row["event.original"].rpartition(" ")[2]) for row in rows or _found(centre))
+    assert numbers == list(range(N))
+    accounts = centre.until(lambda: _balanced(centre), 20)
+    [source] = [s for s in accounts["sources"] if s["site"] == "dakbla"]
+    assert (source["received"], source["stored"], source["balanced"]) == (N, N, True)
+
+
+def _found(centre: Side) -> list[dict[str, Any]]:
+    return list(centre.data("search", "soc.site:dakbla", "--since", "1d", "--limit", "1000", acting=None))
+
+
+def _rows(centre: Side) -> list[dict[str, Any]] | None:
+    rows = _found(centre)
+    return rows if len(rows) >= N else None
+
+
+def _balanced(centre: Side) -> dict[str, Any] | None:
+    found = dict(centre.data("source", "list", acting=None))
+    return found if found["totals"]["balanced"] else None
+
+
+def test_the_centre_sees_how_the_unit_is(centre: Side, unit: Side) -> None:
+    """Joined, heard, and what waits there."""
+    [row] = centre.until(lambda: [r for r in centre.data("relay", "list", acting=None) if r["heard_us"]], 60)
+    assert row["name"] == "xa-dakbla"
+    assert row["joined_us"]
+    assert row["health"]["queue"]["records"] >= 0
+
+
+def test_a_unit_that_is_shut_out_is_refused_and_says_so(centre: Side, unit: Side) -> None:
+    """The records wait at the unit."""
+    shut = centre.soc("relay", "forget", "xa-dakbla", "--reason", "closed")
+    assert shut.code == 0, shut.err
+    port = unit.state("collect")["ports"]["syslog-tcp"]
+    with socket.create_connection(("127.0.0.1", port)) as tcp:
+        tcp.sendall(b"<13>Nov 25 10:00:00 gw app: late\n")
+    fault = unit.until(lambda: unit.state("relay").get("counts", {}).get("fault"), 40)
+    assert "not enrolled" in fault
