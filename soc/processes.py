@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -33,7 +34,7 @@ from soc.model.clock import Clock, SystemClock
 from soc.pipeline import Correlating, Services, Worker, places
 from soc.pipeline.services import NO_GATEWAY, read_states
 from soc.store.events import EventStore
-from soc.store.queue import DiskLog, trim
+from soc.store.queue import trim
 from soc.web import server
 
 STEP_S = 0.1
@@ -54,7 +55,7 @@ _log = logging.getLogger("soc.up")
 def collect(settings: Settings) -> None:
     """Listen until stopped. Raises ConfigError when a port cannot be had."""
     with _running(settings, "collect") as me:
-        log = DiskLog(places.queue(settings), places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
+        log = places.open_log(settings, places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
         specs = [spec_of(settings, listen) for listen in settings.listen]
         collector = Collector(specs, log, me.clock, counters_path=places.counters(settings))
         try:
@@ -118,8 +119,6 @@ def _steps(me: _Process, step: Callable[[], int], counts: Callable[[], Mapping[s
         began = time.monotonic()
         try:
             busy, said = step(), ""
-        except TryAgain as error:
-            busy, said = 0, _once(str(error), said)
         except SocError as error:
             if error.exit_code != TryAgain.exit_code:
                 raise
@@ -144,11 +143,14 @@ def compact(settings: Settings) -> None:
         said = ""
         while not me.stop.is_set():
             try:
-                report = store.compact()
+                # First what frees room: sealing needs some, and a full disk must not keep the queue from shrinking.
                 trim(places.queue(settings), places.RAW, places.passed(store.cursors(), places.RAW))
+                report = store.compact()
                 me.tell_when_due({"sealed_rows": report.sealed_rows, "merged": report.segments_merged})
                 said = ""
-            except TryAgain as error:
+            except SocError as error:
+                if error.exit_code != TryAgain.exit_code:
+                    raise
                 said = _once(str(error), said)
             me.stop.wait(COMPACT_S)
         store.close()
@@ -253,12 +255,17 @@ def _first_people(services: Services) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket on the first free port from `port` on. Raises TryAgain when twenty are taken."""
+    """A listening TCP socket on the first free port from `port` on.
+
+    Raises TryAgain when twenty are taken, ConfigError for an address or a port that cannot be had at all.
+    """
     for candidate in range(port, port + 20):
         try:
-            sock = socket.create_server((host, candidate))
-        except OSError:
-            continue
+            sock = server.open_tcp_socket(host, candidate)
+        except ConfigError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+                continue
+            raise
         if candidate != port:
             print(f"web: port {port} is taken, listening on {candidate}", flush=True)
         return sock
@@ -333,7 +340,7 @@ def _running(settings: Settings, name: str) -> Iterator[_Process]:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         yield me
-    except SocError:
+    except BaseException:
         me.ended("failed")
         raise
     me.ended("stopped")
@@ -397,12 +404,21 @@ class Supervisor:
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 died.append(child.name)
-                child.process = None
-                child.restarts = child.restarts + 1 if time.monotonic() - child.began < STEADY_S else 1
-                child.next_start = time.monotonic() + min(0.5 * 2 ** min(child.restarts, 6), 30.0)
+                self._died(child)
             elif child.process is None and time.monotonic() >= child.next_start:
-                self.start(child)
+                try:
+                    self.start(child)
+                except OSError as error:  # no room for its log, no process left: that passes, watching must not end
+                    _log.error("%s could not be started: %s", child.name, error)
+                    self._died(child)
         return died
+
+    def _died(self, child: _Child) -> None:
+        if child.process is not None and child.process.stdin is not None:
+            child.process.stdin.close()
+        child.process = None
+        child.restarts = child.restarts + 1 if time.monotonic() - child.began < STEADY_S else 1
+        child.next_start = time.monotonic() + min(0.5 * 2 ** min(child.restarts, 6), 30.0)
 
     def stop(self) -> None:
         """Tell them to stop one after another: first who receives, last who serves."""
@@ -460,6 +476,8 @@ def up(settings: Settings, *, simulate: bool = False, ready: Ready | None = None
     """
     make_home(settings)
     with _only_one(settings):
+        for stale in settings.path("run").glob("*.state.json"):
+            stale.unlink(missing_ok=True)  # of a start that was killed, or of workers that are fewer now
         stop = threading.Event()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

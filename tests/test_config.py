@@ -187,7 +187,7 @@ def test_listeners_may_come_from_flags(tmp_path):
         ("[listen.a]\nport = 5", "soc.toml:1: 'protocol' is missing in [listen.a]"),
         (
             '[listen.a]\nport = 5\nprotocol = "syslog-utp"',
-            "soc.toml:3: 'listen.a.protocol' should be one of syslog-udp, syslog-tcp, netflow, snmp-trap"
+            f"soc.toml:3: 'listen.a.protocol' should be one of {', '.join(config.PROTOCOLS)}"
             " (did you mean 'syslog-udp'?), not 'syslog-utp'",
         ),
         (
@@ -205,6 +205,22 @@ def test_listeners_may_come_from_flags(tmp_path):
         ),
         (
             '[listen.a]\nport = 5\nprotocol = "netflow"\n[listen.b]\nprotocol = "snmp-trap"\nport = 5',
+            "soc.toml:6: [listen.a] has 127.0.0.1 port 5 already",
+        ),
+        (
+            '[listen.a]\nport = 5\nprotocol = "syslog-tls"\nkey = "k.pem"',
+            "soc.toml:3: 'certificate' is missing in [listen.a]: syslog-tls speaks TLS",
+        ),
+        (
+            '[listen.a]\nport = 5\nprotocol = "relp"\ncertificate = "c.pem"',
+            "soc.toml:3: [listen.a] relp does not speak TLS; did you mean 'relp-tls'?",
+        ),
+        (
+            '[listen.a]\nport = 5\nprotocol = "relp-tls"\ncertificate = "c"\nkey = "k"\nclients = ["fw.example"]',
+            "soc.toml:3: 'clients' in [listen.a] needs 'clients_ca', the CA that signed their certificates",
+        ),
+        (
+            '[listen.a]\nport = 5\nprotocol = "syslog-tcp"\n[listen.b]\nprotocol = "relp"\nport = 5',
             "soc.toml:6: [listen.a] has 127.0.0.1 port 5 already",
         ),
         ("[national.x]", "soc.toml:1: 'url' is missing in [national.x]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zlib
 from typing import Protocol
@@ -75,6 +76,7 @@ def _expanded(record: bytes, max_bytes: int) -> tuple[bytes, int]:
 
 class _Codec(Protocol):
     is_over: bool
+    damage: Exception | None
     rest: bytes
 
     def take(self, data: bytes) -> bytes: ...
@@ -87,21 +89,40 @@ class _Deflate:
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self.damage: Exception | None = None
         self.is_over = False
         self.rest = b""
 
     def take(self, data: bytes) -> bytes:
         """Up to `PIECE` of plaintext."""
+        if self.damage is not None:
+            raise StreamCut(DAMAGED, str(self.damage))
+        before = self._inflate.copy()
         try:
             piece = self._inflate.decompress(data, PIECE)
         except zlib.error as error:
-            raise StreamCut(DAMAGED, str(error)) from error
+            # zlib throws away what it made in this call; the messages before the damage are good.
+            self.damage, self.rest = error, data
+            return _salvaged(before, data)
         self.is_over = self._inflate.eof
         self.rest = self._inflate.unused_data if self.is_over else self._inflate.unconsumed_tail
         return piece
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _salvaged(inflate: zlib._Decompress, data: bytes) -> bytes:
+    """What comes out before the damage, up to `PIECE`, found in smaller and smaller steps."""
+    found, step = b"", len(data)
+    while step and len(found) < PIECE:
+        before = inflate.copy()
+        try:
+            found += inflate.decompress(data[:step], PIECE - len(found))
+            data = inflate.unconsumed_tail + data[step:]
+        except zlib.error:
+            inflate, step = before, step // 2
+    return found
 
 
 class _Windows:
@@ -124,6 +145,8 @@ class _Windows:
 
 
 _windows = _Windows()
+_PROOF = 64
+_LIKE_SYSLOG = re.compile(rb"[<1-9]")
 _LARGEST_HEADER = 18
 _LARGEST_BLOCK = 128 << 10
 
@@ -135,22 +158,26 @@ class _Zstd:
         self._expand: zstandard.ZstdDecompressionObj | None = None
         self._window = 0
         self._has_checksum = False
+        self.damage: Exception | None = None
         self.is_over = False
         self.rest = b""
 
     def take(self, data: bytes) -> bytes:
         """Up to `PIECE` and a block of plaintext."""
+        if self.damage is not None:
+            raise StreamCut(DAMAGED, str(self.damage))
         if self._expand is None:
             return self._begin(data)
-        stop, self.is_over = self._blocks(data)
-        self.rest = data[stop:]
-        return self._expanded(self._expand, data[:stop])
-
-    def _expanded(self, expand: zstandard.ZstdDecompressionObj, data: bytes) -> bytes:
-        try:
-            return expand.decompress(data)
-        except zstandard.ZstdError as error:
-            raise StreamCut(DAMAGED, str(error)) from error
+        at, pieces, room = 0, [], PIECE
+        while room > 0 and not self.is_over and (stop := self._block(data, at)):
+            try:
+                pieces.append(self._expand.decompress(data[at:stop]))
+            except zstandard.ZstdError as error:
+                self.damage = error
+                break
+            at, room = stop, room - len(pieces[-1])
+        self.rest = data[at:]
+        return b"".join(pieces)
 
     def _begin(self, data: bytes) -> bytes:
         self.rest = data
@@ -168,23 +195,24 @@ class _Zstd:
         self._window, self._has_checksum = frame.window_size, frame.has_checksum
         self._expand = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
         self.rest = data[size:]
-        return self._expanded(self._expand, data[:size])
+        try:
+            return self._expand.decompress(data[:size])
+        except zstandard.ZstdError as error:  # it wants a dictionary, for one
+            raise StreamCut(DAMAGED, str(error)) from error
 
-    def _blocks(self, data: bytes) -> tuple[int, bool]:
-        """The end of the whole blocks to expand now (0: none is), and whether the frame ends with them."""
-        at, end, room = 0, 0, PIECE
-        while room > 0 and len(data) >= at + 3:
-            head = int.from_bytes(data[at : at + 3], "little")
-            is_last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
-            if kind == 3 or size > _LARGEST_BLOCK:
-                raise StreamCut(DAMAGED, "no zstd block")
-            at += 3 + (1 if kind == 1 else size) + (4 if is_last and self._has_checksum else 0)
-            if len(data) < at:
-                break
-            end, room = at, room - (size if kind < 2 else _LARGEST_BLOCK)
-            if is_last:
-                return end, True
-        return end, False
+    def _block(self, data: bytes, at: int) -> int:
+        """The end of the block that begins here; 0: it is not whole. Notes whether the frame ends with it."""
+        if len(data) < at + 3:
+            return 0
+        head = int.from_bytes(data[at : at + 3], "little")
+        is_last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
+        if kind == 3 or size > _LARGEST_BLOCK:
+            raise StreamCut(DAMAGED, "no zstd block")
+        stop = at + 3 + (1 if kind == 1 else size) + (4 if is_last and self._has_checksum else 0)
+        if len(data) < stop:
+            return 0
+        self.is_over = is_last
+        return stop
 
     def close(self) -> None:
         """Give the window's memory back."""
@@ -195,13 +223,15 @@ class _Zstd:
 class Expander:
     """One connection's compressed stream, expanded a piece at a time; a bomb is cut.
 
-    A frame may follow a frame. What turns out to be no compressed stream before it gave a byte is handed on as it came.
+    A frame may follow a frame. It is believed to be compressed once what comes out begins like a syslog message, or is
+    `_PROOF` bytes long; a damage before that means plain text, which is handed on as it came.
     """
 
     def __init__(self) -> None:
         self._codec: _Codec | None = None
         self._rest = b""
         self._seen = b""  # what came before the first byte of plaintext, in case it is plain text itself
+        self._unproven = b""  # and the plaintext so far
         self._is_plain = False
         self._is_proven = False
         self._is_full = False
@@ -252,18 +282,24 @@ class Expander:
         self._rest = codec.rest
         # zlib may hold plaintext back when a piece is full, without input left.
         self._is_full = len(piece) >= PIECE and not codec.is_over
-        self._is_starved = not piece and len(self._rest) == before
-        if piece or codec.is_over:
-            self._is_proven, self._seen = True, b""
+        is_stuck = not piece and len(self._rest) == before
+        self._is_starved = is_stuck and not codec.is_over and codec.damage is None
         if codec.is_over:
             self.close()
+        return piece if self._is_proven else self._proven(piece, codec.is_over)
+
+    def _proven(self, piece: bytes, is_whole: bool) -> bytes:
+        self._unproven += piece
+        if not (is_whole or _LIKE_SYSLOG.match(self._unproven) or len(self._unproven) >= _PROOF):
+            return b""
+        piece, self._unproven, self._seen, self._is_proven = self._unproven, b"", b"", True
         return piece
 
     def _give_up(self) -> bytes:
         self._is_plain = self._is_proven = True
         self._is_full = False
         self.close()
-        piece, self._seen, self._rest = self._seen, b"", b""
+        piece, self._seen, self._unproven, self._rest = self._seen, b"", b"", b""
         return piece
 
     def finish(self) -> bytes:

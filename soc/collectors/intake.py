@@ -118,7 +118,8 @@ class Intake:
         source = self._sources.get((spec, peer))
         own = size + (source.size if source else 0) + self._taken_sizes.get((spec, peer), 0)
         # A quarter stays free for sources that are not heard yet.
-        return own <= self._max_waiting * 3 // 4 // len(self._sources.keys() | self._taken_sizes.keys() | {(spec, peer)})
+        known = self._sources.keys() | self._taken_sizes.keys() | {(spec, peer)}
+        return own <= self._max_waiting * 3 // 4 // len(known)
 
     def take(self) -> list[RawBlock]:
         """All that waits, one block a source; it counts as waiting until `settle`."""

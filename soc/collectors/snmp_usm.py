@@ -227,7 +227,7 @@ class Usm:
                 pdu = response(plain, *found.pdu)
                 body = tlv(SEQUENCE, tlv(OCTETS, found.context_engine_id), tlv(OCTETS, found.context_name), pdu)
                 return Received(
-                    record, None, lambda: self._message(message.message_id, user, message.level, body),
+                    record, None, lambda: self.message(message.message_id, user, message.level, body),
                     message.user + plain[slice(*found.pdu)],
                 )  # fmt: skip
         except BadBer:
@@ -282,14 +282,14 @@ class Usm:
         bind = tlv(SEQUENCE, write_oid(refusal.complaint.oid), write_integer(count % (1 << 32), COUNTER32))
         pdu = tlv(REPORT, write_integer(_request_id(message)), _NO_ERROR, tlv(SEQUENCE, bind))
         body = tlv(SEQUENCE, tlv(OCTETS, self.engine.engine_id), tlv(OCTETS), pdu)
-        return self._message(message.message_id, refusal.key_of, 1 if refusal.key_of else 0, body, message.user)
+        return self.message(message.message_id, refusal.key_of, 1 if refusal.key_of else 0, body, message.user)
 
     def _count(self, complaint: Complaint) -> int:
         with self._lock:
             self.counts[complaint.oid] += 1
             return self.counts[complaint.oid]
 
-    def _message(self, message_id: int, user: User | None, level: int, body: bytes, name: bytes = b"") -> bytes:
+    def message(self, message_id: int, user: User | None, level: int, body: bytes, name: bytes = b"") -> bytes:
         """A message of ours about a ScopedPDU; we are the authoritative engine."""
         engine, salt = self.engine, b""
         boots, time = engine.boots, engine.time

@@ -262,8 +262,8 @@ class _Connection(asyncio.Protocol):
         self.send_raw(self._tls.outgoing())
         if data:
             self._talk.feed(data)
-        if self._tls.is_ended and self._transport is not None and not self._talk.is_behind:
-            self._hang_up()
+        if self._tls.is_ended and not self._talk.is_behind:
+            self.end_session()
 
     def _work_later(self) -> None:
         """What one read expands to may be much: others get their turn in between, and the intake has a say."""
@@ -282,7 +282,7 @@ class _Connection(asyncio.Protocol):
         elif self._is_lost:
             self._end()
         elif self._tls is not None and self._tls.is_ended:
-            self._hang_up()
+            self.end_session()
         else:
             self.release("behind")
 
@@ -534,7 +534,11 @@ class _Relp:
         self._connection.send(heard.answers)
         if heard.records:
             numbers, later = heard.numbers, self._connection.receiver.later
-            self._connection.add((heard.records, heard.flags), lambda stored: later(lambda: self._tell(numbers, stored)))
+
+            def durable(is_stored: bool) -> None:
+                later(lambda: self._tell(numbers, is_stored))
+
+            self._connection.add((heard.records, heard.flags), durable)
 
     def _tell(self, numbers: list[int], is_stored: bool) -> None:
         answers = self._session.answer(numbers, is_stored)

@@ -1,4 +1,4 @@
-"""TLS for listeners (RFC 5425, RFC 8446): the context, who may connect by certificate, and a session without sockets."""
+"""TLS for listeners (RFC 5425): the context, who may connect by certificate, and a session without sockets."""
 
 from __future__ import annotations
 

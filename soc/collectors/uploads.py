@@ -24,6 +24,10 @@ MAX_BYTES = 64 << 30
 LISTENER = "import"
 ORIGIN_ID, ORIGIN_PRODUCT = "soc.import.id", "as_product"
 _COPY = 1 << 20
+_HOUR_NS = 3_600_000_000_000
+_UNREAD = ("queued", "reading")
+_LOCKS = 16
+"""Uploads share so many locks: one that is being joined for long rarely holds up another."""
 
 
 class QueueWriter(Protocol):
@@ -53,8 +57,9 @@ class Uploads:
     ) -> None:
         self._folder, self._writer, self._clock = folder, writer, clock
         self._site, self._randomness = site, randomness
-        self._lock = threading.Lock()
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._unread = {state["id"] for state in self.states() if state["state"] in _UNREAD}
 
     def begin(
         self, name: str, size: int, by: str, *, format: str = "auto", product: str | None = None
@@ -68,7 +73,7 @@ class Uploads:
         state = {
             "id": id, "name": Path(name).name[:255], "size": size, "format": format, "product": product, "by": by,
             "site": self._site, "state": "receiving", "part_bytes": PART_BYTES, "parts": -(-size // PART_BYTES),
-            "records": 0, "seq": -1, "error": "", "created_us": self._clock.now_ns() // 1000,
+            "records": 0, "hours": {}, "seq": -1, "error": "", "created_us": self._clock.now_ns() // 1000,
         }  # fmt: skip
         (self._folder / id).mkdir(mode=0o700)
         self._save(state)
@@ -76,30 +81,39 @@ class Uploads:
 
     def put(self, id: str, n: int, data: bytes) -> None:
         """Keep part `n` (from 0). Raises Conflict when the upload takes none, UsageError for a wrong length."""
-        state = self.state(id)
-        if state["state"] != "receiving":
-            raise Conflict(f"upload '{id}' is {state['state']} and takes no more parts")
-        if not 0 <= n < state["parts"]:
-            raise UsageError(f"part {n} is outside 0 to {state['parts'] - 1}")
-        due = min(PART_BYTES, state["size"] - n * PART_BYTES)
-        if len(data) != due:
-            raise UsageError(f"part {n} has {len(data)} bytes where {due} are due")
-        files.replace(self._part(id, n), data)
+        with self._lock(id):
+            state = self.state(id)
+            if state["state"] != "receiving":
+                raise Conflict(f"upload '{id}' is {state['state']} and takes no more parts")
+            if not 0 <= n < state["parts"]:
+                raise UsageError(f"part {n} is outside 0 to {state['parts'] - 1}")
+            due = min(PART_BYTES, state["size"] - n * PART_BYTES)
+            if len(data) != due:
+                raise UsageError(f"part {n} has {len(data)} bytes where {due} are due")
+            files.replace(self._part(id, n), data)
+
+    def _lock(self, id: str) -> threading.Lock:
+        """Parts and commit of one upload come one after another, however often a client sends them at once."""
+        return self._locks[hash(id) % _LOCKS]
 
     def commit(self, id: str) -> dict[str, Any]:
         """All parts are here: join them. Asked again, it changes nothing. Raises Conflict naming missing parts."""
-        with self._lock:
+        with self._lock(id):
             state = self.state(id)
             if state["state"] != "receiving":
                 return state
             missing = [n for n in range(state["parts"]) if not self._part(id, n).is_file()]
             if missing:
                 raise Conflict(f"upload '{id}' lacks part {missing[0]}", hint="send the missing parts, then commit")
-            self._join(state)
+            try:
+                self._join(state)
+            except OSError as error:
+                raise files.store_error(error, f"joining upload '{id}'") from error
             state |= {"state": "queued", "seq": self._writer.last_seq}
             self._save(state)
-        for n in range(state["parts"]):
-            self._part(id, n).unlink(missing_ok=True)
+            self._unread.add(id)
+            for n in range(state["parts"]):
+                self._part(id, n).unlink(missing_ok=True)
         return state
 
     def _join(self, state: dict[str, Any]) -> None:
@@ -129,7 +143,7 @@ class Uploads:
 
     def waiting(self) -> list[str]:
         """Ids of uploads that are to be read, oldest first."""
-        return [state["id"] for state in self.states() if state["state"] in ("queued", "reading")]
+        return sorted(self._unread)
 
     def read(self, id: str, stop: threading.Event) -> dict[str, Any]:
         """Read an upload into the queue, going on where an earlier process stopped; returns its state.
@@ -143,16 +157,19 @@ class Uploads:
                 if stop.is_set():
                     return state
                 state["seq"] = max(self._writer.append([block]))
-                state["records"] += block.n
+                _count(state, block)
                 self._save(state)
             state["state"] = "done"
-        except (UsageError, OSError) as error:
-            state |= {"state": "failed", "error": str(error)}
         except SocError as error:
-            if error.exit_code != SocError.exit_code:
+            if error.exit_code not in (SocError.exit_code, UsageError.exit_code):
                 raise
             state |= {"state": "failed", "error": str(error)}
+        except OSError as error:
+            state |= {"state": "failed", "error": str(error)}
+        except Exception as error:  # whatever a file does to its reader, the imports behind it go on
+            state |= {"state": "failed", "error": f"{type(error).__name__}: {error}"}
         self._save(state)
+        self._unread.discard(id)
         (self._folder / id / "file").unlink(missing_ok=True)
         return state
 
@@ -161,7 +178,8 @@ class Uploads:
         if state["state"] == "reading":
             for block in self._writer.frames_after(state["seq"]):
                 state["seq"] = block.seq
-                state["records"] += block.n if block.origin.get(ORIGIN_ID) == state["id"] else 0
+                if block.origin.get(ORIGIN_ID) == state["id"]:
+                    _count(state, block)
         state["state"] = "reading"
         self._save(state)
         return state
@@ -184,6 +202,15 @@ class Uploads:
 
     def _save(self, state: dict[str, Any]) -> None:
         files.replace(self._folder / state["id"] / "state.json", orjson.dumps(state))
+
+
+def _count(state: dict[str, Any], block: RawBlock) -> None:
+    """The block's records, also by the hour of their receipt (µs UTC, as text): the accounts ask for spans."""
+    state["records"] += block.n
+    for hour, n in zip(*np.unique(block.receipt_ns // _HOUR_NS, return_counts=True), strict=True):
+        key = str(int(hour) * _HOUR_NS // 1000)
+        hours = state.setdefault("hours", {})
+        hours[key] = hours.get(key, 0) + int(n)
 
 
 def _tail(block: RawBlock, skip: int) -> RawBlock:

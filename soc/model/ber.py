@@ -35,6 +35,11 @@ def header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 def expect(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """First and last offset of a value that must have this tag. Raises BadBer."""
+    start = at + 2
+    if start <= end and data[at] == tag:
+        stop = start + data[at + 1]
+        if stop <= end and data[at + 1] < 0x80:  # the usual short length, without another call
+            return start, stop
     found, start, stop = header(data, at, end)
     if found != tag:
         raise BadBer(f"tag 0x{found:02x} where 0x{tag:02x} was expected")

@@ -1,8 +1,8 @@
 """A record of format `snmp-v3`: what the collector, which has the secrets, found out about an SNMPv3 message.
 
 The parser is pure and has no secrets. So the collector verifies and decrypts, and queues the message as it came
-together with the plaintext. Layout, big endian: version (1 byte) · security level (1) · four lengths (2 each) · reason · user ·
-authoritative engine id · plaintext ScopedPDU · the message itself up to the end.
+together with the plaintext. Layout, big endian: version (1 byte) · security level (1) · four lengths (2 each) ·
+reason · user · authoritative engine id · plaintext ScopedPDU · the message itself up to the end.
 """
 
 from __future__ import annotations

@@ -8,12 +8,20 @@ from typing import Any
 from soc.model.batch import Column
 from soc.model.fields import FieldType
 from soc.model.position import event_id, position_prefix
-from soc.model.record import RawBlock
+from soc.model.record import INCOMPLETE, OVERSIZE, UNVERIFIED, RawBlock
 from soc.parsers import times
+from soc.parsers.decoders.syslog_odd import utf16
 
 K, L = FieldType.KEYWORD, FieldType.LONG
-_MARKS: tuple[tuple[str, ...], ...] = ((), ("oversize",), ("unverified",), ("oversize", "unverified"))
-"""By the bits `OVERSIZE` and `UNVERIFIED` of `RawBlock.flags`."""
+_MARKS: tuple[tuple[str, ...], ...] = tuple(
+    tuple(
+        word
+        for bit, word in ((OVERSIZE, "oversize"), (UNVERIFIED, "unverified"), (INCOMPLETE, "incomplete"))
+        if bits & bit
+    )
+    for bits in range(8)
+)
+"""By the bits of `RawBlock.flags`."""
 
 
 class Envelope:
@@ -27,14 +35,12 @@ class Envelope:
         self.is_file = "log.file.path" in block.origin
         self.first = _number(block.origin.get("first_record"))
         self.originals: list[Any] = []
-        self.flags: dict[int, tuple[str, ...]] = {
-            i: _MARKS[bits & 3] for i, bits in enumerate(block.flags) if bits & 3
-        }
+        self.flags: dict[int, tuple[str, ...]] = {i: _MARKS[bits & 7] for i, bits in enumerate(block.flags) if bits & 7}
 
     def texts(self) -> list[str]:
-        """The records as text; bytes that are no UTF-8 are escaped and flagged, and their bytes kept beside."""
+        """The records as text; UTF-16 and bytes that are no text (escaped) are flagged, and kept beside as bytes."""
         block = self.block
-        if block.data.isascii():
+        if block.data.isascii() and b"\0" not in block.data:
             whole, start, result = block.data.decode("ascii"), 0, []
             for stop in block.end.tolist():
                 result.append(whole[start:stop])
@@ -43,14 +49,20 @@ class Envelope:
         return [self._text(i, record) for i, record in enumerate(block.records())]
 
     def _text(self, i: int, record: bytes) -> str:
+        if (b"\0" in record or record[:1] in (b"\xff", b"\xfe")) and (wide := utf16(record)) is not None:
+            self._keep(i, record, "utf16")
+            return wide
         try:
             return record.decode()
         except UnicodeDecodeError:
-            self.flags[i] = (*self.flags.get(i, ()), "not_utf8")
-            if not self.originals:
-                self.originals = [None] * self.block.n
-            self.originals[i] = record
+            self._keep(i, record, "not_utf8")
             return record.decode("utf-8", "backslashreplace")
+
+    def _keep(self, i: int, record: bytes, flag: str) -> None:
+        self.flags[i] = (*self.flags.get(i, ()), flag)
+        if not self.originals:
+            self.originals = [None] * self.block.n
+        self.originals[i] = record
 
     def columns(
         self,

@@ -19,7 +19,7 @@ _ZONES = {"UTC": 0, "GMT": 0, "Z": 0, "ICT": 7, "JST": 9, "SGT": 8, "CET": 1, "C
 # Month day [year][,] hh:mm:ss[.fraction] [year] [zone], or year first (Nexus).
 BSD = re.compile(
     r"(?:(\d{4}) )?([A-Z][a-z]{2}) {1,2}(\d{1,2})(?: (\d{4}))?,? (\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?"
-    r"(?: (\d{4}))?(?: ([A-Z]{1,4}))?"
+    r"(?: (\d{4}))?(?: ([A-Z]{1,4}|[+-]\d\d:?\d\d))?"
 )
 Stamp = tuple[int | None, str]
 """µs since the epoch (None: unreadable) and its basis."""
@@ -32,14 +32,23 @@ def bsd(text: str, receipt_us: int, zone: dt.tzinfo = VIETNAM) -> Stamp:
     if found is None or found[2] not in MONTHS:
         return None, RECEIVED
     year = found[1] or found[4] or found[9]
-    offset = _ZONES.get(found[10] or "")
-    tz = zone if offset is None else dt.timezone(dt.timedelta(hours=offset))
+    offset = _offset(found[10] or "")
+    tz = zone if offset is None else dt.timezone(offset)
     parts = (MONTHS[found[2]], int(found[3]), int(found[5]), int(found[6]), min(int(found[7]), 59))
     fraction = int((found[8] or "0")[:6].ljust(6, "0"))
     if year is not None:
         us = _moment(int(year), parts, fraction, tz)
         return us, RECEIVED if us is None else (INFERRED if offset is None else DEVICE)
     return _infer_year(parts, fraction, tz, receipt_us), INFERRED
+
+
+def _offset(text: str) -> dt.timedelta | None:
+    """What stands behind the clock: a known zone or `+07:00`; None when the zone has to be assumed."""
+    if text[:1] in ("+", "-") and int(text[1:3]) < 24:
+        size = dt.timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
+        return size if text[0] == "+" else -size
+    hours = _ZONES.get(text)
+    return None if hours is None else dt.timedelta(hours=hours)
 
 
 def _infer_year(parts: tuple[int, ...], fraction: int, tz: dt.tzinfo, receipt_us: int) -> int | None:

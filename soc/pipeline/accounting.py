@@ -20,6 +20,8 @@ HOUR_US = 3_600_000_000
 RATE_US = 60_000_000
 MAX_PENDING_FRAMES = 20_000
 """Frames that are read to tell whose records wait; what lies behind them is counted under nobody's name."""
+FRAMES_AT_ONCE = 64
+"""So many of them are in memory at a time: a frame may have 4 MiB."""
 HISTORY = "history"
 """The node of simulated history."""
 Cursors = dict[Partition, Position]
@@ -52,8 +54,8 @@ class Account:
             and self.queued == self.stored + self.dead + self.pending
         )
 
-    def to_document(self, key: Key) -> dict[str, Any]:
-        """One row of `soc source list`."""
+    def to_document(self, key: Key, *, is_whole: bool = True) -> dict[str, Any]:
+        """One row of `soc source list`; without the whole count nobody can say whether it balances."""
         site, listener, peer = key
         return {
             "site": site, "listener": listener, "peer": peer,
@@ -61,15 +63,19 @@ class Account:
             "last_seen_us": self.last_seen_us or None, "rate_per_s": round(self.recent / (RATE_US / 1_000_000), 2),
             "received": self.received, "queued": self.queued, "dropped": dict(self.dropped),
             "stored": self.stored, "dead": self.dead, "pending": self.pending, "unparsed": self.unparsed,
-            "balanced": self.is_balanced,
+            "balanced": self.is_balanced if is_whole else None,
         }  # fmt: skip
 
 
 class Accounts:
-    """Gathers one account per source. Give everything of one span, which begins at a full hour (µs UTC)."""
+    """Gathers one account per source. Give everything of one span, which begins at a full hour (µs UTC).
+
+    Set `is_whole` to False when more waits than was counted: then `balanced` is None, for it is not known.
+    """
 
     def __init__(self, since_us: int, now_us: int) -> None:
         self.since_us, self.now_us = since_us // HOUR_US * HOUR_US, now_us
+        self.is_whole = True
         self._found: dict[Key, Account] = {}
 
     def of(self, key: Key) -> Account:
@@ -136,7 +142,7 @@ class Accounts:
     def rows(self) -> list[dict[str, Any]]:
         """One row per source, the busiest first."""
         ordered = sorted(self._found.items(), key=lambda item: (-item[1].received, item[0]))
-        return [account.to_document(key) for key, account in ordered]
+        return [account.to_document(key, is_whole=self.is_whole) for key, account in ordered]
 
     def totals(self) -> dict[str, Any]:
         """The sums, and whether every source balances."""
@@ -144,7 +150,8 @@ class Accounts:
         names = ("received", "queued", "stored", "dead", "pending", "unparsed")
         sums: dict[str, Any] = {name: sum(getattr(a, name) for a in accounts) for name in names}
         sums["dropped"] = dict(sum((a.dropped for a in accounts), Counter()))
-        return {**sums, "sources": len(accounts), "balanced": all(a.is_balanced for a in accounts)}
+        balanced = all(a.is_balanced for a in accounts) if self.is_whole else None
+        return {**sums, "sources": len(accounts), "balanced": balanced}
 
 
 def _key(block: RawBlock) -> Key:

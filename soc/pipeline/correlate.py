@@ -16,7 +16,7 @@ from soc.model.record import RawBlock
 from soc.pipeline import places, records
 from soc.store import files
 from soc.store.events import EventStore
-from soc.store.queue import DiskLog, LogReader, trim
+from soc.store.queue import LogReader, trim
 
 MAX_FRAMES = 512
 SAVE_NS = 1_000_000_000
@@ -34,11 +34,12 @@ class Correlating:
         self._correlator = Correlator(places.load_detections(settings, parsers))
         self._root = places.queue(settings)
         self._reader, self._raw = LogReader(self._root, places.MATCHED), LogReader(self._root, places.RAW)
-        self._findings = DiskLog(self._root, places.FINDINGS, "correlate", clock)
+        self._findings = places.open_log(settings, places.FINDINGS, "correlate", clock)
         self._store = EventStore(places.events(settings), clock, parsers.fields)
         self._path = settings.path("run", "correlate.json")
         self._cursors: places.Cursors = {}
         self._seen = records.Seen()
+        self._found: list[Finding] = []
         self._dirty = False
         self._saved_ns = self._ticked_ns = clock.monotonic_ns()
         self.counts = {"frames": 0, "repeated": 0, "documents": 0, "findings": 0}
@@ -46,16 +47,20 @@ class Correlating:
         self._correlator.wake(clock.now_ns() // 1000)
 
     def step(self) -> int:
-        """Feed what waits, let time pass, save when due; how many frames were read."""
+        """Feed what waits, let time pass, save when due; how many frames were read.
+
+        Findings that a full disk refuses are kept and come first at the next step. Raises DiskFull, StoreError.
+        """
+        self._emit()
         blocks = self._reader.read(self._cursors, None, MAX_FRAMES)
         now = self._clock.monotonic_ns()
-        found = [finding for block in blocks for finding in self._feed(block)]
+        self._dirty = self._dirty or bool(blocks)
+        for block in blocks:
+            self._found += self._feed(block)
         if now - self._ticked_ns >= TICK_NS:
             self._ticked_ns = now
-            found += self._correlator.tick(self._safe_now_us())
-        if found:
-            self._emit(found)
-        self._dirty = self._dirty or bool(blocks or found)
+            self._found += self._correlator.tick(self._safe_now_us())
+        self._emit()
         if self._dirty and now - self._saved_ns >= SAVE_NS:
             self.save()
         return len(blocks)
@@ -76,18 +81,26 @@ class Correlating:
         waiting = (raw["oldest_receipt_ns"], own["oldest_receipt_ns"])
         return min([self._clock.now_ns(), *(ns for ns in waiting if ns is not None)]) // 1000
 
-    def _emit(self, findings: list[Finding]) -> None:
-        site = self._settings.site_id
+    def _emit(self) -> None:
+        if not self._found:
+            return
+        self._dirty = True
         self._findings.append([
             RawBlock.of(
-                [orjson.dumps(finding.to_document()) for finding in findings],
-                receipt_ns=self._clock.now_ns(), site=site, listener=LISTENER, peer=LISTENER, format="finding",
+                [orjson.dumps(finding.to_document()) for finding in self._found],
+                receipt_ns=self._clock.now_ns(), site=self._settings.site_id, listener=LISTENER, peer=LISTENER,
+                format="finding",
             )
         ])  # fmt: skip
-        self.counts["findings"] += len(findings)
+        self.counts["findings"] += len(self._found)
+        self._found = []
 
     def save(self) -> None:
-        """Write state and offsets in one renamed file, then let passed segments of the log go. Raises StoreError."""
+        """Write state and offsets in one renamed file, then let passed segments of the log go. Raises StoreError.
+
+        What was found is durable before it: a snapshot that is past a finding nobody has would lose it.
+        """
+        self._emit()
         state = {
             "version": _VERSION,
             "cursors": {str(k): str(v) for k, v in self._cursors.items()},

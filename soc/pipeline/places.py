@@ -13,6 +13,7 @@ from soc.model.clock import Clock
 from soc.model.position import Partition, Position
 from soc.parsers import ParserSet
 from soc.registry import Registry
+from soc.store.queue import DiskLog
 
 QUEUE, EVENTS, REGISTRY = "queue", "events", "registry"
 RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
@@ -23,6 +24,11 @@ Cursors = dict[Partition, Position]
 def queue(settings: Settings) -> Path:
     """The folder of the disk logs."""
     return settings.path(QUEUE)
+
+
+def open_log(settings: Settings, log: str, node: str, clock: Clock, *, max_bytes: int | None = None) -> DiskLog:
+    """A process's own log. A new one begins at the µs of now, above whatever a wiped one had reached."""
+    return DiskLog(queue(settings), log, node, clock, max_bytes=max_bytes, first_seq=clock.now_ns() // 1000)
 
 
 def events(settings: Settings) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import orjson
 from soc import content
 from soc.access import Access
 from soc.alerts.desk import AlertDesk
+from soc.collectors.counters import KEPT_HOURS
 from soc.collectors.enrol import Authority
 from soc.collectors.uploads import LISTENER, Uploads
 from soc.config import National, Settings
@@ -36,7 +37,7 @@ from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
 from soc.pipeline import places, records
-from soc.pipeline.accounting import MAX_PENDING_FRAMES, Accounts
+from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Accounts
 from soc.playbooks.definition import PlaybookSet
 from soc.playbooks.engine import Engine
 from soc.playbooks.guard import Guard
@@ -48,14 +49,16 @@ from soc.retention.plan import Plan, Policy, make_plan
 from soc.store.cases import Cases
 from soc.store.events import EventStore
 from soc.store.events.nouns import Aggregate
-from soc.store.queue import DiskLog, LogReader, trim
+from soc.store.queue import LogReader, trim
 from soc.tickets.clocks import load_clocks
 from soc.tickets.desk import TicketDesk
 
 FINDINGS_AT_ONCE = 200
+MOST_PAUSE_S = 10.0
+"""What fails again and again is tried at least this often."""
 NO_GATEWAY = "no gateway is connected here"
-COLLECT = "collect"
-"""The node of the collector's log."""
+COLLECT, IMPORT = "collect", "import"
+"""The nodes of the collector's log and of our own for uploads."""
 _ENGINE = "engine"
 _DAY_US = 86_400_000_000
 _log = logging.getLogger("soc.serve")
@@ -131,7 +134,7 @@ class Services:
         actuator = NftActuator(world.gateway if world else None, clock, why_not=why_not)
         guard = Guard(own_networks=systems.networks, simulated_loopback=settings.simulated)
         destinations = [outbox.destination(each) for each in settings.national]
-        writer = DiskLog(places.queue(settings), places.RAW, "import", clock, max_bytes=settings.queue_max_bytes)
+        writer = places.open_log(settings, places.RAW, IMPORT, clock, max_bytes=settings.queue_max_bytes)
         policy = Policy(ladder.load(content.roots("retention", roots), settings.retention_profile))
         made = cls(
             settings=settings,
@@ -191,8 +194,10 @@ class Services:
     # accounting
 
     def accounts(self, since_us: int) -> Accounts:
-        """Every source's account from the full hour before `since_us` (µs UTC) until now."""
-        accounts = Accounts(since_us, self.clock.now_ns() // 1000)
+        """Every source's account from the full hour before `since_us` (µs UTC) until now; at most a week."""
+        now_us = self.clock.now_ns() // 1000
+        # What the collector has forgotten would look like events that nobody sent.
+        accounts = Accounts(max(since_us, now_us - (KEPT_HOURS - 1) * HOUR_US), now_us)
         counted = self._counted(accounts)
         cursors = accounts.stored(self.store, Scope.everything(_ENGINE, "accounting"))
         self._in_between(accounts, counted, places.passed(cursors, places.RAW))
@@ -209,8 +214,12 @@ class Services:
                 counted[node] = document["seq"]
         for state in self.uploads.states():
             counted[state["id"]] = state["seq"]
-            if state["created_us"] >= accounts.since_us:
-                accounts.queued((state["site"], LISTENER, state["id"]), state["records"])
+            if state["state"] in ("queued", "reading"):  # it may go on between this look and the next
+                counted[IMPORT] = min(state["seq"], counted.get(IMPORT, state["seq"]))
+            hours = state.get("hours", {state["created_us"]: state["records"]})
+            records = sum(n for hour_us, n in hours.items() if int(hour_us) >= accounts.since_us)
+            if records:
+                accounts.queued((state["site"], LISTENER, state["id"]), records)
         return counted
 
     def _in_between(self, accounts: Accounts, counted: Mapping[str, int], cursors: places.Cursors) -> None:
@@ -222,7 +231,8 @@ class Services:
         for partition, position in cursors.items():
             least = min(position.seq, counted.get(partition.node, position.seq))
             after[partition] = Position(partition.node, places.RAW, least)
-        for block in self._frames(places.RAW, after):
+        for n, block in enumerate(self._frames(places.RAW, after), 1):
+            accounts.is_whole = n < MAX_PENDING_FRAMES
             if block.seq > counted.get(block.peer if block.listener == LISTENER else block.node, block.seq):
                 accounts.late(block)
             if block.partition not in cursors or block.seq > cursors[block.partition].seq:
@@ -230,20 +240,26 @@ class Services:
         for block in self._buried(cursors):
             accounts.dead(block)
 
-    def _buried(self, cursors: places.Cursors) -> list[RawBlock]:
+    def _buried(self, cursors: places.Cursors) -> Iterator[RawBlock]:
         """Frames kept aside that the store's cursors have passed, each once."""
-        found: dict[str, RawBlock] = {}
+        found: set[Position] = set()
         for block in self._frames(places.DEAD, {}):
             position = records.source_of(block)
             partition = Partition(position.node, position.log, block.partition.number)
-            if partition in cursors and position.seq <= cursors[partition].seq:
-                found.setdefault(str(position), block)
-        return list(found.values())
+            if position not in found and partition in cursors and position.seq <= cursors[partition].seq:
+                found.add(position)
+                yield block
 
-    def _frames(self, log: str, cursors: places.Cursors) -> Sequence[RawBlock]:
+    def _frames(self, log: str, cursors: places.Cursors) -> Iterator[RawBlock]:
+        """Frames past these cursors, few of them in memory at a time."""
         reader = LogReader(places.queue(self.settings), log)
+        ahead = dict(cursors)
+        left = MAX_PENDING_FRAMES
         try:
-            return reader.read(cursors, None, MAX_PENDING_FRAMES)
+            while left > 0 and (some := reader.read(ahead, None, min(FRAMES_AT_ONCE, left))):
+                left -= len(some)
+                ahead |= {block.partition: Position(block.node, block.log, block.seq) for block in some}
+                yield from some
         finally:
             reader.close()
 
@@ -535,17 +551,16 @@ def _top(alerts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _repeat(stop: threading.Event, name: str, pause_s: float, work: Callable[[], object]) -> None:
-    """Run until stopped; a failure is said once and tried again, never the end of the thread."""
-    said = ""
+    """Run until stopped; a failure is said once and tried again, later each time, never the end of the thread."""
+    said, failures = "", 0
     while not stop.is_set():
         busy: object = 0
         try:
-            busy, said = work(), ""
-        except SocError as error:
-            if str(error) != said:
-                said = str(error)
-                _log.error("%s: %s", name, error)
-        except Exception:
-            _log.exception("%s failed", name)
+            busy, said, failures = work(), "", 0
+        except Exception as error:
+            failures += 1
+            if (text := f"{type(error).__name__}: {error}") != said:
+                said = text
+                _log.error("%s: %s", name, error, exc_info=None if isinstance(error, SocError) else error)
         if not (name == "findings" and busy):
-            stop.wait(pause_s)
+            stop.wait(min(pause_s * 2 ** min(failures, 10), max(pause_s, MOST_PAUSE_S)))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from soc.config import Settings
 from soc.detections.detector import Detector
-from soc.errors import NotFound, SocError, StoreError
+from soc.errors import SocError, StoreError, TryAgain
 from soc.model.batch import FLAGS, Column, EventBatch
 from soc.model.clock import Clock
 from soc.model.fields import FieldType
 from soc.model.finding import Finding
-from soc.model.position import PARTITIONS, Partition, Position
+from soc.model.position import PARTITIONS, Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserState
 from soc.pipeline import places, records
@@ -30,6 +33,25 @@ SIMULATED = "simulated"
 PRODUCT = "as_product"
 REGISTRY_CHECK_NS = 2_000_000_000
 _log = logging.getLogger("soc.work")
+_BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What one frame's content may cause. Not OSError and the like: those are about all frames alike."""
+_Parsed = list[tuple[RawBlock, list[EventBatch]]]
+
+
+@dataclass
+class _Made:
+    """What became of some raw frames, and what is left to do before they are passed."""
+
+    parsed: _Parsed
+    batches: list[EventBatch] = field(default_factory=list)
+    projected: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    left: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> list[RawBlock]:
+        """The raw frames, in the order they were read."""
+        return [block for block, _ in self.parsed]
 
 
 class Worker:
@@ -37,6 +59,7 @@ class Worker:
 
     Matched and findings frames are durable before the store is; the cursor travels in the store's own frame. So a
     crash in between repeats derived frames, which their readers know by the raw frame's name, and never an event.
+    Raises TryAgain while workers of another number still hold some of these partitions.
     """
 
     def __init__(self, settings: Settings, clock: Clock, index: int = 0) -> None:
@@ -51,32 +74,89 @@ class Worker:
         self._states: dict[int, ParserState] = {}
         self._learned: set[int] = set()
         node, root = f"work{index}", places.queue(settings)
-        self._matched = DiskLog(root, places.MATCHED, node, clock, max_bytes=settings.queue_max_bytes)
-        self._findings = DiskLog(root, places.FINDINGS, node, clock)
-        self._dead = DiskLog(root, places.DEAD, node, clock)
+        self._matched = places.open_log(settings, places.MATCHED, node, clock, max_bytes=settings.queue_max_bytes)
+        self._findings = places.open_log(settings, places.FINDINGS, node, clock)
+        self._dead = places.open_log(settings, places.DEAD, node, clock)
         self._reader = LogReader(root, places.RAW)
         self.store = EventStore(places.events(settings), clock, self.parsers.fields, writer=node)
-        self._cursors = places.passed(self.store.cursors(), places.RAW)
-        self.counts = {"frames": 0, "records": 0, "events": 0, "findings": 0, "dead": 0, "unparsed": 0}
+        self._held: _Made | None = None
+        self._leases: list[int] = []
+        self.counts = {"frames": 0, "records": 0, "events": 0, "findings": 0, "dead": 0, "unparsed": 0, "unmatched": 0}
+        try:
+            self._lease()  # before the cursors are read: whoever had a partition moves them no more
+            self._cursors = places.passed(self.store.cursors(), places.RAW)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lease(self) -> None:
+        for number in sorted(self._partitions):
+            path = self._settings.path("run", "parsers", f"{number:02d}.lock")
+            files.make_folder(path.parent)
+            fd = files.take_lock(path)
+            if fd is None:
+                raise TryAgain(
+                    f"another worker still has partition {number}", hint="workers of an earlier start must end first"
+                )
+            self._leases.append(fd)
 
     def step(self) -> int:
         """Handle what waits, up to the bounds; how many frames that were. Raises DiskFull, StoreError."""
         self._refresh_registry()
-        blocks = self._take()
-        if not blocks:
-            self.store.roll_if_due(self._clock.now_ns())
-            return 0
-        batches = self._parsed(blocks)
-        found = [(batch, self._detector.match(batch)) for batch in batches]
-        projected = [document for batch, findings in found for document in self._detector.project(batch, findings)]
-        findings = [finding for _, several in found for finding in several]
-        self._hand_on(blocks, projected, findings)
-        self._keep_states()
-        upto = {block.partition: Position(block.node, block.log, block.seq) for block in blocks}
-        self._store(blocks, batches, upto)
-        self._cursors |= upto
-        self._count(blocks, batches, findings)
-        return len(blocks)
+        if self._held is None:
+            blocks = self._take()
+            if not blocks:
+                self.store.roll_if_due(self._clock.now_ns())
+                return 0
+            self._held = self._prepare(blocks)
+        made = self._held
+        # What a full disk interrupts goes on from there: nothing is parsed, buried or handed on a second time.
+        while made.left:
+            made.left[0]()
+            del made.left[0]
+        self._held = None
+        self._count(made)
+        return len(made.parsed)
+
+    def _prepare(self, blocks: list[RawBlock]) -> _Made:
+        now_ns = self._clock.now_ns()
+        made = self._understood([(block, self._parse(block, now_ns)) for block in blocks])
+        made.left = [
+            partial(self._hand_on, self._matched, "matched", made.blocks, [(d["position"], d) for d in made.projected]),
+            partial(
+                self._hand_on, self._findings, "finding", made.blocks,
+                [(f.position, f.to_document()) for f in made.findings],
+            ),
+            self._keep_states,
+            partial(self._store, made),
+        ]  # fmt: skip
+        return made
+
+    def _understood(self, parsed: _Parsed) -> _Made:
+        """Enriched, matched and projected; when that breaks, each frame alone: one costs its neighbours nothing."""
+        made = _Made(parsed)
+        try:
+            for batch in self._enriched(parsed):
+                findings = self._detector.match(batch)
+                made.projected += self._detector.project(batch, findings)
+                made.findings += findings
+                made.batches.append(batch)
+        except _BROKEN as error:
+            if len(parsed) > 1:
+                return _joined([self._understood([one]) for one in parsed])
+            return self._unmatched(*parsed[0], error)
+        return made
+
+    def _unmatched(self, block: RawBlock, batches: list[EventBatch], error: Exception) -> _Made:
+        """Events that no rule could be held against are still kept; what cannot even be enriched is buried."""
+        try:
+            made = _Made([(block, batches)], self._enriched([(block, batches)]))
+        except _BROKEN as fault:
+            self._bury([block], _why(fault))
+            return _Made([(block, [])])
+        _log.error("frame %s:%s:%s of %s was not searched: %s", block.node, block.log, block.seq, block.source, error)
+        self.counts["unmatched"] += block.n
+        return made
 
     def _take(self) -> list[RawBlock]:
         taken: list[RawBlock] = []
@@ -92,11 +172,11 @@ class Worker:
             taken.extend(more)
         return taken
 
-    def _parsed(self, blocks: Sequence[RawBlock]) -> list[EventBatch]:
-        now_ns = self._clock.now_ns()
+    def _enriched(self, parsed: _Parsed) -> list[EventBatch]:
+        """One batch for each dataset."""
         by_dataset: dict[str, list[EventBatch]] = {}
-        for block in blocks:
-            for batch in self._parse(block, now_ns):
+        for _, batches in parsed:
+            for batch in batches:
                 by_dataset.setdefault(batch.dataset, []).append(batch)
         whole = [EventBatch.concat(several) for several in by_dataset.values()]
         return [self._registry.enrich(flag_simulated(b) if self._settings.simulated else b) for b in whole]
@@ -107,7 +187,7 @@ class Worker:
         try:
             batches, state = self.parsers.parse(block, state, now_ns, as_product=block.origin.get(PRODUCT))
         except Exception as error:
-            self._bury([block], f"{type(error).__name__}: {error}")
+            self._bury([block], _why(error))
             return []
         if state is not self._states.get(number):
             self._states[number] = state
@@ -142,37 +222,44 @@ class Worker:
             self._dead.append([replace(block, origin={**block.origin, **records.naming(block), "why": why[:500]})])
             self.counts["dead"] += block.n
 
-    def _hand_on(self, blocks: Sequence[RawBlock], projected: list[dict[str, Any]], findings: list[Finding]) -> None:
-        frames = {(block.node, block.seq): block for block in blocks}
-        for log, format, items in (
-            (self._matched, "matched", records.by_frame((d["position"], d) for d in projected)),
-            (self._findings, "finding", records.by_frame((f.position, f.to_document()) for f in findings)),
-        ):
-            out = [
-                piece
-                for key, several in items.items()
-                for piece in records.derived(frames[key], format, several, int(frames[key].receipt_ns[0]))
-            ]
-            if out:
-                log.append(out)
-
-    def _store(
-        self, blocks: Sequence[RawBlock], batches: Sequence[EventBatch], upto: dict[Partition, Position]
+    def _hand_on(
+        self, log: DiskLog, format: str, blocks: Sequence[RawBlock], items: Sequence[tuple[str, dict[str, Any]]]
     ) -> None:
-        try:
-            self.store.append(batches, upto)
-        except StoreError as error:
-            if error.exit_code != SocError.exit_code or "not in the dictionary" not in str(error):
-                raise
-            self._bury(blocks, str(error))
-            self.store.append([], upto)
+        frames = {(block.node, block.seq): block for block in blocks}
+        out = [
+            piece
+            for key, several in records.by_frame(items).items()
+            for piece in records.derived(frames[key], format, several, int(frames[key].receipt_ns[0]))
+        ]
+        if out:
+            log.append(out)
 
-    def _count(self, blocks: Sequence[RawBlock], batches: Sequence[EventBatch], findings: Sequence[Finding]) -> None:
-        self.counts["frames"] += len(blocks)
-        self.counts["records"] += sum(block.n for block in blocks)
-        self.counts["events"] += sum(batch.n for batch in batches)
-        self.counts["unparsed"] += sum(batch.n for batch in batches if batch.dataset == "unparsed")
-        self.counts["findings"] += len(findings)
+    def _store(self, made: _Made) -> None:
+        upto = {block.partition: Position(block.node, block.log, block.seq) for block in made.blocks}
+        try:
+            self.store.append(made.batches, upto)
+        except (StoreError, *_BROKEN) as error:
+            if not _is_about_content(error):
+                raise
+            self._store_apart(made.parsed, error)
+        self._cursors |= upto
+
+    def _store_apart(self, parsed: _Parsed, error: Exception) -> None:
+        """Frame by frame; what the store cannot take is kept aside instead of its neighbours."""
+        if len(parsed) > 1:
+            for one in parsed:
+                self._store(_Made([one], self._enriched([one])))
+            return
+        [(block, _)] = parsed
+        self._bury([block], _why(error))
+        self.store.append([], {block.partition: Position(block.node, block.log, block.seq)})
+
+    def _count(self, made: _Made) -> None:
+        self.counts["frames"] += len(made.parsed)
+        self.counts["records"] += sum(block.n for block in made.blocks)
+        self.counts["events"] += sum(batch.n for batch in made.batches)
+        self.counts["unparsed"] += sum(batch.n for batch in made.batches if batch.dataset == "unparsed")
+        self.counts["findings"] += len(made.findings)
 
     def _refresh_registry(self) -> None:
         now = self._clock.monotonic_ns()
@@ -182,10 +269,10 @@ class Worker:
         stamp = _stamp(self._settings)
         if stamp == self._registry_at:
             return
+        self._registry_at = stamp  # a broken file is said once, and read again when it changes
         try:
             self._registry = places.load_registry(self._settings)
-            self._registry_at = stamp
-        except (SocError, NotFound) as error:
+        except (SocError, OSError) as error:
             _log.error("the registry of before stays in use: %s", error)
 
     def close(self) -> None:
@@ -194,6 +281,8 @@ class Worker:
         self._reader.close()
         for log in (self._matched, self._findings, self._dead):
             log.close()
+        while self._leases:
+            os.close(self._leases.pop())
 
 
 def flag_simulated(batch: EventBatch) -> EventBatch:
@@ -202,12 +291,32 @@ def flag_simulated(batch: EventBatch) -> EventBatch:
     return batch.with_columns({FLAGS: Column.of(FieldType.KEYWORD, flags, many=True)})
 
 
+def _joined(several: Sequence[_Made]) -> _Made:
+    return _Made(
+        [one for made in several for one in made.parsed],
+        [batch for made in several for batch in made.batches],
+        [document for made in several for document in made.projected],
+        [finding for made in several for finding in made.findings],
+    )
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, SocError) else f"{type(error).__name__}: {error}"
+
+
+def _is_about_content(error: Exception) -> bool:
+    """Whether the store refuses these events, and not everything at the moment."""
+    if isinstance(error, StoreError):
+        return "not in the dictionary" in str(error) or "events of dataset" in str(error)
+    return True
+
+
 def _stamp(settings: Settings) -> tuple[tuple[str, int], ...]:
     """Names and times of the registry's files: when it differs they are read again."""
-    files = [
-        path
-        for origin in places.registry_files(settings)
-        for path in (sorted(origin.rglob("*")) if origin.is_dir() else [origin])
-        if path.is_file()
-    ]
-    return tuple((str(path), path.stat().st_mtime_ns) for path in files)
+    found = []
+    for origin in places.registry_files(settings):
+        for path in sorted(origin.rglob("*")) if origin.is_dir() else [origin]:
+            with suppress(FileNotFoundError):  # a file on its way to its name is gone between the two looks
+                if path.is_file():
+                    found.append((str(path), path.stat().st_mtime_ns))
+    return tuple(found)

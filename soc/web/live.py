@@ -23,6 +23,7 @@ from soc.errors import SocError, TryAgain
 from soc.model.query import And, Between
 from soc.model.query import Query as Tree
 from soc.store.cases import Change
+from soc.store.events import Aggregate
 from soc.web.auth import Allowed, Asking, Peer, identify
 
 router = APIRouter()
@@ -36,6 +37,8 @@ OVERLAP_US = 10_000_000
 """Events appear up to this long after the time of ingest they carry: they are stamped first and made durable then."""
 WINDOW_US = 86_400_000_000
 """A tail is of live events: what claims to be older than this (an import) is found by search."""
+CATCH_UP_US = 60_000_000
+"""A tail that goes on after a longer pause counts what is older instead of sending it: it may be a whole day."""
 MOST = 64
 """So many streams at once; each one asks the store twice a second."""
 _places = threading.BoundedSemaphore(MOST)
@@ -55,12 +58,14 @@ class Tail:
     skipped: int = 0
     _seen: dict[bytes, int] = field(default_factory=dict)
     _first_us: int = 0
+    _stepped_us: int = 0
 
     def __post_init__(self) -> None:
-        self._first_us = self.mark_us
+        self._first_us = self._stepped_us = self.mark_us
 
     def step(self) -> list[dict[str, Any]]:
         """The events since the step before, oldest first; of too many the newest, the rest is counted in `skipped`."""
+        self._catch_up()
         news = self._news()
         for id, at_us in news:
             self._seen[id] = at_us
@@ -69,6 +74,20 @@ class Tail:
         cut = max(len(news) - ROWS_PER_TICK, 0)
         self.skipped += cut
         return self.ask.services.store.get(self.ask.scope, [id for id, _ in news[cut:]])
+
+    def _catch_up(self) -> None:
+        """After a pause (a position of yesterday, a reader that stood still) the old ones are only counted."""
+        now_us, before_us = self.ask.now_us, self._stepped_us
+        self._stepped_us = now_us
+        if now_us - before_us <= CATCH_UP_US:
+            return
+        start = now_us - CATCH_UP_US
+        span = Between("event.ingested", low=self.mark_us, high=start, low_strict=True)
+        rows = self.ask.services.store.aggregate(
+            self.ask.scope, And((self.query, span)), Aggregate(), since_us=now_us - WINDOW_US
+        )
+        self.skipped += sum(row["count"] for row in rows)
+        self.mark_us = self._first_us = max(self.mark_us, start)
 
     def _news(self) -> list[tuple[bytes, int]]:
         """Ids and times of ingest of what was not seen yet, in the order of ingest."""

@@ -9,9 +9,10 @@ import socket
 import stat
 import struct
 import threading
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 BACKLOG = 128
 GRACE_S = 5
+PEER_CONNECTIONS = 128
+"""Open connections of one uid, or of one address over TCP; a console takes three, a stream is one."""
+REQUEST_S = 15.0
+"""A connection that has not sent the head of a request by then is closed."""
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): pid, uid, gid."""
 
@@ -38,14 +43,45 @@ def peer_of(connection: socket.socket | None) -> Peer:
 
 
 class PeerProtocol(H11Protocol):  # type: ignore[misc]
-    """HTTP/1.1 that puts the `Peer` of its connection into the state of every request, where no header reaches."""
+    """HTTP/1.1 that puts the `Peer` of its connection into the state of every request, where no header reaches.
+
+    Anybody may connect, so nobody may take all descriptors: one peer holds at most `PEER_CONNECTIONS`, and who sends
+    no whole request within `REQUEST_S` seconds is let go.
+    """
 
     app_state: dict[str, Any]
+    _open: ClassVar[Counter[object]] = Counter()
+    _who: object = None
+    _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        peer = peer_of(transport.get_extra_info("socket"))
         # The state is shared by all connections; this one gets its own.
-        self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
+        self.app_state = {**self.app_state, "peer": peer}
+        who = peer.uid if peer.uid is not None else (transport.get_extra_info("peername") or ("",))[0]
+        if self._open[who] >= PEER_CONNECTIONS:
+            transport.abort()
+            return
+        self._who = who
+        self._open[who] += 1
+        self._waiting = self.loop.call_later(REQUEST_S, transport.abort)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is not None and self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._who is not None:
+            self._open[self._who] -= 1
+            if not self._open[self._who]:
+                del self._open[self._who]
+            self._who = None
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,3 +147,76 @@ def test_an_empty_file_is_done_with_nothing(tmp_path: Path, log: DiskLog) -> Non
     store = made(tmp_path, log)
     state = store.read(sent(store, b""), threading.Event())
     assert (state["state"], state["records"], state["error"]) == ("done", 0, "")
+
+
+def test_a_part_may_be_sent_by_two_at_once(tmp_path: Path, log: DiskLog) -> None:
+    """A client that had no answer sends again while the first request still writes: both are the same part."""
+    store = made(tmp_path, log)
+    id = store.begin("a", 100_000, "lan")["id"]
+    faults: list[Exception] = []
+
+    def send() -> None:
+        for _ in range(20):
+            try:
+                store.put(id, 0, b"x" * 100_000)
+            except Exception as error:
+                faults.append(error)
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_a_file_that_breaks_its_reader_does_not_hold_up_the_next(
+    tmp_path: Path, log: DiskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong in a reader, the import ends as failed; tried for ever, it would block every other one."""
+    store = made(tmp_path, log)
+    first, second = sent(store, LINES, "first"), sent(store, LINES, "second")
+
+    def breaks(*_: object, **__: object) -> list[RawBlock]:
+        raise RecursionError("too deep")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "read_blocks", breaks)
+        assert store.read(first, threading.Event())["error"] == "RecursionError: too deep"
+    assert store.waiting() == [second]
+    assert store.read(second, threading.Event())["records"] == 10_000
+
+
+def test_old_imports_cost_nothing(tmp_path: Path, log: DiskLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is asked twice a second: no file of the many that are done is opened for it."""
+    store = made(tmp_path, log)
+    store.read(sent(store, b"one\n"), threading.Event())
+    id = sent(store, b"two\n")
+    monkeypatch.setattr(Uploads, "states", lambda _: pytest.fail("every state was read"))
+    assert store.waiting() == [id]
+
+
+def test_records_are_counted_by_the_hour_of_their_receipt(tmp_path: Path, log: DiskLog) -> None:
+    """Also those that a crash left uncounted."""
+    store = made(tmp_path, log)
+    id = sent(store, LINES)
+    hour = str(NOW.now_ns() // 3_600_000_000_000 * 3_600_000_000)
+    assert store.read(id, threading.Event())["hours"] == {hour: 10_000}
+
+
+def test_no_room_for_the_joined_file_is_told_as_such(
+    tmp_path: Path, log: DiskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Try again later, not 'a mistake of the service'; the parts are kept."""
+    store = made(tmp_path, log)
+    id = store.begin("a", 3, "lan")["id"]
+    store.put(id, 0, b"abc")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads.os, "fsync", full)
+        with pytest.raises(DiskFull):
+            store.commit(id)
+    assert store.commit(id)["state"] == "queued"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,18 @@ def test_events_of_a_simulated_site_say_so(tmp_path: Path) -> None:
     world.work()
     [row] = world.events()
     assert "simulated" in row["soc.flags"]
+
+
+def test_a_queue_that_was_wiped_begins_above_what_the_store_remembers(tmp_path: Path) -> None:
+    """Somebody moved the queue's folder away: new records are new, whatever numbers were reached before."""
+    world = World.make(tmp_path)
+    world.raw.close()
+    for beginning in range(2):
+        shutil.rmtree(tmp_path / "queue")
+        world.clock.advance(60)
+        world.raw = places.open_log(world.settings, places.RAW, "collect", world.clock)
+        for peer in range(3):
+            world.receive(failures(2), peer=f"127.1.{beginning}.{peer + 1}")
+        world.work()
+        world.raw.close()
+    assert len(world.events()) == 12

@@ -100,6 +100,36 @@ def test_a_position_goes_on_behind_itself(world: World) -> None:
     assert ids(tail(world, after_us=position).step()) == news
 
 
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_after_a_long_pause_the_old_ones_are_only_counted(world: World, is_paused: bool) -> None:
+    """A position of this morning, or a reader that stood still, must not load a day of events into memory."""
+    world.clock.advance(1)
+    watched = tail(world)
+    assert watched.step() == []
+    position = watched.mark_us
+    world.clock.advance(1)
+    world.append(A, 5)
+    world.clock.advance(7200)
+    new = world.append(A, 2)
+    world.clock.advance(1)
+    later = watched if is_paused else tail(world, after_us=position)
+    assert ids(later.step()) == new
+    assert (later.position()["skipped"], later.step()) == (5, [])
+
+
+def test_a_quiet_hour_is_no_pause(world: World) -> None:
+    """Nothing came, but it was asked: what was sent before is not counted as skipped."""
+    world.clock.advance(1)
+    watched = tail(world)
+    world.clock.advance(1)
+    sent = world.append(A, 2)
+    assert ids(watched.step()) == sent
+    for _ in range(100):
+        world.clock.advance(40)
+        assert watched.step() == []
+    assert watched.skipped == 0
+
+
 def test_events_that_were_sealed_in_between_are_not_repeated(world: World) -> None:
     """Moving from the hot file into a sealed one is no news."""
     world.clock.advance(1)

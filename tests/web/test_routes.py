@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from soc.playbooks.engine import Engine
@@ -216,6 +217,19 @@ def test_a_system_that_does_not_fit_changes_nothing(world: World, id: str, chang
     assert len(world.services.registry.systems()) == 2
 
 
+def test_a_registry_file_of_other_systems_is_never_overwritten(world: World) -> None:
+    """The new system's id is the name of a file that a person wrote, with somebody else's systems in it."""
+    path = world.services.settings.path("registry") / "benh-vien.yml"
+    path.write_bytes(orjson.dumps(system(A, id="phong-kham", networks=["10.8.0.0/16"])))
+    world.services.reload_registry()
+    body = {"document": system(A, id="benh-vien", networks=["10.9.0.0/16"])}
+    response = world.caller("giang").put("/v1/systems/benh-vien", body)
+    assert response.status_code == 400
+    assert "holds other systems" in response.json()["error"]["message"]
+    assert world.services.registry.get("phong-kham") is not None
+    assert b"phong-kham" in path.read_bytes()
+
+
 def test_all_faults_of_a_system_are_told(world: World) -> None:
     """A form shows them beside its fields."""
     error = world.caller("giang").put("/v1/systems/x", {"document": {"kind": "system", "id": "x"}}).json()["error"]
@@ -319,3 +333,13 @@ def test_an_import_takes_parts_in_any_order_and_twice(world: World) -> None:
         assert ok(caller.post(f"{path}/commit"))["state"] == "queued"
     assert ok(caller.get(path))["by"] == "an"
     assert [a for a in acts(world) if a[2] == "import.create"] == [("an", "api", "import.create")]
+
+
+def test_a_commit_whose_answer_was_lost_still_reaches_the_ledger(world: World) -> None:
+    """The upload was committed and the service died before the ledger entry: the client's second try writes it."""
+    caller = world.caller("an")
+    begun = ok(caller.post("/v1/imports", {"name": "auth.log", "size": 0}), 201)
+    world.services.uploads.commit(begun["id"])
+    for _ in range(2):
+        ok(caller.post(f"/v1/imports/{begun['id']}/commit"))
+    assert len([a for a in acts(world) if a[2] == "import.create"]) == 1

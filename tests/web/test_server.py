@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import httpx
 import pytest
 
 from soc.errors import ConfigError, Conflict
+from soc.web import server
 from soc.web.server import open_tcp_socket, open_unix_socket, peer_of
 from tests.web.world import UIDS, UNKNOWN_UID, World, build
 
@@ -275,3 +277,35 @@ def test_many_threads_are_one_person_each(world: World, folder: Path) -> None:
         for thread in threads:
             thread.join(20)
     assert sorted(seen) == sorted((name, name) for name in names)
+
+
+def test_one_user_cannot_take_all_connections(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket is open to everybody on the machine; idle connections would eat the service's descriptors."""
+    monkeypatch.setattr(server, "PEER_CONNECTIONS", 5)
+    monkeypatch.setattr(server, "REQUEST_S", 1.0)
+    path = folder / "api.sock"
+    with world.served(path):
+        held = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+        for each in held:
+            each.connect(str(path))
+            each.settimeout(10)
+        assert [_is_closed(each) for each in held[5:]] == [True] * 3
+        began = time.monotonic()
+        held[0].sendall(b"GET /v1/health HTTP/1.1\r\n")  # and never the rest
+        assert [_is_closed(each) for each in held[:5]] == [True] * 5
+        assert time.monotonic() - began < 5
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            for _ in range(3):
+                assert client.get("http://localhost/v1/health").status_code == 200
+            time.sleep(1.5)  # a connection that was used is not ended by the wait for its first request
+            assert client.get("http://localhost/v1/me").status_code == 200
+    for each in held:
+        each.close()
+    assert not server.PeerProtocol._open
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True

@@ -36,6 +36,7 @@ SOURCES = (
     Column("cmd.col.pending", "pending", number, right=True, drop=2),
     Column("cmd.col.balanced", "balanced", yes_no, drop=1),
 )
+_BALANCE = {True: "cmd.source.balanced", False: "cmd.source.unbalanced", None: "cmd.source.behind"}
 
 
 def add(app: typer.Typer) -> None:
@@ -62,7 +63,7 @@ def _remarks(call: Call, data: Mapping[str, Any]) -> None:
     if totals is None:  # an owner unit's person sees its own sources only
         return
     call.output.say(
-        t("cmd.source.balanced" if totals.get("balanced") else "cmd.source.unbalanced",
+        t(_BALANCE[totals.get("balanced")],
           received=number(totals.get("received", 0)), stored=number(totals.get("stored", 0)),
           dropped=number(_dropped(totals)),
           dead=number(totals.get("dead", 0)), pending=number(totals.get("pending", 0)))

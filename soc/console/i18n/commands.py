@@ -358,6 +358,11 @@ SENTENCES: Catalogue = {
         "Khớp số: nhận {received}, bỏ {dropped}, lưu {stored}, để riêng {dead}, đang chờ {pending}.",
         "Balances: {received} received, {dropped} dropped, {stored} stored, {dead} kept aside, {pending} pending.",
     ),
+    "cmd.source.behind": (
+        "Chờ quá nhiều, chưa đếm hết: nhận {received}, bỏ {dropped}, lưu {stored}, để riêng {dead}, chờ hơn {pending}.",
+        "Too many wait to be counted: {received} received, {dropped} dropped, {stored} stored, {dead} kept aside, "
+        "more than {pending} pending.",
+    ),
     "cmd.source.unbalanced": (
         "KHÔNG KHỚP SỐ: nhận {received}, bỏ {dropped}, lưu {stored}, để riêng {dead}, đang chờ {pending}.",
         "DOES NOT BALANCE: {received} received, {dropped} dropped, {stored} stored, {dead} kept aside, "

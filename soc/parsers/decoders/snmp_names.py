@@ -1,6 +1,6 @@
 """Names, indices and enumerations of the objects that standard notifications carry.
 
-Written from the RFCs: SNMPv2-MIB (RFC 3418), IF-MIB (RFC 2863), SNMP-COMMUNITY-MIB (RFC 3584).
+The numbers are those of SNMPv2-MIB (RFC 3418), IF-MIB (RFC 2863), SNMP-COMMUNITY-MIB (RFC 3584), IANAifType-MIB.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 from soc.model.clock import VIETNAM
 from soc.parsers import times
+from soc.parsers.decoders import syslog_odd
 
 FACILITIES = (
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
@@ -24,10 +25,10 @@ _LEGACY = re.compile(
     # Cisco: EMBLEM's leading colon, IOS's sequence number, `*` or `.` for a clock that is not set.
     r":? ?(?:\d{1,10}: )?[*.]?"
     rf"(?:((?:\d{{4}} )?{_MONTH} {{1,2}}\d{{1,2}}(?: \d{{4}})?,? \d\d:\d\d:\d\d(?:[.,]\d{{1,9}})?"
-    r"(?: \d{4}(?=:? ))?(?: [A-Z]{3,4}(?=: ))?)"
+    r"(?: \d{4}(?=:? ))?(?: (?:UTC|GMT|ICT|[+-]\d\d:?\d\d)(?=:? )| [A-Z]{3,4}(?=: ))?)"
     r"|(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?))"
     # A colon straight after the stamp means no host (ASA); ` host : ` is ASA with a device-id.
-    r"(?:: *|(?= |$) *(?:([\w.:/-]{0,254}[\w./-])(?: +|$)(?:: +)?)?)"
+    r"(?:: *|(?= |$) *(?:([\w.:/-]{0,254}[\w./-](?:%\w{1,16})?)(?: +|$)(?:: +)?)?)"
     r"(?:([^\s\[:%<{\"=]{1,64})(?:\[([^\]\s]{0,32})\])?:(?: +|$))?"
 )
 _PRI_ONLY = re.compile(r"<(\d{1,3})>(?:([\w./-]{1,64})(?:\[([^\]\s]{0,32})\])?: +)?")
@@ -78,36 +79,108 @@ def decode(texts: Sequence[str], receipt_us: Sequence[int], zone: dt.tzinfo = VI
     for text, receipt in zip(texts, receipt_us, strict=True):
         found = _LEGACY.match(text)
         if found is None:
-            _other(headers, text, zone)
+            _other(headers, text, receipt, zone, 0)
             continue
         pri, stamp, iso, host, program, pid = found.groups()
         key = (stamp or iso, receipt // times.DAY_US)
         at = seen.get(key)
         if at is None:
             at = seen[key] = times.bsd(stamp, receipt, zone) if stamp else times.iso(iso, zone)
-        headers.add(pri, at, (host, program, pid), text[found.end() :].rstrip("\r\n\0"))
+        message = text[found.end() :].rstrip("\r\n\0")
+        first = message[:1]
+        if host in _NO_HOSTS or (first in _SUSPECT and (program is None or first == _BOM or program.isdigit())):
+            row = _Row(pri, at, (host, program, pid), message)
+            row = _looked_again(headers, row, text, found.start(4), receipt, zone, 0)
+            headers.add(row.pri, row.at, row.who, row.message)
+        else:
+            headers.add(pri, at, (host, program, pid), message)
     return headers
 
 
-def _other(headers: Headers, text: str, zone: dt.tzinfo) -> None:
-    if text[:1] == "<":
-        found = _RFC5424.match(text)
-        if found is not None:
-            _rfc5424(headers, text, found, zone)
-            return
-        found = _PRI_ONLY.match(text)
-        if found is not None:
-            headers.add(found[1], _NO_STAMP, (None, found[2], found[3]), text[found.end() :].strip("\r\n\0 "))
-            return
+@dataclass(frozen=True)
+class _Row:
+    pri: str | None
+    at: times.Stamp
+    who: syslog_odd.Who
+    message: str
+
+
+# A message that begins like this may be a second header, or the rest of the first.
+_SUSPECT = frozenset("<[*.\ufeff0123456789JFMASOND")
+_NO_HOSTS = syslog_odd.MONTHS | {"last"}
+_MAX_DEPTH = 3
+_BARE_5424 = re.compile(r"1 (?:\d{4}-\d\d-\d\dT\S{8,30}|-) \S+ \S+ \S+ \S+ (?:-|\[)")
+
+
+def _looked_again(
+    headers: Headers, row: _Row, text: str, host_at: int, receipt: int, zone: dt.tzinfo, depth: int
+) -> _Row:
+    """The row, or what the device itself said where a relay put a header of its own before the device's."""
+    host, program, pid = row.who
+    message = row.message.removeprefix(_BOM)
+    if host == "last" and message.startswith("message repeated "):
+        return _Row(row.pri, row.at, (None, program, pid), f"last {message}")  # syslogd, RFC 3164 has no word on it
+    if host in syslog_odd.MONTHS:
+        host, message = None, text[host_at:].rstrip("\r\n\0")
+    elif program is not None and not program.isdigit():
+        return _Row(row.pri, row.at, row.who, message)
+    elif host is None and (found := syslog_odd.bracketed(message)) is not None:
+        return _Row(row.pri, row.at, *found)
+    inner = _inner(headers, message, receipt, zone, depth + 1) if depth < _MAX_DEPTH else None
+    # Without a PRI, `2026-11-20T09:00:00Z INFO started` is an application's line, and INFO no host.
+    if inner is None or (host and inner.who[0] and inner.pri is None and not inner.who[1]):
+        return _Row(row.pri, row.at, row.who, row.message if host is None else message)
+    at = row.at if inner.at[0] is None else inner.at
+    return _Row(inner.pri or row.pri, at, (inner.who[0] or host, *inner.who[1:]), inner.message)
+
+
+def _inner(headers: Headers, text: str, receipt: int, zone: dt.tzinfo, depth: int) -> _Row | None:
+    """A header at the start of a message: one with a stamp, or RFC 5424 with or without its PRI."""
+    found = _LEGACY.match(text)
+    if found is not None:
+        pri, stamp, iso, host, program, pid = found.groups()
+        at = times.bsd(stamp, receipt, zone) if stamp else times.iso(iso, zone)
+        row = _Row(pri, at, (host, program, pid), text[found.end() :].rstrip("\r\n\0"))
+        return _looked_again(headers, row, text, found.start(4), receipt, zone, depth)
+    if text[:1] == "<" and (found := _RFC5424.match(text)) is not None:
+        return _rfc5424(headers, text, found, receipt, zone, depth)
+    if _BARE_5424.match(text) and (found := _RFC5424.match(f"<0>{text}")) is not None:
+        row = _rfc5424(headers, f"<0>{text}", found, receipt, zone, depth)
+        return _Row(None, row.at, row.who, row.message)
+    odd = syslog_odd.header(text, receipt, zone)
+    if odd is None:
+        return None
+    return _Row(odd.priority, odd.stamp, odd.who, text[odd.end :].rstrip("\r\n\0"))
+
+
+def _other(headers: Headers, text: str, receipt: int, zone: dt.tzinfo, depth: int) -> None:
+    row = _inner(headers, text, receipt, zone, depth) if depth or not _PLAIN.match(text) else None
+    if row is None and depth < _MAX_DEPTH and (rest := syslog_odd.without_junk(text)) is not None:
+        _other(headers, rest, receipt, zone, depth + 1)
+        return
+    row = row or _without_stamp(text)
+    headers.add(row.pri, row.at, row.who, row.message)
+
+
+# Most lines without a header begin with a word; nothing above finds anything in them.
+_PLAIN = re.compile(r"[A-Za-z]{4}|[{\[]")
+
+
+def _without_stamp(text: str) -> _Row:
+    found = _PRI_ONLY.match(text)
+    if found is not None:
+        return _Row(found[1], _NO_STAMP, (None, found[2], found[3]), text[found.end() :].strip("\r\n\0 "))
     found = _TAG_ONLY.match(text)
     if found is not None:
-        headers.add(None, _NO_STAMP, (None, found[1], found[2]), text[found.end() :].rstrip("\r\n\0"))
-        return
-    headers.add(None, _NO_STAMP, (None, None, None), text.rstrip("\r\n\0"))
+        return _Row(None, _NO_STAMP, (None, found[1], found[2]), text[found.end() :].rstrip("\r\n\0"))
+    return _Row(None, _NO_STAMP, (None, None, None), text.rstrip("\r\n\0"))
 
 
-def _rfc5424(headers: Headers, text: str, found: re.Match[str], zone: dt.tzinfo) -> None:
+def _rfc5424(headers: Headers, text: str, found: re.Match[str], receipt: int, zone: dt.tzinfo, depth: int) -> _Row:
     pri, version, stamp, host, program, pid, msgid = (None if v == "-" else v for v in found.groups())
+    if stamp and stamp[0] != "2" and (odd := syslog_odd.header(text, receipt, zone)) is not None:
+        # Meraki puts the version before seconds since 1970, and then no other field of RFC 5424.
+        return _Row(odd.priority, odd.stamp, odd.who, text[odd.end :].rstrip("\r\n\0"))
     row = len(headers.message)
     structured, end = structured_data(text, found.end())
     if version:
@@ -118,7 +191,10 @@ def _rfc5424(headers: Headers, text: str, found: re.Match[str], zone: dt.tzinfo)
         headers.structured[row] = structured
     # rsyslog's RSYSLOG_SyslogProtocol23Format writes two spaces: its own, and the one behind the colon of the tag.
     message = text[end:].removeprefix(" ").removeprefix(_BOM).lstrip(" ").rstrip("\r\n\0")
-    headers.add(pri, times.iso(stamp, zone) if stamp else _NO_STAMP, (host, program, pid), message)
+    result = _Row(pri, times.iso(stamp, zone) if stamp else _NO_STAMP, (host, program, pid), message)
+    if program is None and message[:1] in _SUSPECT:
+        return _looked_again(headers, result, text, end, receipt, zone, depth)
+    return result
 
 
 def structured_data(text: str, start: int) -> tuple[dict[str, Any], int]:

@@ -31,7 +31,8 @@ class DiskLog:
 
     On opening, a torn end is cut off, damage inside is kept and counted in `damaged` (places), and sequence numbers
     go on; a number that a reader may have seen is never given twice. `max_bytes` is the log's share of the disk;
-    `replica` holds another node's frames under their own numbers (`replicate`).
+    `replica` holds another node's frames under their own numbers (`replicate`). A log that is new begins at
+    `first_seq`: its readers may remember higher numbers of one that was wiped.
     Raises TryAgain when another process has it open, NewerStore, StoreError.
     """
 
@@ -45,8 +46,10 @@ class DiskLog:
         max_bytes: int | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         replica: bool = False,
+        first_seq: int = 0,
     ) -> None:
         self.folder = root / log / node
+        self._begin = first_seq
         self._replica = replica
         self.log = log
         self.node = node
@@ -94,6 +97,8 @@ class DiskLog:
         mark = mark_file.get()
         known = segments(self.folder)
         self._next_seq = max(mark.next_seq if mark else 0, known[-1] if known else 0)
+        if mark is None and not known:
+            self._next_seq = self._begin
         self._used = self._measure()
         if not known:
             self._new_segment()

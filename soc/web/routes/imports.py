@@ -69,11 +69,11 @@ def part(
 def commit(ask: Create, id: Id) -> Response:
     """All parts were sent; committed twice it is the same import."""
     ask.whole()
-    before = ask.services.uploads.state(_checked(id))
-    made = ask.services.uploads.commit(id)
-    if before["state"] == "receiving":
-        with ask.change() as tx:
+    made = ask.services.uploads.commit(_checked(id))
+    with ask.change() as tx:
+        if tx.get("import", id) is None:  # once, also when an answer was lost or two ask at the same time
             after = {"name": made["name"], "bytes": made["size"], "format": made["format"]}
+            tx.put("import", id, after, None)
             tx.ledger("import.create", f"import:{id}", None, after)
             tx.change("import", id, "commit")
     return answer("import", made)

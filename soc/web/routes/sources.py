@@ -16,7 +16,8 @@ router = APIRouter()
 
 @router.get("/v1/sources")
 def listed(ask: Annotated[Asking, Depends(Allowed("source.read"))], since: When = "24h") -> Response:
-    """Every source's account since the full hour before `since`, and the totals."""
+    """Every source's account since the full hour before `since` (at most a week), and the totals; `balanced` is null
+    while more waits than is counted."""
     accounts = ask.services.sources(moment_us(since, ask.now_us) or 0)
     if ask.scope.units is None:
         return answer("source.list", accounts)

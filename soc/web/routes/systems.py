@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -16,6 +14,7 @@ from starlette.responses import Response
 from soc.errors import NotFound, UsageError
 from soc.model.system import InformationSystem
 from soc.registry import Registry, to_document, validate
+from soc.store import files
 from soc.web.auth import Allowed, Asking
 from soc.web.envelope import Body, Id, Text, answer
 
@@ -82,12 +81,14 @@ def _keep(ask: Asking, system: InformationSystem, reason: str) -> None:
     Registry([*others, system])  # raises ContentError for a clash, before anything is written
     path = services.settings.path("registry", f"{system.id}.yml")
     old = path.read_bytes() if path.exists() else None
-    if before is not None and old is None:
+    if old is None and before is not None:
         raise UsageError(
             f"system '{system.id}' is kept in a registry file of the site",
             hint="edit that file and restart the service",
         )
-    _write(path, orjson.dumps(to_document(system), option=orjson.OPT_INDENT_2))
+    if old is not None and {s.id for s in Registry.load(path).systems()} != {system.id}:
+        raise UsageError(f"{path.name} in the registry's folder holds other systems", hint="choose another id")
+    files.replace(path, orjson.dumps(to_document(system), option=orjson.OPT_INDENT_2))
     try:
         services.reload_registry()
         with ask.change() as tx:
@@ -95,17 +96,6 @@ def _keep(ask: Asking, system: InformationSystem, reason: str) -> None:
             tx.ledger("system.put", f"system:{system.id}", shown, to_document(system), reason)
             tx.change("system", system.id, "put", unit=system.organization_id)
     except BaseException:  # nothing may stand in the registry that the ledger does not know of
-        path.unlink() if old is None else _write(path, old)
+        path.unlink() if old is None else files.replace(path, old)
         services.reload_registry()
         raise
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The old content or the new one survives any crash."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -1,0 +1,267 @@
+"""Full disks, broken content and workers of an earlier start: nothing is lost, doubled or blocked by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soc.errors import DiskFull, SocError, StoreError, TryAgain
+from soc.model.batch import EventBatch
+from soc.model.record import RawBlock
+from soc.pipeline import Correlating, Services, Worker, places, services
+from soc.store.queue import DiskLog, LogReader
+from tests.pipeline.world import NOW_NS, World, failures
+
+POISON = "203.0.113.66"
+
+
+def frames(world: World, log: str) -> list[RawBlock]:
+    """Every frame of a log."""
+    return LogReader(places.queue(world.settings), log).read({}, None, 1000)
+
+
+def refuse(*_: object) -> Any:
+    raise DiskFull("no space left")
+
+
+def test_workers_of_another_number_wait_for_those_of_before(tmp_path: Path) -> None:
+    """An old worker still has a partition: the new one may not read its cursor, or both would store the same."""
+    world = World.make(tmp_path)
+    for peer in range(10):
+        world.receive(failures(2), peer=f"127.1.2.{peer}")
+    more = replace(world.settings, workers=2)
+    old = Worker(world.settings, world.clock)
+    with pytest.raises(TryAgain, match="another worker still has partition"):
+        Worker(more, world.clock, 1)
+    old.step()
+    old.close()
+    for index in range(2):
+        worker = Worker(more, world.clock, index)
+        worker.step()
+        worker.close()
+    assert len(world.events()) == 20
+
+
+def test_a_full_store_repeats_no_derived_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again and again, the worker goes on at the store: the matched log does not grow, nothing comes twice."""
+    world = World.make(tmp_path)
+    world.receive(failures(4))
+    worker = Worker(world.settings, world.clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.store, "append", refuse)
+        for _ in range(5):
+            with pytest.raises(DiskFull):
+                worker.step()
+    world.receive(failures(2))
+    while worker.step():
+        pass
+    worker.close()
+    assert len(frames(world, places.MATCHED)) == 2
+    assert len(world.events()) == 6
+    assert (worker.counts["records"], worker.counts["events"]) == (6, 6)
+
+
+def test_findings_that_a_full_disk_refused_come_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cursor is past the frames that completed them, so the correlator has to keep them."""
+    world = World.make(tmp_path)
+    world.receive(failures(30))
+    world.work()
+    correlating = Correlating(world.settings, world.clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(DiskLog, "append", refuse)
+        for attempt in (correlating.step, correlating.step, correlating.save):
+            with pytest.raises(DiskFull):
+                attempt()
+    assert not (tmp_path / "run" / "correlate.json").exists()
+    correlating.step()
+    correlating.close()
+    assert sum(block.n for block in frames(world, places.FINDINGS) if block.node == "correlate") == 1
+
+
+def test_events_that_break_a_rule_are_stored_and_their_neighbours_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in matching costs the finding of that one frame; nobody sends a record that stops the worker."""
+    world = World.make(tmp_path)
+    world.receive(failures(2, source=POISON), peer="127.9.9.9")
+    world.receive(failures(4))
+    worker = Worker(world.settings, world.clock)
+    match = worker._detector.match
+
+    def breaks(batch: EventBatch) -> Any:
+        if POISON in batch.values("source.ip"):
+            raise TypeError("a bug")
+        return match(batch)
+
+    monkeypatch.setattr(worker._detector, "match", breaks)
+    while worker.step():
+        pass
+    worker.close()
+    assert worker.counts["unmatched"] == 2
+    assert len(world.events()) == 6
+    assert [block.peer for block in frames(world, places.MATCHED)] == ["127.1.2.3"]
+
+
+@pytest.mark.parametrize("fault", [StoreError("fields not in the dictionary: x"), OverflowError("too large")])
+def test_what_the_store_cannot_take_is_kept_aside_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Its neighbours of the same step are stored, and a restart does not meet it again."""
+    world = World.make(tmp_path)
+    world.receive(failures(2, source=POISON), peer="127.9.9.9")
+    world.receive(failures(4))
+    worker = Worker(world.settings, world.clock)
+    append = worker.store.append
+
+    def breaks(batches: Sequence[EventBatch], upto: Any) -> int:
+        if any(POISON in batch.values("source.ip") for batch in batches):
+            raise fault
+        return append(batches, upto)
+
+    monkeypatch.setattr(worker.store, "append", breaks)
+    while worker.step():
+        pass
+    worker.close()
+    assert [(block.peer, block.n) for block in frames(world, places.DEAD)] == [("127.9.9.9", 2)]
+    assert len(world.events()) == 4
+    assert Worker(world.settings, world.clock).step() == 0
+
+
+def test_a_store_that_cannot_be_written_buries_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An I/O error is about everything: the worker ends, and the next one does it all."""
+    world = World.make(tmp_path)
+    world.receive(failures(4))
+    worker = Worker(world.settings, world.clock)
+
+    def breaks(*_: object) -> int:
+        raise StoreError("writing work0.00000001.hot: Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.store, "append", breaks)
+        with pytest.raises(StoreError):
+            worker.step()
+    worker.close()
+    world.work()
+    assert frames(world, places.DEAD) == []
+    assert len(world.events()) == 4
+
+
+def test_a_registry_file_that_vanishes_between_two_looks_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service writes beside and renames; a worker may see the name that is gone a moment later."""
+    world = World.make(tmp_path)
+    worker = Worker(world.settings, world.clock)
+    folder = tmp_path / places.REGISTRY
+    folder.mkdir()
+    passing = folder / "x.yml.new"
+    passing.write_text("{}")
+    is_file = Path.is_file
+
+    def gone(self: Path) -> bool:
+        found = is_file(self)
+        self.unlink(missing_ok=True) if self == passing else None
+        return found
+
+    monkeypatch.setattr(Path, "is_file", gone)
+    world.clock.advance(10)
+    assert worker.step() == 0
+    worker.close()
+
+
+def test_a_broken_registry_file_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker looks every two seconds; its log must not fill while a person is at lunch."""
+    world = World.make(tmp_path)
+    worker = Worker(world.settings, world.clock)
+    (tmp_path / places.REGISTRY).mkdir()
+    (tmp_path / places.REGISTRY / "x.yml").write_text("kind: nonsense\n")
+    for _ in range(5):
+        world.clock.advance(10)
+        worker.step()
+    worker.close()
+    assert len([r for r in caplog.records if "stays in use" in r.message]) == 1
+
+
+def test_many_waiting_frames_are_not_all_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import of gigabytes waits: the accounts read it a few frames at a time."""
+    world = World.make(tmp_path)
+    for peer in range(200):
+        world.receive(failures(1), peer=f"127.1.2.{peer}")
+    asked: list[int] = []
+    read = LogReader.read
+
+    def watched(self: LogReader, after: Any, partitions: Any, max_frames: int) -> list[RawBlock]:
+        asked.append(max_frames)
+        return read(self, after, partitions, max_frames)
+
+    monkeypatch.setattr(LogReader, "read", watched)
+    opened = Services.open(world.settings, world.clock)
+    totals = opened.sources(NOW_NS // 1000)["totals"]
+    opened.close()
+    assert (totals["pending"], totals["balanced"]) == (200, True)
+    assert max(asked) <= 64
+
+
+def test_what_was_not_counted_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the bound nobody knows: `balanced` is null and not false."""
+    world = World.make(tmp_path)
+    for _ in range(9):
+        world.receive(failures(1))
+    monkeypatch.setattr(services, "MAX_PENDING_FRAMES", 5)
+    opened = Services.open(world.settings, world.clock)
+    found = opened.sources(NOW_NS // 1000)
+    opened.close()
+    assert found["totals"]["balanced"] is None
+    assert [row["balanced"] for row in found["sources"]] == [None]
+
+
+def test_accounts_reach_no_further_back_than_the_counters(tmp_path: Path) -> None:
+    """Events of last month are in the store, what the collector counted then is forgotten."""
+    world = World.make(tmp_path)
+    world.receive(failures(3))
+    world.work()
+    world.clock.advance(8 * 86_400)
+    opened = Services.open(world.settings, world.clock)
+    totals = opened.sources(0)["totals"]
+    opened.close()
+    assert (totals["stored"], totals["balanced"]) == (0, True)
+
+
+def test_an_import_that_crosses_the_hour_balances(tmp_path: Path) -> None:
+    """It was announced before the span of the account and read inside it."""
+    world = World.make(tmp_path)
+    opened = Services.open(world.settings, world.clock)
+    data = b"".join(line + b"\n" for line in failures(5))
+    id = opened.uploads.begin("auth.log", len(data), "lan", format="lines")["id"]
+    opened.uploads.put(id, 0, data)
+    opened.uploads.commit(id)
+    world.clock.advance(3600)
+    opened.uploads.read(id, services.threading.Event())
+    world.work()
+    totals = opened.sources(world.clock.now_ns() // 1000)["totals"]
+    opened.close()
+    assert (totals["received"], totals["stored"], totals["balanced"]) == (5, 5, True)
+
+
+def test_what_fails_again_and_again_is_said_once_and_asked_less_often(caplog: pytest.LogCaptureFixture) -> None:
+    """A finding that cannot be taken in would fill the log with the same traceback four times a second."""
+    waits: list[float] = []
+
+    class Stop(services.threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            if len(waits) == 20:
+                self.set()
+            return self.is_set()
+
+    def fails() -> None:
+        raise KeyError("entity") if len(waits) < 10 else SocError("no")
+
+    services._repeat(Stop(), "findings", 0.25, fails)
+    assert waits[:3] == [0.5, 1.0, 2.0]
+    assert max(waits) == services.MOST_PAUSE_S
+    assert len(caplog.records) == 2
