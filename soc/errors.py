@@ -10,6 +10,7 @@
     ├── Conflict                  exit 1   somebody changed it first, or the state does not allow it
     ├── StoreError                exit 1   the store cannot be read or written
     │   ├── NewerStore            exit 2   written by a newer version of soc
+    │   ├── UnfitEvents           exit 1   the store can never take these events; it goes on with others
     │   └── DiskFull              exit 75  no room; nothing was acknowledged
     ├── TryAgain                  exit 75  busy or unreachable for the moment
     └── NonCompliant              exit 3   a check found something
@@ -110,6 +111,10 @@ class NewerStore(StoreError):
     """The store was written by a newer version of soc."""
 
     exit_code = EXIT_USAGE
+
+
+class UnfitEvents(StoreError):
+    """The store can never take these events as they are; others it takes."""
 
 
 class DiskFull(StoreError):

@@ -32,7 +32,7 @@ from soc.connectors.national.receiver import Receiver
 from soc.errors import ConfigError, SocError, TryAgain
 from soc.model.clock import Clock, SystemClock
 from soc.pipeline import Correlating, Services, Worker, places
-from soc.pipeline.services import NO_GATEWAY, read_states
+from soc.pipeline.services import NO_GATEWAY, STATE, read_state, read_states, state_file
 from soc.store.events import EventStore
 from soc.store.queue import trim
 from soc.web import server
@@ -165,7 +165,7 @@ def serve(settings: Settings) -> None:
         _first_people(services)
         unix = server.open_unix_socket(settings.socket)
         stack.callback(unix.close)
-        tcp = _listen(settings.web_host, settings.web_port)
+        tcp = _listen("web", settings.web_host, settings.web_port)
         stack.callback(tcp.close)
         threads = services.background(me.stop)
         me.ready(socket=str(settings.socket), port=tcp.getsockname()[1])
@@ -180,7 +180,7 @@ def serve(settings: Settings) -> None:
 def hub(settings: Settings) -> None:
     """The centre's door for distant units, until stopped."""
     with _running(settings, "hub") as me:
-        sock = _listen(settings.relay_host or "127.0.0.1", settings.relay_port)
+        sock = _listen("relay", settings.relay_host or "127.0.0.1", settings.relay_port)
         intake = Intake(
             places.queue(settings), places.relay_counters(settings), me.clock, max_bytes=settings.queue_max_bytes
         )
@@ -254,8 +254,8 @@ def _first_people(services: Services) -> None:
         services.access.add_person(DEMO_OFFICER, "tier2-unit", units=units[1:2] or units[:1], reason="simulated site")
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket on the first free port from `port` on.
+def _listen(section: str, host: str, port: int) -> socket.socket:
+    """A listening TCP socket on the first free port from `port` on; `section` of soc.toml names it.
 
     Raises TryAgain when twenty are taken, ConfigError for an address or a port that cannot be had at all.
     """
@@ -267,9 +267,9 @@ def _listen(host: str, port: int) -> socket.socket:
                 continue
             raise
         if candidate != port:
-            print(f"web: port {port} is taken, listening on {candidate}", flush=True)
+            print(f"{section}: port {port} is taken, listening on {candidate}", flush=True)
         return sock
-    raise TryAgain(f"no free port from {port} to {port + 19} on {host}", hint="set [web] port in soc.toml")
+    raise TryAgain(f"no free port from {port} to {port + 19} on {host}", hint=f"set [{section}] port in soc.toml")
 
 
 def receiver(settings: Settings, *, host: str = "127.0.0.1", port: int | None = None, drop_replies: int = 0) -> None:
@@ -316,7 +316,7 @@ class _Process:
         self._told_at = time.monotonic()
         now_us = self.clock.now_ns() // 1000
         document = {"name": self.name, "pid": os.getpid(), "state": state, "at_us": now_us, "counts": dict(counts)}
-        path = self.settings.path("run", f"{self.name}.state.json")
+        path = state_file(self.settings, self.name)
         fresh = path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full disk must not stop the work that frees it
             fresh.write_bytes(orjson.dumps({**document, **self.facts}))
@@ -383,15 +383,19 @@ class _Child:
 class Supervisor:
     """Starts the processes, starts again what died, and stops them in the order of the flow."""
 
-    def __init__(self, settings: Settings, names: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    def __init__(
+        self, settings: Settings, names: Sequence[tuple[str, tuple[str, ...]]], config: Path | None = None
+    ) -> None:
         self.settings = settings
+        self.environment = {"SOC_HOME": str(settings.home), "SOC_SOCKET": str(settings.socket)}
+        self.environment |= {"SOC_CONFIG": str(config.absolute())} if config else {}
         self.children = [_Child(name, arguments) for name, arguments in names]
 
     def start(self, child: _Child) -> None:
         """Start one; its words go to `logs/<name>.log`."""
         child.began = time.monotonic()
-        self.settings.path("run", f"{child.name}.state.json").unlink(missing_ok=True)
-        environment = {**os.environ, SUPERVISED: "1", "SOC_HOME": str(self.settings.home), "PYTHONUNBUFFERED": "1"}
+        state_file(self.settings, child.name).unlink(missing_ok=True)
+        environment = {**os.environ, SUPERVISED: "1", "PYTHONUNBUFFERED": "1", **self.environment}
         with self.settings.path("logs", f"{child.name}.log").open("ab") as log:
             child.process = subprocess.Popen(
                 (sys.executable, "-m", "soc", *child.arguments),
@@ -437,11 +441,7 @@ class Supervisor:
 
     def state(self, name: str) -> dict[str, Any] | None:
         """What the process says of itself, None before it does."""
-        try:
-            found: dict[str, Any] = orjson.loads(self.settings.path("run", f"{name}.state.json").read_bytes())
-        except (OSError, ValueError):
-            return None
-        return found
+        return read_state(state_file(self.settings, name))
 
     def wait_ready(self, names: Sequence[str], stop: threading.Event) -> list[str]:
         """Wait until these run; the names of those that do not after `READY_S` seconds."""
@@ -468,21 +468,23 @@ Ready = Callable[[dict[str, Any], threading.Event], None]
 """Called once everything is up: what each process says of itself, and the event that says stop."""
 
 
-def up(settings: Settings, *, simulate: bool = False, ready: Ready | None = None) -> None:
+def up(settings: Settings, *, simulate: bool = False, config: Path | None = None, ready: Ready | None = None) -> None:
     """Start everything, call `ready`, and watch until Ctrl-C, SIGTERM or a lost terminal; then stop in order.
+
+    The processes read the same `config` file and serve the same socket as the caller.
 
     With `simulate`, `settings` are those of `simulation.prepare`: a receiver and the province are started too.
     Raises TryAgain when this home is running already, or when a process does not come up.
     """
     make_home(settings)
     with _only_one(settings):
-        for stale in settings.path("run").glob("*.state.json"):
+        for stale in settings.path("run").glob(f"*{STATE}"):
             stale.unlink(missing_ok=True)  # of a start that was killed, or of workers that are fewer now
         stop = threading.Event()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, lambda *_: stop.set())
-        supervisor = Supervisor(settings, _commands(settings, simulate))
+        supervisor = Supervisor(settings, _commands(settings, simulate), config)
         try:
             _start(supervisor, simulate, stop)
             if not stop.is_set():
@@ -583,11 +585,10 @@ def simulate(settings: Settings, *, rate: float | None = None) -> None:
 
 
 def _ports(settings: Settings) -> dict[str, int]:
-    try:
-        state = orjson.loads(settings.path("run", "collect.state.json").read_bytes())
-        return dict(state["ports"])
-    except (OSError, ValueError, KeyError):
-        raise TryAgain("no collector is running here", hint="soc up starts it") from None
+    ports = (read_state(state_file(settings, "collect")) or {}).get("ports")
+    if ports is None:
+        raise TryAgain("no collector is running here", hint="soc up starts it")
+    return dict(ports)
 
 
 def score(settings: Settings, alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

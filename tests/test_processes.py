@@ -104,9 +104,32 @@ def test_states_of_an_earlier_start_are_forgotten(tmp_path: Path, monkeypatch: p
 
 def test_a_taken_port_gives_the_next_one_and_a_wrong_address_is_said_at_once() -> None:
     """Also where the address is of IPv6."""
-    with processes._listen("::1", 0) as first:
+    with processes._listen("web", "::1", 0) as first:
         port = first.getsockname()[1]
-        with processes._listen("::1", port) as second:
+        with processes._listen("web", "::1", port) as second:
             assert port < second.getsockname()[1] < port + 20
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
-        processes._listen("192.0.2.1", 18_600)
+        processes._listen("web", "192.0.2.1", 18_600)
+
+
+def test_the_processes_read_the_same_file_and_serve_the_same_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`soc --config FILE --socket PATH up` would otherwise start processes with other settings than its own."""
+    given: list[dict[str, str]] = []
+
+    class Started:
+        stdin = None
+
+        def __init__(self, *_: object, env: dict[str, str], **__: object) -> None:
+            given.append(env)
+
+    settings = settings_of(tmp_path)
+    processes.make_home(settings)
+    monkeypatch.setattr(processes.subprocess, "Popen", Started)
+    supervisor = processes.Supervisor(settings, [("work0", ("work",))], Path("/etc/soc/own.toml"))
+    supervisor.watch()
+    [environment] = given
+    assert environment["SOC_CONFIG"] == "/etc/soc/own.toml"
+    assert environment["SOC_SOCKET"] == str(settings.socket)
+    assert environment["SOC_HOME"] == str(tmp_path)

@@ -1,6 +1,6 @@
 """People, roles and scopes: who may act, what they may see, and what proves who they are."""
 
-from soc.access.access import Access, CasesPort, StoredPort, TxPort
+from soc.access.access import Access
 from soc.access.people import ENGINE, Person, Token
 from soc.access.roles import PERMISSIONS, ROLES, holds, matrix, permissions_of, roles_with
 
@@ -9,11 +9,8 @@ __all__ = [
     "PERMISSIONS",
     "ROLES",
     "Access",
-    "CasesPort",
     "Person",
-    "StoredPort",
     "Token",
-    "TxPort",
     "holds",
     "matrix",
     "permissions_of",

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import argon2
 
 from soc.access.people import PERSON, TOKEN, Account, Person, Token, checked
 from soc.access.roles import holds, roles_with
 from soc.errors import Conflict, NotFound, PermissionRefused, UsageError
+from soc.model.cases import CaseTx, ReadablePort
 from soc.model.clock import Clock
 from soc.model.scope import Scope
 
@@ -27,49 +27,6 @@ _DAY_US = 86_400_000_000
 _ALL = 1_000_000
 
 
-class StoredPort(Protocol):
-    """A document with the version to name when it is changed."""
-
-    @property
-    def document(self) -> dict[str, Any]: ...
-
-    @property
-    def version(self) -> int: ...
-
-
-class TxPort(Protocol):
-    """What access needs of a transaction of the case database."""
-
-    def get(self, kind: str, id: str) -> StoredPort | None: ...
-
-    def put(
-        self,
-        kind: str,
-        id: str,
-        document: Mapping[str, Any],
-        expected_version: int | None,
-        *,
-        unit: str | None = None,
-        keys: Mapping[str, str] | None = None,
-    ) -> int: ...
-
-    def find(
-        self, kind: str, *, keys: Mapping[str, str] | None = None, limit: int = 100, order: str = "desc"
-    ) -> Sequence[tuple[str, StoredPort]]: ...
-
-    def ledger(
-        self, act: str, object: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, reason: str
-    ) -> object: ...
-
-
-class CasesPort(Protocol):
-    """What access needs of the case database: transactions, and snapshots that only read."""
-
-    def begin(self, actor: str, via: str = "engine") -> AbstractContextManager[TxPort]: ...
-
-    def read(self, actor: str, via: str = "engine") -> AbstractContextManager[TxPort]: ...
-
-
 class Access:
     """People, passwords, tokens, scopes and permissions over a case database.
 
@@ -80,7 +37,7 @@ class Access:
 
     def __init__(
         self,
-        cases: CasesPort,
+        cases: ReadablePort,
         clock: Clock,
         *,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
@@ -340,14 +297,14 @@ def _shown(person: Person) -> dict[str, Any]:
     return {"role": person.role, "units": sorted(person.units), "uid": person.uid, "disabled": person.disabled}
 
 
-def _account(tx: TxPort, name: str) -> tuple[Account, int]:
+def _account(tx: CaseTx, name: str) -> tuple[Account, int]:
     stored = tx.get(PERSON, name)
     if stored is None:
         raise NotFound(f"no person '{name}'")
     return Account.of(stored.document), stored.version
 
 
-def _uid_free(tx: TxPort, person: Person) -> None:
+def _uid_free(tx: CaseTx, person: Person) -> None:
     if person.uid is None or person.disabled:
         return
     for name, _ in tx.find(PERSON, keys={"uid": str(person.uid)}, limit=2):
@@ -355,7 +312,7 @@ def _uid_free(tx: TxPort, person: Person) -> None:
             raise Conflict(f"uid {person.uid} belongs to '{name}' already")
 
 
-def _an_admin_stays(tx: TxPort, old: Person, new: Person) -> None:
+def _an_admin_stays(tx: CaseTx, old: Person, new: Person) -> None:
     was, stays = (p.role == "admin" and not p.disabled for p in (old, new))
     if not was or stays:
         return

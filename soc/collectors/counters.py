@@ -147,7 +147,7 @@ class Counters:
             data = orjson.dumps({"version": _VERSION, "seq": self.seq, "counts": rows})
             self._changed = self.unsaved_drops = False
         try:
-            files.replace(self.path, data)
+            files.replace(self.path, data, what="cannot write the counters")
         except StoreError:
             self._changed = True
             raise

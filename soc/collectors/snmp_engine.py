@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -13,6 +12,7 @@ import orjson
 
 from soc.errors import NewerStore, StoreError
 from soc.model.clock import Clock
+from soc.store import files
 
 WINDOW_S = 150  # RFC 3414 section 2.2.3
 MAX_BOOTS = MAX_TIME = 2**31 - 1
@@ -104,24 +104,10 @@ class Engine:
             "version": _VERSION, "engine_id": self.engine_id.hex(), "boots": self.boots, "heard": heard,
         })  # fmt: skip
         try:
-            self._replace(data)
-        except OSError as error:
+            files.replace(self.path, data, what="cannot write the SNMP engine's boots")
+        except StoreError:
             self._changed = True
-            raise StoreError(f"cannot write the SNMP engine's boots {self.path}: {error.strerror}") from error
-
-    def _replace(self, data: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(self.path.name + ".new")
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            raise
 
     def _load(self) -> None:
         try:

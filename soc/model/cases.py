@@ -36,6 +36,7 @@ class CaseTx(Protocol):
         *,
         keys: Mapping[str, str | Collection[str]] | None = None,
         limit: int = 100,
+        order: str = "desc",
         before: str | None = None,
     ) -> Sequence[tuple[str, Stored]]: ...
     def ledger(
@@ -53,6 +54,12 @@ class CasesPort(Protocol):
     """Opens transactions that write."""
 
     def begin(self, actor: str, via: str = "engine") -> AbstractContextManager[Any]: ...
+
+
+class ReadablePort(CasesPort, Protocol):
+    """Opens snapshots that only read as well."""
+
+    def read(self, actor: str, via: str = "engine") -> AbstractContextManager[Any]: ...
 
 
 class Person(Protocol):

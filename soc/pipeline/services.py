@@ -84,6 +84,7 @@ class Services:
     deletion: Deletion
     policy: Policy
     uploads: Uploads
+    outgoing: Outgoing
     world: DemoWorld | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -119,8 +120,8 @@ class Services:
         access = Access(cases, clock)
         store = EventStore(places.events(settings), clock, fields)
         systems = _Systems(lambda: made.registry)
-        outbox = Outgoing(settings, clock, systems.get)
-        alerts = AlertDesk(cases, clock, systems, on_alert=outbox.alert)
+        outgoing = Outgoing(settings, clock, systems.get)
+        alerts = AlertDesk(cases, clock, systems, on_alert=outgoing.alert)
 
         def escalated(tx: Any, alert: Alert, ticket: Ticket, person: Person) -> None:
             alerts.escalate(tx, alert.id, person, ticket.id)
@@ -133,7 +134,7 @@ class Services:
         )
         actuator = NftActuator(world.gateway if world else None, clock, why_not=why_not)
         guard = Guard(own_networks=systems.networks, simulated_loopback=settings.simulated)
-        destinations = [outbox.destination(each) for each in settings.national]
+        destinations = [outgoing.destination(each) for each in settings.national]
         writer = places.open_log(settings, places.RAW, IMPORT, clock, max_bytes=settings.queue_max_bytes)
         policy = Policy(ladder.load(content.roots("retention", roots), settings.retention_profile))
         made = cls(
@@ -160,6 +161,7 @@ class Services:
             ),
             policy=policy,
             uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id),
+            outgoing=outgoing,
             world=world,
         )
         made._closers = [store.close, writer.close, cases.close]
@@ -418,7 +420,7 @@ class Services:
 
     def _heartbeat(self) -> None:
         assert self.national is not None
-        sender = Outgoing(self.settings, self.clock, self.registry.get).sender(self.settings.national[0])
+        sender = self.outgoing.sender(self.settings.national[0])
         self.national.heartbeat(lambda: new_id(self.clock), sender, {"systems": len(self.registry.systems())})
 
 
@@ -509,13 +511,27 @@ def new_id(clock: Clock) -> str:
     return uuid7(clock.now_ns(), os.urandom(10))
 
 
-def read_states(settings: Settings) -> list[dict[str, Any]]:
-    """What `soc up` and its processes wrote of themselves into `run/`."""
-    found = []
-    for path in sorted(settings.path("run").glob("*.state.json")):
-        with suppress(OSError, ValueError):
-            found.append(orjson.loads(path.read_bytes()))
+STATE = ".state.json"
+
+
+def state_file(settings: Settings, name: str) -> Path:
+    """Where a process says of itself how it is."""
+    return settings.path("run", name + STATE)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """What one process said of itself; None before it did."""
+    try:
+        found: dict[str, Any] = orjson.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
     return found
+
+
+def read_states(settings: Settings) -> list[dict[str, Any]]:
+    """What every process of this home said of itself."""
+    states = (read_state(path) for path in sorted(settings.path("run").glob(f"*{STATE}")))
+    return [state for state in states if state is not None]
 
 
 def _secret(path: Path) -> bytes:

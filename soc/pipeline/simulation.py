@@ -15,19 +15,19 @@ from soc import config
 from soc.config import Settings
 from soc.connectors.national import pki
 from soc.errors import ConfigError, NotFound
-from soc.model.batch import EventBatch
 from soc.model.clock import Clock, FixedClock, SystemClock
 from soc.model.position import Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 from soc.pipeline import places
 from soc.pipeline.accounting import HISTORY
-from soc.pipeline.worker import flag_simulated
+from soc.pipeline.worker import flag_simulated, merged
 from soc.registry import Registry
 from soc.simulate import history, province, truth
 from soc.simulate.run import Sender, truth_path
 from soc.simulate.score import score as compare
 from soc.simulate.traffic import DEFAULT_RATE
+from soc.store import files
 from soc.store.events import EventStore
 
 RECEIVER_PORT = 8643
@@ -91,9 +91,7 @@ def _facts(home: Path, seed: int) -> dict[str, Any]:
 
 
 def _save_facts(home: Path, facts: Mapping[str, Any]) -> None:
-    fresh = home / "simulation.json.new"
-    fresh.write_bytes(orjson.dumps(facts))
-    fresh.replace(home / "simulation.json")
+    files.replace(home / "simulation.json", orjson.dumps(facts))
 
 
 def _settings_file(home: Path, certificates: pki.Pki) -> None:
@@ -143,13 +141,10 @@ def write_history(settings: Settings, made: province.Province, seed: int, clock:
 
 
 def _append(store: EventStore, parsers: ParserSet, registry: Registry, blocks: Sequence[RawBlock]) -> int:
-    found: dict[str, list[EventBatch]] = {}
-    for block in blocks:
-        batches, _ = parsers.parse(block, ParserState(), int(block.receipt_ns[-1]))
-        for batch in batches:
-            found.setdefault(batch.dataset, []).append(batch)
-    whole = [registry.enrich(flag_simulated(EventBatch.concat(several))) for several in found.values()]
-    return store.append(whole, {b.partition: Position(b.node, b.log, b.seq) for b in blocks})
+    parsed = (parsers.parse(block, ParserState(), int(block.receipt_ns[-1]))[0] for block in blocks)
+    whole = merged(batch for batches in parsed for batch in batches)
+    upto = {block.partition: Position(block.node, block.log, block.seq) for block in blocks}
+    return store.append([registry.enrich(flag_simulated(batch)) for batch in whole], upto)
 
 
 def sender(settings: Settings, clock: Clock, ports: Mapping[str, int], *, rate: float | None = None) -> Sender:

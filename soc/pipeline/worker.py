@@ -13,7 +13,7 @@ from typing import Any
 
 from soc.config import Settings
 from soc.detections.detector import Detector
-from soc.errors import SocError, StoreError, TryAgain
+from soc.errors import SocError, TryAgain, UnfitEvents
 from soc.model.batch import FLAGS, Column, EventBatch
 from soc.model.clock import Clock
 from soc.model.fields import FieldType
@@ -173,12 +173,7 @@ class Worker:
         return taken
 
     def _enriched(self, parsed: _Parsed) -> list[EventBatch]:
-        """One batch for each dataset."""
-        by_dataset: dict[str, list[EventBatch]] = {}
-        for _, batches in parsed:
-            for batch in batches:
-                by_dataset.setdefault(batch.dataset, []).append(batch)
-        whole = [EventBatch.concat(several) for several in by_dataset.values()]
+        whole = merged(batch for _, batches in parsed for batch in batches)
         return [self._registry.enrich(flag_simulated(b) if self._settings.simulated else b) for b in whole]
 
     def _parse(self, block: RawBlock, now_ns: int) -> list[EventBatch]:
@@ -238,9 +233,7 @@ class Worker:
         upto = {block.partition: Position(block.node, block.log, block.seq) for block in made.blocks}
         try:
             self.store.append(made.batches, upto)
-        except (StoreError, *_BROKEN) as error:
-            if not _is_about_content(error):
-                raise
+        except (UnfitEvents, *_BROKEN) as error:
             self._store_apart(made.parsed, error)
         self._cursors |= upto
 
@@ -285,6 +278,14 @@ class Worker:
             os.close(self._leases.pop())
 
 
+def merged(batches: Iterable[EventBatch]) -> list[EventBatch]:
+    """One batch for each dataset."""
+    by_dataset: dict[str, list[EventBatch]] = {}
+    for batch in batches:
+        by_dataset.setdefault(batch.dataset, []).append(batch)
+    return [EventBatch.concat(several) for several in by_dataset.values()]
+
+
 def flag_simulated(batch: EventBatch) -> EventBatch:
     """Events of a simulated site say so in `soc.flags`; nothing in the packets does."""
     flags = [(*(was or ()), SIMULATED) for was in batch.values(FLAGS)]
@@ -302,13 +303,6 @@ def _joined(several: Sequence[_Made]) -> _Made:
 
 def _why(error: Exception) -> str:
     return str(error) if isinstance(error, SocError) else f"{type(error).__name__}: {error}"
-
-
-def _is_about_content(error: Exception) -> bool:
-    """Whether the store refuses these events, and not everything at the moment."""
-    if isinstance(error, StoreError):
-        return "not in the dictionary" in str(error) or "events of dataset" in str(error)
-    return True
 
 
 def _stamp(settings: Settings) -> tuple[tuple[str, int], ...]:

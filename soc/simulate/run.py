@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import threading
 from collections import Counter
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from soc.errors import ConfigError
-from soc.model.clock import Clock, SystemClock
+from soc.model.clock import Clock
 from soc.simulate import wire
 from soc.simulate.devices import OCTET_COUNTED, SECOND_NS
-from soc.simulate.province import Device, Province, build
+from soc.simulate.province import Device, Province
 from soc.simulate.traffic import DEFAULT_RATE, Mark, Packet, Step, stream
 from soc.simulate.truth import Truth, TruthFile
 
@@ -286,27 +285,3 @@ def check_address(address: str) -> None:
                 hint="it needs all of 127.0.0.0/8 on the loopback interface, as Linux has it; elsewhere: "
                 f"ip addr add {address}/8 dev lo, or ifconfig lo0 alias {address}",
             ) from error
-
-
-def run(
-    home: Path,
-    listeners: Mapping[str, int],
-    *,
-    seed: int = DEFAULT_SEED,
-    rate: float = DEFAULT_RATE,
-    host: str = "127.0.0.1",
-    clock: Clock | None = None,
-    stop: threading.Event | None = None,
-) -> dict[str, Any]:
-    """A process of its own: the province of the seed, sending until `stop`, SIGTERM or SIGINT; its last counters."""
-    clock, stop = clock or SystemClock(), stop or _stopped_by_signals()
-    sender = Sender(build(seed, clock), listeners, seed=seed, clock=clock, truth=truth_path(home), rate=rate, host=host)
-    sender.run(stop)
-    return sender.counters()
-
-
-def _stopped_by_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -89,8 +89,11 @@ def locked(path: Path, what: str) -> Iterator[None]:
         os.close(fd)
 
 
-def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a whole file by rename; durable on return. Raises DiskFull, StoreError, and the old file is whole then."""
+def replace(path: Path, data: bytes, *, mode: int = 0o600, what: str = "writing") -> None:
+    """Write a whole file by rename; durable on return. Raises DiskFull, StoreError, and the old file is whole then.
+
+    `what` begins the error's sentence, which goes on with the path.
+    """
     try:
         make_folder(path.parent)
         fresh = path.with_name(path.name + ".new")
@@ -104,4 +107,4 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         fresh.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise store_error(error, f"writing {path}") from error
+        raise store_error(error, f"{what} {path}") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from soc.errors import DiskFull, SocError, StoreError, TryAgain
+from soc.errors import DiskFull, SocError, StoreError, TryAgain, UnfitEvents
 from soc.model.batch import EventBatch
 from soc.model.record import RawBlock
 from soc.pipeline import Correlating, Services, Worker, places, services
@@ -106,7 +106,7 @@ def test_events_that_break_a_rule_are_stored_and_their_neighbours_are_searched(
     assert [block.peer for block in frames(world, places.MATCHED)] == ["127.1.2.3"]
 
 
-@pytest.mark.parametrize("fault", [StoreError("fields not in the dictionary: x"), OverflowError("too large")])
+@pytest.mark.parametrize("fault", [UnfitEvents("fields not in the dictionary: x"), OverflowError("too large")])
 def test_what_the_store_cannot_take_is_kept_aside_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:

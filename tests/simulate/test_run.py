@@ -17,7 +17,7 @@ from soc.model.clock import SystemClock
 from soc.simulate import truth as truths
 from soc.simulate.devices import LISTENER
 from soc.simulate.province import Province, build
-from soc.simulate.run import Sender, check_address, run, truth_path
+from soc.simulate.run import Sender, check_address, truth_path
 
 HOST = "127.0.0.1"
 
@@ -238,12 +238,13 @@ def test_a_machine_without_the_addresses_is_told_the_way_out() -> None:
     assert "127.0.0.0/8" in (caught.value.hint or "")
 
 
-def test_run_is_a_process_of_its_own(receivers: Receivers, tmp_path: Path) -> None:
-    """Province, sender and truth file below the home; it ends when told to."""
+def test_it_ends_when_told_to(receivers: Receivers, tmp_path: Path) -> None:
+    """Packets went out, and the truth file lies below the home."""
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
-    counters = run(tmp_path, receivers.ports, seed=7, rate=100.0, stop=stop)
-    assert counters["sent"] > 10
+    sender = a_sender(receivers, truth_path(tmp_path), rate=100.0)
+    sender.run(stop)
+    assert sender.counters()["sent"] > 10
     assert truth_path(tmp_path).exists()
 
 

@@ -122,7 +122,8 @@ def test_the_centre_sees_how_the_unit_is(centre: Side, unit: Side) -> None:
     [row] = centre.until(lambda: [r for r in centre.data("relay", "list", acting=None) if r["heard_us"]], 60)
     assert row["name"] == "xa-dakbla"
     assert row["joined_us"]
-    assert row["health"]["queue"]["records"] >= 0
+    assert set(row["health"]["queue"]) == {"frames", "records", "oldest_receipt_ns"}
+    assert {process["name"] for process in row["health"]["processes"]} == {"collect", "relay"}
 
 
 def test_a_unit_that_is_shut_out_is_refused_and_says_so(centre: Side, unit: Side) -> None:

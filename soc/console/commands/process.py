@@ -40,7 +40,10 @@ def add(app: typer.Typer) -> None:
         call.kept["settings"] = settings
         opens = call.output.terminal if console is None else console
         call.processes.up(
-            settings, simulate=simulate, ready=lambda states, stop: _ready(call, states, stop, opens=opens)
+            settings,
+            simulate=simulate,
+            config=call.config,
+            ready=lambda states, stop: _ready(call, states, stop, opens=opens),
         )
 
     _single(app)

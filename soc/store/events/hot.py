@@ -105,10 +105,10 @@ def concat(tables: Sequence[Any]) -> Any:
 
 
 class HotCache:
-    """Decoded hot files of one folder, shared by the threads of a process."""
+    """Hot files of one folder, shared by the threads of a process: decoded, or (not `decode`) their marks alone."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, decode: bool = True) -> None:
+        self._folder, self._decode = folder, decode
         self._files: dict[str, HotFile] = {}
         self._lock = threading.Lock()
 
@@ -123,7 +123,7 @@ class HotCache:
             for name in names:
                 file = self._files.setdefault(name, HotFile(self._folder / name))
                 try:
-                    file.refresh()
+                    file.refresh(decode=self._decode)
                 except FileNotFoundError:
                     # Sealed between the listing and the reading: the manifest, read after this, has its rows.
                     del self._files[name]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from soc.errors import Conflict, NotFound, QueryError, StoreError
+from soc.errors import Conflict, NotFound, QueryError, StoreError, UnfitEvents
 from soc.model.batch import Column, EventBatch
 from soc.model.clock import Clock
 from soc.model.fields import FIELDS, FieldDictionary, FieldType
@@ -58,6 +58,7 @@ class EventStore:
             raise files.store_error(error, f"creating {root}") from error
         self._manifest = Manifest(root / "manifest.db")
         self._cache = HotCache(root / "hot")
+        self._cursor_cache = HotCache(root / "hot", decode=False)
         self._reader = Reader(root, fields, self._manifest, self._cache)
         self._lock = threading.Lock()
         self._marks: Marks = {}
@@ -100,11 +101,11 @@ class EventStore:
             batch = batch.with_columns({"event.dataset": Column.constant(FieldType.KEYWORD, batch.dataset, batch.n)})
         unknown = sorted(name for name in batch.columns if name not in self._fields)
         if unknown:
-            raise StoreError(f"fields not in the dictionary: {', '.join(unknown)}", hint="declare them in a parser")
+            raise UnfitEvents(f"fields not in the dictionary: {', '.join(unknown)}", hint="declare them in a parser")
         table = pa.table({name: _stored(column) for name, column in batch.columns.items() if not column.is_missing()})
         for name in NEEDED:
             if name not in table.column_names or table.column(name).null_count:
-                raise StoreError(f"events of dataset '{batch.dataset}' without '{name}'")
+                raise UnfitEvents(f"events of dataset '{batch.dataset}' without '{name}'")
         return table
 
     def roll_if_due(self, now_ns: int) -> bool:
@@ -132,7 +133,7 @@ class EventStore:
         return marks
 
     def _read_marks(self) -> Marks:
-        _, marks = self._cache.snapshot()
+        _, marks = self._cursor_cache.snapshot()
         advance(marks, self._manifest.marks())
         return marks
 
