@@ -19,7 +19,7 @@ from typing import Any
 from soc.errors import ConfigError, nearest
 from soc.model.finding import LEVELS
 
-PROTOCOLS = ("syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "snmp-trap")
+PROTOCOLS = ("syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "sflow", "snmp-trap")
 TLS_NEEDED = ("syslog-tls", "relp-tls")
 """These need a certificate and its key."""
 TLS_UNUSED = {"syslog-tcp": "syslog-tls", "relp": "relp-tls"}

@@ -30,6 +30,7 @@ SPOKEN: Mapping[str, Spoken] = {
     "relp": Spoken("relp", "syslog"),
     "relp-tls": Spoken("relp", "syslog"),
     "netflow": Spoken("datagram", "netflow"),
+    "sflow": Spoken("datagram", "sflow"),
     "snmp-trap": Spoken("snmp", "snmp"),
 }
 """The protocols that are built."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from soc.errors import Fault
+from soc.model import flow_elements
 
 
 class FieldType(enum.StrEnum):
@@ -162,6 +163,37 @@ keyword: rule.id rule.name rule.category rule.ruleset rule.uuid rule.version
 keyword: flow.exporter.ip flow.tcp_flags
 long: flow.exporter.version flow.exporter.source_id flow.sequence flow.input_interface flow.output_interface
 long: flow.tos flow.tcp_control_bits flow.sampling_interval flow.exporter.uptime_ms flow.engine_type
+long: flow.template_id flow.sequence_lost flow.exporter.lost flow.icmp.type flow.icmp.code
+many long: flow.template_ids flow.mpls.labels
+keyword: flow.end_reason flow.forwarding_status
+ip: flow.exporter.agent_ip
+long: sflow.sample_sequence sflow.sampling_rate sflow.sample_pool sflow.drops sflow.drop_reason sflow.input_interfaces
+long: sflow.output_interfaces sflow.source_id_type sflow.source_id_index sflow.header_protocol sflow.frame_length
+long: sflow.stripped sflow.header_length sflow.ip_length sflow.src_vlan sflow.src_priority sflow.dst_vlan
+long: sflow.dst_priority sflow.src_mask_length sflow.dst_mask_length sflow.as sflow.src_peer_as sflow.local_pref
+long: sflow.url_direction sflow.ether_type sflow.ttl sflow.machine_type sflow.os_name
+many long: sflow.dst_as_path sflow.mpls_out_labels
+ip: sflow.next_hop sflow.bgp_next_hop sflow.mpls_next_hop
+many keyword: sflow.communities sflow.vlan_stack
+keyword: sflow.src_user sflow.dst_user sflow.url sflow.url_host sflow.host_uuid sflow.os_release
+long: sflow.ifIndex sflow.ifType sflow.ifDirection sflow.ifStatus sflow.ifInUcastPkts sflow.ifInMulticastPkts
+long: sflow.ifInBroadcastPkts sflow.ifInDiscards sflow.ifInErrors sflow.ifInUnknownProtos sflow.ifOutUcastPkts
+long: sflow.ifOutMulticastPkts sflow.ifOutBroadcastPkts sflow.ifOutDiscards sflow.ifOutErrors sflow.ifPromiscuousMode
+long: sflow.dot3StatsAlignmentErrors sflow.dot3StatsFCSErrors sflow.dot3StatsSingleCollisionFrames
+long: sflow.dot3StatsMultipleCollisionFrames sflow.dot3StatsSQETestErrors sflow.dot3StatsDeferredTransmissions
+long: sflow.dot3StatsLateCollisions sflow.dot3StatsExcessiveCollisions sflow.dot3StatsInternalMacTransmitErrors
+long: sflow.dot3StatsCarrierSenseErrors sflow.dot3StatsFrameTooLongs sflow.dot3StatsInternalMacReceiveErrors
+long: sflow.dot3StatsSymbolErrors sflow.vlan_id sflow.vlan_ucastPkts sflow.vlan_multicastPkts sflow.vlan_broadcastPkts
+long: sflow.vlan_discards sflow.cpu_5s sflow.cpu_1m sflow.cpu_5m sflow.proc_run sflow.proc_total sflow.cpu_num
+long: sflow.cpu_speed sflow.uptime sflow.cpu_user sflow.cpu_nice sflow.cpu_system sflow.cpu_idle sflow.cpu_wio
+long: sflow.cpu_intr sflow.cpu_sintr sflow.interrupts sflow.contexts sflow.page_in sflow.page_out sflow.swap_in
+long: sflow.swap_out sflow.part_max_used sflow.disk_reads sflow.read_time sflow.disk_writes sflow.write_time
+long: sflow.pkts_in sflow.errs_in sflow.drops_in sflow.pkts_out sflow.errs_out sflow.drops_out
+ulong: sflow.ifSpeed sflow.ifInOctets sflow.ifOutOctets sflow.vlan_octets sflow.total_memory sflow.free_memory
+ulong: sflow.mem_total sflow.mem_free sflow.mem_shared sflow.mem_buffers sflow.mem_cached sflow.swap_total
+ulong: sflow.swap_free sflow.disk_total sflow.disk_free sflow.bytes_read sflow.bytes_written sflow.bytes_in
+ulong: sflow.bytes_out
+double: sflow.load_one sflow.load_five sflow.load_fifteen
 
 keyword: user.name user.id user.domain user.email user.full_name user.group.name user.group.id
 keyword: user.target.name user.target.id user.target.domain user.effective.name user.effective.id
@@ -227,9 +259,13 @@ object: snmp.varbinds
 
 _FAMILIES = """
 keyword: winlog.event_data.* winlog.user_data.* labels.*
+keyword: netflow.other.* sflow.other.*
 """
 
-FIELDS = FieldDictionary(_table("\n".join(line for line in _CORE.splitlines() if line.strip())), _table(_FAMILIES))
+FIELDS = FieldDictionary(
+    _table("\n".join(line for line in (_CORE + flow_elements.field_table()).splitlines() if line.strip())),
+    _table(_FAMILIES),
+)
 """The dictionary that ships; parsers and sites extend it."""
 
 ALWAYS = (

@@ -17,7 +17,7 @@ from soc.parsers.state import ParserState
 
 RECEIPT = "2026-11-20T03:00:00Z"
 """When a sample is received, unless its test says otherwise with `receipt`."""
-_FORMATS = {"netflow": "netflow", "snmp": "snmp"}
+_FORMATS = {"netflow": "netflow", "netflow-v9": "netflow", "ipfix": "netflow", "sflow": "sflow", "snmp": "snmp"}
 
 
 def check(folders: Sequence[Path], fields: FieldDictionary = FIELDS) -> list[CheckResult]:

@@ -12,7 +12,7 @@ from soc.model.batch import EventBatch
 from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import RawBlock
-from soc.parsers import wire
+from soc.parsers import flows, wire
 from soc.parsers.definition import Definition, load
 from soc.parsers.documents import JsonRecords, read
 from soc.parsers.envelope import Envelope
@@ -56,8 +56,10 @@ class ParserSet:
             return [], state
         work = Work(Envelope(block, now_ns), self._index, self.fields, self.zone)
         kind = forced.recognise.format if forced is not None else ""
-        if block.format == "netflow" or kind == "netflow":
-            batches = wire.netflow(work, list(block.records()), self._index.formats.get("netflow"))
+        if block.format == "sflow" or kind == "sflow":
+            batches, state = flows.sampled(work, list(block.records()), self._index.formats, state)
+        elif block.format == "netflow" or kind in flows.FORMATS:
+            batches, state = flows.netflow(work, list(block.records()), self._index.formats, state)
         elif block.format in ("snmp", "snmp-v3") or kind == "snmp":
             batches = wire.traps(work, list(block.records()), self._index.formats.get("snmp"))
         else:

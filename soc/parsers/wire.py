@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from soc.model.batch import Column, EventBatch
@@ -15,10 +15,15 @@ from soc.parsers.mapping import Mapped
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
 
 
-def netflow(work: Work, datagrams: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:
-    """NetFlow v5 flows; other versions and damaged datagrams stay unparsed, with the reason."""
+def netflow(
+    work: Work, datagrams: Sequence[bytes], definition: Definition | None, others: frozenset[int] = frozenset()
+) -> list[EventBatch]:
+    """NetFlow v5 flows; damaged datagrams and versions that nobody reads stay unparsed, with the reason.
+
+    `others` are the datagrams that another decoder reads.
+    """
     flows = netflow_v5.decode(datagrams)
-    refused = dict(flows.refused)
+    unread = {i: why for i, why in flows.refused.items() if i not in others}
     result: list[EventBatch] = []
     if flows.rows and definition is not None:
         peer = work.envelope.block.peer
@@ -42,15 +47,15 @@ def netflow(work: Work, datagrams: Sequence[bytes], definition: Definition | Non
             )
         )
     elif flows.rows:
-        refused |= dict.fromkeys(flows.rows, "no definition reads NetFlow v5")
-    return [*result, *_refused(work, datagrams, refused)]
+        unread |= dict.fromkeys(flows.rows, "no definition reads NetFlow v5")
+    return [*result, *refused(work, datagrams, unread)]
 
 
 def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:
     """SNMP traps and informs; what is no trap stays unparsed, with the reason."""
     decoded: list[dict[str, Any]] = []
     rows: list[int] = []
-    refused: dict[int, str] = {}
+    unread: dict[int, str] = {}
     verified = work.envelope.block.format == SNMP_V3
     datagrams = list(records)
     for i, data in enumerate(records):
@@ -64,7 +69,7 @@ def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -
         except snmp.BadBer as error:
             values, why = None, str(error)
         if values is None or definition is None:
-            refused[i] = why or "no definition reads SNMP"
+            unread[i] = why or "no definition reads SNMP"
             continue
         decoded.append(values)
         rows.append(i)
@@ -79,7 +84,7 @@ def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -
         result.append(
             _mapped(work, definition, rows, values=pick, stamps=stamps, originals=[datagrams[i] for i in rows])
         )
-    return [*result, *_refused(work, datagrams, refused)]
+    return [*result, *refused(work, datagrams, unread)]
 
 
 def _mapped(
@@ -110,13 +115,14 @@ def _mapped(
     )
 
 
-def _refused(work: Work, datagrams: Sequence[bytes], refused: dict[int, str]) -> list[EventBatch]:
-    if not refused:
+def refused(work: Work, datagrams: Sequence[bytes], reasons: Mapping[int, str]) -> list[EventBatch]:
+    """Unparsed events of these datagrams, each with its bytes and its reason."""
+    if not reasons:
         return []
-    rows = sorted(refused)
+    rows = sorted(reasons)
     layer = {
         "soc.original_bytes": Column.of(FieldType.BINARY, [datagrams[i] for i in rows]),
-        "error.message": Column.of(FieldType.KEYWORD, [refused[i] for i in rows]),
+        "error.message": Column.of(FieldType.KEYWORD, [reasons[i] for i in rows]),
     }
     marks: Flags = dict.fromkeys(range(len(rows)), (UNPARSED,))
     stamps: list[times.Stamp | None] = [None] * len(rows)

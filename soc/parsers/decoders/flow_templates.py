@@ -1,0 +1,207 @@
+"""Templates of NetFlow v9 and IPFIX, and the layout that reads their records as columns (RFC 3954 section 5, RFC
+7011 sections 3.4 and 7)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from soc.model.flow_elements import ELEMENTS, NTOP, Element
+from soc.parsers.decoders.flow_values import HEX, Values, cell_format, column, scalars
+
+VARIABLE = 65535
+"""The length of an element that carries its own length."""
+V9_SCOPE = -1
+"""The enterprise under which we keep scope fields of NetFlow v9 that no information element stands for."""
+_V9_SCOPES = {2: (0, 10), 3: (0, 141), 5: (0, 145)}  # interface, line card, template: RFC 3954 section 6.1
+_V9_NTOP = 57472  # ntop's elements in NetFlow v9 start here
+_PADDING = (0, 210)
+MIN_RECORD = 4
+"""So many octets a record has on average at least: less cannot be told from padding, and one datagram would fill the
+memory with events."""
+Spec = tuple[int, int, int]
+"""Enterprise (0 = IANA), number, length in octets or `VARIABLE`."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """`number` is 256 to 65535. The records of options describe the exporter instead of flows."""
+
+    number: int
+    is_options: bool
+    fields: tuple[Spec, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a field of a record goes: `key` in our own tables, `field` in the event."""
+
+    key: str
+    field: str
+    kind: str
+    length: int
+    form: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The records of one set: the fixed octets of all, the variable pieces by slot, where each record ends."""
+
+    n: int
+    fixed: bytes
+    pieces: tuple[list[bytes], ...]
+    ends: list[int]
+
+    @property
+    def used(self) -> int:
+        """Octets of the set that are records."""
+        return self.ends[-1] if self.ends else 0
+
+
+class Layout:
+    """A template made ready: fixed slots as one numpy dtype, variable slots beside."""
+
+    def __init__(self, fields: Sequence[Spec]) -> None:
+        self.slots: list[Slot] = []
+        self.variable: list[Slot] = []
+        self._steps: list[tuple[int, bool]] = []  # fixed octets, then whether a variable field follows
+        self._cells: list[tuple[Slot, str, int]] = []
+        self._compile(fields)
+        self.fixed_length = sum(octets for octets, _ in self._steps)
+        self.least = self.fixed_length + sum(follows for _, follows in self._steps)
+        """The shortest record: a variable field is at least its length octet."""
+        self.keys = frozenset(slot.key for slot in self.slots)
+        self._dtype = np.dtype({
+            "names": [name for _, name, _ in self._cells],
+            "formats": [slot.form for slot, _, _ in self._cells],
+            "offsets": [offset for _, _, offset in self._cells],
+            "itemsize": max(self.fixed_length, 1),
+        })  # fmt: skip
+
+    def _compile(self, fields: Sequence[Spec]) -> None:
+        offset = start = 0
+        for slot, spec in _slots(fields):
+            if spec[2] == VARIABLE:
+                self._steps.append((offset - start, True))
+                start = offset
+                self.variable.append(slot)
+            elif spec[2]:
+                if spec[:2] != _PADDING:
+                    self._cells.append((slot, f"f{len(self._cells)}", offset))
+                offset += spec[2]
+            if spec[2] and spec[:2] != _PADDING:
+                self.slots.append(slot)
+        self._steps.append((offset - start, False))
+
+    def cut(self, body: bytes) -> Cut:
+        """The whole records of a set; what is left behind the last one is padding, or a lie."""
+        if not self.variable and self.fixed_length < MIN_RECORD:
+            return Cut(0, b"", (), [])
+        if not self.variable:
+            n = len(body) // self.fixed_length
+            ends = list(range(self.fixed_length, n * self.fixed_length + 1, self.fixed_length))
+            return Cut(n, body[: n * self.fixed_length], (), ends)
+        return self._walk(body)
+
+    def _walk(self, body: bytes) -> Cut:
+        fixed: list[bytes] = []
+        pieces: tuple[list[bytes], ...] = tuple([] for _ in self.variable)
+        ends: list[int] = []
+        at, size = 0, len(body)
+        while at + self.least <= size and len(ends) * MIN_RECORD <= at:
+            record: list[bytes] = []
+            for octets, follows in self._steps:
+                if octets:
+                    fixed.append(body[at : at + octets])
+                    at += octets
+                if not follows:
+                    continue
+                if at >= size:
+                    return _whole(len(ends), fixed, self.fixed_length, pieces, ends)
+                length = body[at]
+                at += 1
+                if length == 255:  # RFC 7011 section 7: the length follows in two octets
+                    length = int.from_bytes(body[at : at + 2], "big")
+                    at += 2
+                record.append(body[at : at + length])
+                at += length
+            if at > size:
+                break
+            for several, piece in zip(pieces, record, strict=True):
+                several.append(piece)
+            ends.append(at)
+        return _whole(len(ends), fixed, self.fixed_length, pieces, ends)
+
+    def values(self, cuts: Sequence[Cut]) -> tuple[dict[str, Values], dict[str, list[Any]]]:
+        """The columns of all records by slot key, and by field name the hexadecimal text of what did not fit.
+
+        Lists (RFC 6313) stay octets here.
+        """
+        cells = np.frombuffer(b"".join(cut.fixed for cut in cuts), self._dtype) if self.fixed_length else None
+        result: dict[str, Values] = {}
+        unfit: dict[str, list[Any]] = {}
+        n = sum(cut.n for cut in cuts)
+        for slot, name, _ in self._cells:
+            assert cells is not None
+            result[slot.key] = column(slot.kind, cells[name]) if slot.kind not in LISTS else cells[name].tolist()
+        for i, slot in enumerate(self.variable):
+            pieces = [piece for cut in cuts for piece in cut.pieces[i]]
+            if slot.kind in LISTS:
+                result[slot.key] = pieces
+                continue
+            result[slot.key], wrong = scalars(slot.kind, pieces)
+            if wrong:
+                unfit[slot.field] = [wrong.get(k) for k in range(n)]
+        return result, unfit
+
+
+LISTS = ("basicList", "subTemplateList", "subTemplateMultiList")
+
+
+def _whole(n: int, fixed: list[bytes], length: int, pieces: tuple[list[bytes], ...], ends: list[int]) -> Cut:
+    return Cut(n, b"".join(fixed)[: n * length], pieces, ends)
+
+
+def _slots(fields: Sequence[Spec]) -> Iterator[tuple[Slot, Spec]]:
+    seen: dict[tuple[int, int], int] = {}
+    for enterprise, number, length in fields:
+        count = seen[enterprise, number] = seen.get((enterprise, number), 0) + 1
+        element = ELEMENTS.get((enterprise, number))
+        yield _slot(element, enterprise, number, length, count), (enterprise, number, length)
+
+
+def _slot(element: Element | None, enterprise: int, number: int, length: int, count: int) -> Slot:
+    """A second field of the same element, and what has no name or no such length, goes to `netflow.other.*`."""
+    form = cell_format(element.kind, length) if element is not None and length != VARIABLE else None
+    if element is not None and count == 1 and (form is not None or length in (0, VARIABLE)):
+        return Slot(element.field.removeprefix("netflow."), element.field, element.kind, length, form or "")
+    place = f"other.{'scope' if enterprise == V9_SCOPE else enterprise}.{number}{f'.{count}' if count > 1 else ''}"
+    return Slot(place, f"netflow.{place}", HEX, length, f"V{length}" if 0 < length < VARIABLE else "")
+
+
+@functools.lru_cache(maxsize=1024)
+def layout_of(fields: tuple[Spec, ...]) -> Layout:
+    """The layout of a template's fields."""
+    return Layout(fields)
+
+
+def v9_spec(number: int, length: int, *, is_scope: bool = False) -> Spec:
+    """A field of a v9 template, a scope field as the information element that means the same."""
+    if is_scope:
+        enterprise, number = _V9_SCOPES.get(number, (V9_SCOPE, number))
+        return enterprise, number, length
+    if number >= _V9_NTOP:
+        return NTOP, number - _V9_NTOP, length
+    return 0, number, length
+
+
+def columns_of(layout: Layout, values: Mapping[str, Values]) -> Iterator[tuple[Slot, Values]]:
+    """The slots that have values, each with them."""
+    for slot in layout.slots:
+        found = values.get(slot.key)
+        if found is not None:
+            yield slot, found

@@ -1,0 +1,243 @@
+"""What is remembered between blocks: templates, waiting data, sequence; and that no octets make it fall."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from soc.model.flow_elements import ELEMENTS
+from soc.model.record import RawBlock
+from soc.parsers import ParserSet, ParserState
+from soc.parsers.decoders import flow_state
+from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY
+from tests.parsers.conftest import RECEIPT_NS
+from tests.parsers.flow_bytes import (
+    PLAIN,
+    Field,
+    a_set,
+    ip,
+    ipfix,
+    options,
+    plain,
+    sflow,
+    template,
+    v9,
+    v9_options,
+    v9_template,
+)
+
+Event = dict[str, Any]
+PLACE = ("event.id", "soc.position", "soc.part")
+DATA = a_set(256, plain())
+OPTIONS = v9_options(257, [(1, 4)], [(34, 4)])
+
+
+def feed(
+    parsers: ParserSet, blocks: Sequence[Sequence[bytes]], *, form: str = "netflow", restart: bool = False
+) -> tuple[list[Event], ParserState]:
+    """The events of blocks that follow each other, and the state behind them."""
+    state, events = ParserState(), []
+    for seq, records in enumerate(blocks):
+        if restart:
+            state = ParserState.restore(state.snapshot())
+        block = RawBlock.of(records, receipt_ns=RECEIPT_NS, format=form, seq=seq)
+        batches, state = parsers.parse(block, state, RECEIPT_NS)
+        rows = [row for batch in batches for row in batch.rows()]
+        events += sorted(rows, key=lambda e: [int(x) for x in e["soc.position"].split(":")[2:]])
+    return events, state
+
+
+def bare(events: list[Event]) -> list[Event]:
+    """Without where they stand in the log."""
+    return [{k: v for k, v in e.items() if k not in PLACE} for e in events]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_templates_outlive_a_block_and_a_restart(parsers: ParserSet, restart: bool) -> None:
+    """What was learned is in the state, and the state in its snapshot."""
+    told = v9(v9_template(256, PLAIN), OPTIONS, a_set(257, struct.pack(">II", 0, 10)))
+    events, _ = feed(parsers, [[told], [v9(DATA, seq=2)], [v9(DATA, seq=5)]], restart=restart)
+    flows = [e for e in events if e.get("event.action") == "netflow_flow"]
+    assert [(e["network.bytes"], e["netflow.octetDeltaCount"]) for e in flows] == [(15_000, 1500)] * 2
+    assert flows[1]["flow.sequence_lost"] == 2
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_data_before_its_template(parsers: ParserSet, restart: bool) -> None:
+    """Kept as it came, and read when the template is there: once, in order, with its own export time."""
+    early = [v9(a_set(256, plain(octets=n)), seq=n) for n in (1, 2)]
+    events, state = feed(parsers, [early, [v9(v9_template(256, PLAIN), DATA, seq=3)]], restart=restart)
+    waiting = [e for e in events if "no_template" in (e.get("soc.flags") or ())]
+    replayed = [e for e in events if "replayed" in (e.get("soc.flags") or ())]
+    assert [e["event.dataset"] for e in waiting] == ["unparsed"] * 2
+    assert [(e["network.bytes"], e["flow.sequence"]) for e in replayed] == [(1, 1), (2, 2)]
+    assert all(e["soc.position"].split(":")[2] == "1" for e in replayed)
+    assert len({e["event.id"] for e in events}) == len(events)
+    (exporter,) = state.memory[MEMORY].values()
+    assert (exporter["waiting"], exporter["waiting_bytes"]) == ([], 0)
+
+
+def test_data_and_template_in_one_message(parsers: ParserSet) -> None:
+    """The data set may stand before the template set."""
+    events, _ = feed(parsers, [[ipfix(DATA, template(256, PLAIN))]])
+    assert [e.get("event.action") for e in events] == [None, "netflow_templates", "netflow_flow"]
+    assert events[2]["soc.flags"] == ("replayed",)
+
+
+def test_waiting_data_have_a_bound(parsers: ParserSet) -> None:
+    """What does not fit is flagged; its event has the octets all the same."""
+    large = [v9(a_set(256, plain() * 1500), seq=n) for n in range(3)]
+    events, state = feed(parsers, [large])
+    assert [("replay_full" in e["soc.flags"]) for e in events] == [False, True, True]
+    (exporter,) = state.memory[MEMORY].values()
+    assert exporter["waiting_bytes"] <= MAX_WAITING_BYTES
+
+
+def test_waiting_data_of_all_exporters_have_a_bound(parsers: ParserSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of observation domains does not fill the memory."""
+    monkeypatch.setattr(flow_state, "MAX_WAITING_TOTAL", 200)
+    events, _ = feed(parsers, [[v9(DATA, domain=n)] for n in range(5)])
+    assert ["replay_full" in e["soc.flags"] for e in events] == [False, False, False, True, True]
+
+
+def test_exporters_and_templates_have_a_bound(parsers: ParserSet) -> None:
+    """Who was silent longest is forgotten first."""
+    many = [v9(v9_template(256, [(8, 4), (12, 4)]), domain=n) for n in range(MAX_EXPORTERS + 5)]
+    _, state = feed(parsers, [many])
+    assert len(state.memory[MEMORY]) == MAX_EXPORTERS
+    numbers = range(256, 256 + MAX_TEMPLATES + 10)
+    _, state = feed(parsers, [[v9(v9_template(n, [(8, 4), (12, 4)]), seq=n) for n in numbers]])
+    (exporter,) = state.memory[MEMORY].values()
+    assert len(exporter["templates"]) == MAX_TEMPLATES
+    assert exporter["templates"][-1][0] == numbers[-1]
+
+
+def test_records_that_are_read_again_change_nothing(parsers: ParserSet) -> None:
+    """A crash between state and cursor: the newer state reads the block once more, without gaps and doubles."""
+    block = RawBlock.of([v9(DATA, seq=4)], receipt_ns=RECEIPT_NS, format="netflow", seq=7)
+    _, state = parsers.parse(block, ParserState(), RECEIPT_NS)
+    again, state = parsers.parse(block, state, RECEIPT_NS)
+    told = RawBlock.of([v9(v9_template(256, PLAIN), seq=5)], receipt_ns=RECEIPT_NS, format="netflow", seq=8)
+    batches, state = parsers.parse(told, state, RECEIPT_NS)
+    assert [b.values("soc.flags") for b in again] == [[("unparsed", "no_template")]]
+    assert sum(b.n for b in batches if "netflow_flow" in b.values("event.action")) == 1
+
+
+def test_sources_do_not_share_templates(parsers: ParserSet) -> None:
+    """The same domain of another address is another exporter."""
+    first = RawBlock.of([v9(v9_template(256, PLAIN))], receipt_ns=RECEIPT_NS, format="netflow", peer="192.0.2.1")
+    second = RawBlock.of([v9(DATA)], receipt_ns=RECEIPT_NS, format="netflow", peer="192.0.2.2")
+    _, state = parsers.parse(first, ParserState(), RECEIPT_NS)
+    batches, _ = parsers.parse(second, state, RECEIPT_NS)
+    assert [b.dataset for b in batches] == ["unparsed"]
+
+
+def test_a_block_without_templates_leaves_the_state_alone(parsers: ParserSet) -> None:
+    """Nothing learned, nothing to save: NetFlow v5 and noise."""
+    state = ParserState()
+    block = RawBlock.of([b"\0\x05" + bytes(80), b"noise"], receipt_ns=RECEIPT_NS, format="netflow")
+    assert parsers.parse(block, state, RECEIPT_NS)[1] is state
+
+
+MESSAGES = (
+    v9(v9_template(256, PLAIN), seq=1), v9(DATA, seq=2), v9(a_set(256, plain(octets=9) * 3), seq=5),
+    v9(OPTIONS, a_set(257, struct.pack(">II", 0, 10)), seq=3), v9(v9_template(256, [(8, 4), (12, 4), (1, 4)]), seq=4),
+    ipfix(template(256, PLAIN), seq=0), ipfix(DATA, seq=0), ipfix(a_set(256, plain() * 2), DATA, seq=1),
+    ipfix(template(256, []), seq=4), ipfix(options(257, 1, [(302, 4), (305, 4), (306, 4)]), seq=4),
+    ipfix(a_set(300, ip("10.0.0.1") + b"\x02ab"), seq=9), ipfix(template(300, [(8, 4), (371, 65535)]), seq=9),
+    b"\0\x05" + bytes(70), b"",
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=14), st.data())
+def test_blocks_do_not_matter(parsers: ParserSet, datagrams: list[bytes], data: st.DataObject) -> None:
+    """The same datagrams give the same events in one block, in any blocks, and with a restart at each border."""
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(datagrams)), max_size=4)))
+    edges = [0, *cuts, len(datagrams)]
+    pieces = [datagrams[a:b] for a, b in itertools.pairwise(edges) if a < b]
+    whole, _ = feed(parsers, [datagrams])
+    split, _ = feed(parsers, pieces, restart=True)
+    assert bare(split) == bare(whole)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A message with some octets changed, cut or added; or sets of any octets."""
+    data = bytearray(draw(st.sampled_from((*MESSAGES, sflow((1, bytes(32)), (2, bytes(12)))))))
+    for _ in range(draw(st.integers(0, 6))):
+        if data:
+            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    tail = draw(st.binary(max_size=24))
+    stop = draw(st.integers(0, len(data)))
+    return bytes(data[:stop]) + tail if draw(st.booleans()) else bytes(data)
+
+
+SETS = st.lists(st.builds(a_set, st.sampled_from([0, 1, 2, 3, 255, 256, 257, 300]), st.binary(max_size=60)), max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            damaged(), st.binary(max_size=80), SETS.map(lambda sets: v9(*sets)), SETS.map(lambda sets: ipfix(*sets))
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(["netflow", "sflow"]),
+)
+def test_any_octets_are_events(parsers: ParserSet, datagrams: list[bytes], form: str) -> None:
+    """Every record gives an event, no two share an id, columns are whole, the state stays JSON."""
+    events, state = feed(parsers, [datagrams, datagrams[:2]], form=form, restart=True)
+    places = {tuple(e["soc.position"].split(":")[2:4]) for e in events}
+    assert {("0", str(i)) for i in range(len(datagrams))} <= places
+    assert len({e["event.id"] for e in events}) == len(events)
+    assert ParserState.restore(state.snapshot()).snapshot() == state.snapshot()
+
+
+ELEMENT = st.sampled_from(sorted(ELEMENTS)) | st.tuples(st.sampled_from([0, 9, 29305, 41916]), st.integers(1, 600))
+SIZE = st.sampled_from([0, 1, 2, 3, 4, 6, 8, 16, 65535])
+SPECS = st.lists(
+    st.tuples(ELEMENT, SIZE).map(lambda x: (x[0][1], x[1], x[0][0]) if x[0][0] else (x[0][1], x[1])),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SPECS, st.binary(max_size=150), SPECS, st.binary(max_size=80))
+def test_any_template_is_read(
+    parsers: ParserSet, specs: list[Field], body: bytes, told: list[Field], rest: bytes
+) -> None:
+    """Known and unknown elements in any lengths, as options and as flows: events whose columns the store can keep."""
+    messages = [ipfix(options(257, 1, told), a_set(257, rest)), ipfix(template(256, specs), a_set(256, body * 3))]
+    block = RawBlock.of(messages, receipt_ns=RECEIPT_NS, format="netflow")
+    batches, _ = parsers.parse(block, ParserState(), RECEIPT_NS)
+    assert sum(batch.n for batch in batches) >= 2
+    for batch in batches:
+        assert type(batch).from_table(batch.dataset, batch.to_table(), parsers.fields) == batch
+
+
+def test_a_flood_of_tiny_sets_is_bounded(parsers: ParserSet) -> None:
+    """A datagram full of four-octet sets or samples does not become sixteen thousand events."""
+    many, _ = feed(parsers, [[v9(struct.pack(">HH", 300, 4) * 16_000)]])
+    samples, _ = feed(parsers, [[sflow(*[(77, b"")] * 8000)]], form="sflow")
+    assert (len(many), len(samples)) == (1025, 1025)
+    assert many[-1]["error.message"] == "more than 1024 sets"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(damaged(), min_size=1, max_size=4))
+def test_batches_go_into_arrow(parsers: ParserSet, datagrams: list[bytes]) -> None:
+    """What the store does with them: every column converts and comes back the same."""
+    block = RawBlock.of(datagrams, receipt_ns=RECEIPT_NS, format="netflow")
+    batches, _ = parsers.parse(block, ParserState(), RECEIPT_NS)
+    for batch in batches:
+        assert type(batch).from_table(batch.dataset, batch.to_table(), parsers.fields) == batch
