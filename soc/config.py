@@ -19,12 +19,15 @@ from typing import Any
 from soc.errors import ConfigError, nearest
 from soc.model.finding import LEVELS
 
-PROTOCOLS = ("syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "sflow", "snmp-trap")
+PROTOCOLS = (
+    "syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "sflow", "snmp-trap", "http", "gelf-udp",
+    "gelf-tcp", "gelf-tls",
+)  # fmt: skip
 TLS_NEEDED = ("syslog-tls", "relp-tls")
 """These need a certificate and its key."""
 TLS_UNUSED = {"syslog-tcp": "syslog-tls", "relp": "relp-tls"}
 """These would ignore a certificate, and what the person meant."""
-STREAMS = ("syslog-tcp", "syslog-tls", "relp", "relp-tls")
+STREAMS = ("syslog-tcp", "syslog-tls", "relp", "relp-tls", "http", "gelf-tcp", "gelf-tls")
 """These take a TCP port, the others a UDP port."""
 DEFAULT = "default"
 """The origin of a value that nobody set."""

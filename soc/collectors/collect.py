@@ -156,6 +156,14 @@ class Collector:
         connected = of.get("stream", []) + of.get("relp", [])
         if connected:
             receivers.append(StreamReceiver(connected, *shared))
+        if "http" in of:
+            from soc.collectors.http import HttpReceiver
+
+            receivers.append(HttpReceiver(of["http"], *shared))
+        if "gelf" in of:
+            from soc.collectors.gelf import GelfReceiver
+
+            receivers += [GelfReceiver(spec, sock, *shared) for spec, sock in of["gelf"]]
         if "snmp" in of:
             from soc.collectors.snmp import SnmpReceiver
 

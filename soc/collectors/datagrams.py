@@ -87,13 +87,21 @@ class DatagramReceiver:
         while not self._stop.is_set():
             if poll.poll(_POLL_MS):
                 self._drain()
+            self._between()
             self._count_kernel_drops()
         # A sender that never pauses must not keep us here: at most what the kernel's buffer can hold.
         for _ in range(4096):
             if not self._drain():
                 break
+        self._at_end()
         self._count_kernel_drops()
         self._sock.close()
+
+    def _between(self) -> None:
+        """After each batch, and every 50 ms when there is none; for protocols that wait for more."""
+
+    def _at_end(self) -> None:
+        """After the last batch."""
 
     def _drain(self) -> bool:
         """One batch; False when the socket was empty."""

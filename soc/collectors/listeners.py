@@ -12,7 +12,7 @@ from typing import Literal
 
 from soc.errors import ConfigError
 
-Kind = Literal["datagram", "stream", "relp", "http", "snmp"]
+Kind = Literal["datagram", "stream", "relp", "http", "snmp", "gelf"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ SPOKEN: Mapping[str, Spoken] = {
     "netflow": Spoken("datagram", "netflow"),
     "sflow": Spoken("datagram", "sflow"),
     "snmp-trap": Spoken("snmp", "snmp"),
+    "http": Spoken("http", "json"),
+    "gelf-udp": Spoken("gelf", "gelf"),
+    "gelf-tcp": Spoken("stream", "gelf"),
+    "gelf-tls": Spoken("stream", "gelf"),
 }
 """The protocols that are built."""
 _TRIES = 20

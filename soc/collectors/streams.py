@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from soc.collectors import compressed, relp
 from soc.collectors.counters import Counters
 from soc.collectors.framing import Framed, SyslogFramer
+from soc.collectors.gelf import GelfFramer
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
 from soc.collectors.tls import HANDSHAKE_S, TlsRefused, TlsSession, server_context
@@ -431,7 +432,8 @@ class _Syslog:
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
-        self._framer = SyslogFramer(connection.spec.max_bytes)
+        framer = GelfFramer if connection.spec.format == "gelf" else SyslogFramer
+        self._framer: SyslogFramer | GelfFramer = framer(connection.spec.max_bytes)
         self._expander: compressed.Expander | None = None
         self._head: bytes | None = b""  # None: the first bytes have shown whether the stream is compressed
 

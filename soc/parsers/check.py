@@ -17,7 +17,10 @@ from soc.parsers.state import ParserState
 
 RECEIPT = "2026-11-20T03:00:00Z"
 """When a sample is received, unless its test says otherwise with `receipt`."""
-_FORMATS = {"netflow": "netflow", "netflow-v9": "netflow", "ipfix": "netflow", "sflow": "sflow", "snmp": "snmp"}
+_FORMATS = {name: name for name in ("netflow", "sflow", "snmp", "hec", "gelf")} | {
+    "netflow-v9": "netflow",
+    "ipfix": "netflow",
+}
 
 
 def check(folders: Sequence[Path], fields: FieldDictionary = FIELDS) -> list[CheckResult]:

@@ -15,7 +15,9 @@ from soc.model.values import Unfit, fit
 from soc.parsers.compile import Pattern, compile_pattern
 
 LAYERS = ("network", "server", "application", "endpoint", "wire")
-DECODERS = ("text", "keyvalue", "windows", "netflow_v5", "netflow_v9", "ipfix", "sflow", "snmp")
+DECODERS = (
+    "text", "keyvalue", "windows", "netflow_v5", "netflow_v9", "ipfix", "sflow", "snmp", "cef", "leef", "document",
+)  # fmt: skip
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
 TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip", "unmap")
 HEADER_KEYS = ("status", "author", "date", "description", "references", "level", "tags", "i18n", "license")
@@ -173,7 +175,7 @@ class _Reader:
             node.texts("prefix"),
             node.texts("keys"),
             tuple(c.lower() for c in node.texts("channel")),
-            node.choice("format", ("netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows")),
+            node.choice("format", ("netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "hec", "gelf")),
             self._pattern(node, "text"),
         )
         if result == Recognise():

@@ -9,19 +9,18 @@ from typing import Any
 import orjson
 
 from soc.model.batch import Column, EventBatch
-from soc.model.fields import ALWAYS, FieldType
-from soc.parsers import times
+from soc.model.fields import FieldType
+from soc.parsers import ecs, times
 from soc.parsers.decoders import windows
 from soc.parsers.decoders.flat import flatten
 from soc.parsers.decoders.windows import System, WindowsEvent
 from soc.parsers.definition import Definition, Shape
+from soc.parsers.ecs import MAX_COLUMNS
 from soc.parsers.mapping import Mapped, Rest
 from soc.parsers.text import TextRecords
 from soc.parsers.work import Work, make_batch
 
 K, L = FieldType.KEYWORD, FieldType.LONG
-MAX_COLUMNS = 600
-"""More names than this in one batch stay in `soc.rest`, so that a stranger cannot widen the store."""
 _NAME = re.compile(r"[A-Za-z_][\w-]{0,127}", re.ASCII)
 _SLUG = re.compile(r"[^a-z0-9]+")
 _SYSTEM_FIELDS = {
@@ -34,7 +33,6 @@ _SYSTEM_FIELDS = {
 _SYSTEM_NUMBERS = {"winlog.version": "version", "winlog.process.pid": "pid", "winlog.process.thread.id": "tid"}
 # MS-EVEN6 section 2.2.1 and winmeta.xml: what the level numbers say.
 _LEVELS = {"0": "information", "1": "critical", "2": "error", "3": "warning", "4": "information", "5": "verbose"}
-_STAMPS = ("@timestamp", "timestamp", "time", "ts", "datetime", "eventTime")
 
 
 def read(text: str) -> dict[str, Any] | None:
@@ -71,7 +69,7 @@ class JsonRecords:
             group[3].append(event)
         result = [self._windows(key[0], *group) for key, group in groups.items()]
         if others:
-            result.append(self._plain([i for i, _ in others], [d for _, d in others]))
+            result.extend(self._plain([i for i, _ in others], [d for _, d in others]))
         return result
 
     def _kind(self, system: System) -> tuple[str, Definition | None, Shape | None]:
@@ -133,42 +131,24 @@ class JsonRecords:
         zone = self.work.zone
         return [times.iso(t, zone) if t else header for t, header in zip(texts, headers, strict=True)]
 
-    def _plain(self, rows: list[int], documents: list[Mapping[str, Any]]) -> EventBatch:
-        known_rows: list[dict[str, Any]] = []
-        rest: Rest = {}
-        stamps = self.text.stamps(rows)
-        fields = self.work.fields
-        for k, document in enumerate(documents):
-            known: dict[str, Any] = {}
-            left: dict[str, Any] = {}
-            for name, value in flatten(document).items():
-                (known if name in fields and not _is_ours(name) else left)[name] = value
-            stamp = next((s for name in _STAMPS if name in left and (s := _stamp(left[name], self.work.zone))), None)
-            stamps[k] = stamp or stamps[k]
-            left.pop("@timestamp", None) if stamp else None
-            known_rows.append(known)
-            if left:
-                rest[k] = left
-        typed = EventBatch.from_rows("json", known_rows, fields)
-        columns = dict(typed.columns)
-        misfits, flags = columns.pop("soc.rest", None), columns.pop("soc.flags", None)
-        for k, values in enumerate(misfits.to_list() if misfits else ()):
-            if values:
-                rest[k] = rest.get(k, {}) | values
-        marks = {k: v for k, v in enumerate(flags.to_list()) if v} if flags else {}
-        return make_batch(
-            self.work, rows, "json", "json", stamps=stamps, layers=(self._base(rows), columns), rest=rest, flags=marks
-        )
-
-
-def _is_ours(name: str) -> bool:
-    """A document may not claim what the engine states: whose event it is, where it came from, when it was received."""
-    return name in ALWAYS or name.startswith(("soc.", "organization.")) or name in ("event.original", "log.file.path")
-
-
-def _stamp(value: Any, zone: Any) -> times.Stamp | None:
-    stamp = times.iso(value, zone) if isinstance(value, str) and not value.isdigit() else times.epoch(value)
-    return stamp if stamp[0] is not None else None
+    def _plain(self, rows: list[int], documents: list[Mapping[str, Any]]) -> list[EventBatch]:
+        flat = [flatten(document) for document in documents]
+        result = []
+        for dataset, places in ecs.grouped(rows, [ecs.claimed(names) for names in flat]).items():
+            mine = [rows[k] for k in places]
+            headers = self.text.stamps(mine)
+            stamps: list[times.Stamp | None] = []
+            for k, header in zip(places, headers, strict=True):
+                own, under = ecs.stamp(flat[k], self.work)
+                stamps.append(own or header)
+                if under == "@timestamp":
+                    del flat[k][under]
+            columns, rest, flags = ecs.columns(self.work, dataset, [flat[k] for k in places])
+            layers = (self._base(mine), columns)
+            result.append(
+                make_batch(self.work, mine, "json", dataset, stamps=stamps, layers=layers, rest=rest, flags=flags)
+            )
+        return result
 
 
 def slug(channel: str) -> str:

@@ -10,7 +10,7 @@ from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 from soc.parsers import times
 from soc.parsers.compile import MATCH_LIMIT
-from soc.parsers.decoders import keyvalue, syslog
+from soc.parsers.decoders import cef, keyvalue, leef, syslog
 from soc.parsers.decoders.syslog import Headers
 from soc.parsers.definition import Definition, Shape
 from soc.parsers.mapping import Mapped
@@ -18,6 +18,8 @@ from soc.parsers.work import UNPARSED, Flags, Work, make_batch
 
 K, L = FieldType.KEYWORD, FieldType.LONG
 _PID = re.compile(r"\d{1,10}")
+_PAIRS = {"keyvalue": keyvalue.decode, "cef": cef.decode, "leef": leef.decode}
+"""Decoders of text to named values. Names with `@` are those that the text does not spell out."""
 
 
 class TextRecords:
@@ -46,7 +48,7 @@ class TextRecords:
         for definition, members in self.groups(rows, forced).values():
             if definition is None:
                 result.append(self.unparsed(members))
-            elif definition.decode == "keyvalue":
+            elif definition.decode in _PAIRS:
                 result.extend(self._pairs(definition, members))
             else:
                 result.extend(self._lines(definition, members))
@@ -165,7 +167,8 @@ class TextRecords:
         )  # fmt: skip
 
     def _pairs(self, definition: Definition, rows: list[int]) -> list[EventBatch]:
-        decoded = [keyvalue.decode(self.headers.message[i]) for i in rows]
+        decode = _PAIRS[definition.decode]
+        decoded = [decode(self.headers.message[i]) for i in rows]
         groups: dict[int, tuple[Shape | None, list[int]]] = {}
         for k, pairs in enumerate(decoded):
             shape = next((s for s in definition.shapes if _holds(s, pairs)), None)
@@ -188,7 +191,8 @@ class TextRecords:
             found = [pairs.get(name) for pairs in joined]
             return found if any(v is not None for v in found) else self._meta(name, [rows[k] for k in members])
 
-        rest = {k: left for k, pairs in enumerate(mine) if (left := {n: v for n, v in pairs.items() if n not in used})}
+        left = [{n: v for n, v in pairs.items() if n not in used and n[:1] != "@"} for pairs in mine]
+        rest = {k: pairs for k, pairs in enumerate(left) if pairs}
         return self._batch(definition, shape, [rows[k] for k in members], values, rest)
 
 

@@ -91,7 +91,7 @@ def test_json_that_is_no_windows_event(rows: Rows) -> None:
                 "time": "2026-11-20T02:00:00Z",
                 "soc.system.id": "stolen", "organization": {"id": "stolen"}, "event": {"id": "00"}}  # fmt: skip
     (event,) = rows([json.dumps(document).encode()], format="json")
-    assert (event["event.dataset"], event["source.ip"], event["user.name"]) == ("json", "203.0.113.9", "an")
+    assert (event["event.dataset"], event["source.ip"], event["user.name"]) == ("generic.json", "203.0.113.9", "an")
     assert event["soc.rest"]["odd.a"] == 1
     assert event["soc.rest"]["source.port"] == "x"
     assert "type_mismatch" in event["soc.flags"]

@@ -1,0 +1,5 @@
+"""Receives what comes over HTTP(S): JSON and text, Elasticsearch bulk requests, Splunk HEC, GELF."""
+
+from soc.collectors.http.server import HttpReceiver
+
+__all__ = ["HttpReceiver"]

@@ -1,0 +1,282 @@
+"""What shippers post: bulk documents of Elasticsearch, events of Splunk's HEC, GELF messages.
+
+A document is taken by its names; a line of text inside it is read by the product that wrote it, and the document's own
+names fill in what the line does not say. Windows events go the way of all Windows events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from soc.model.batch import Column, EventBatch
+from soc.model.fields import FieldType
+from soc.parsers import ecs, times
+from soc.parsers.decoders import gelf, windows
+from soc.parsers.decoders.flat import flatten
+from soc.parsers.definition import Definition
+from soc.parsers.documents import JsonRecords, read
+from soc.parsers.mapping import Mapped, Rest, over
+from soc.parsers.text import TextRecords
+from soc.parsers.work import UNPARSED, Flags, Work, make_batch
+
+FORMATS = ("elastic", "hec", "gelf")
+_STREAM = re.compile(r"(?:\.ds-)?(?:logs|metrics|traces)-([a-z0-9_.]{1,64})-[^-].*")
+# A document with one of these was understood by whoever made it.
+_DONE = ("event.category", "event.action", "event.type")
+
+
+@dataclass
+class _Found:
+    """One record: its ECS names, what the protocol says beside (`meta`, for a definition to map), the line inside, a
+    name for its dataset; or a Windows event as it is."""
+
+    row: int
+    names: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+    line: str | None = None
+    extra: str = ""
+    windows: Mapping[str, Any] | None = None
+
+
+def batches(work: Work, form: str) -> list[EventBatch]:
+    """The events of a block of this format."""
+    texts = work.envelope.texts()
+    definition = work.index.formats.get(form)
+    found: list[_Found] = []
+    unread: list[int] = []
+    for row, text in enumerate(texts):
+        one = _READERS[form](row, text)
+        if one is None:
+            unread.append(row)
+        else:
+            found.append(one)
+    result: list[EventBatch] = []
+    records = TextRecords(work, [""] * len(texts))
+    records.texts = texts
+    events = [one for one in found if one.windows is not None]
+    if events:
+        result += _windows(work, records, events, definition)
+    others = [one for one in found if one.windows is None]
+    left = others
+    lines = [one for one in others if one.line is not None]
+    if lines:
+        parsed, left = _lines(work, texts, others, definition)
+        result += parsed
+    if left:
+        result += _documents(work, records, left, definition)
+    if unread:
+        records = TextRecords(work, texts)
+        result.append(records.unparsed(unread, "not_json"))
+    return result
+
+
+# reading the records --------------------------------------------------------------------------------------------------
+
+
+def _elastic(row: int, text: str) -> _Found | None:
+    line, newline, body = text.partition("\n")
+    document = read(body) if newline else None
+    if document is None:
+        return None
+    if windows.decode(document) is not None:
+        return _Found(row, _beside_windows(document), windows=document)
+    found = _Found(row, flatten(document), extra=_stream(line))
+    message = found.names.get("message")
+    if isinstance(message, str) and not any(name in found.names for name in _DONE):
+        found.line = message
+    return found
+
+
+def _beside_windows(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a shipper adds to a Windows event: its own names, the host's, tags."""
+    own = {name: document[name] for name in ("agent", "ecs", "host", "log", "tags", "labels") if name in document}
+    return flatten(own)
+
+
+def _stream(line: str) -> str:
+    """The dataset in the name of a data stream, `logs-<dataset>-<namespace>`."""
+    action = read(line) or {}
+    for meta in action.values():
+        index = meta.get("_index") if isinstance(meta, dict) else None
+        named = _STREAM.fullmatch(index) if isinstance(index, str) and len(index) < 256 else None
+        return named[1] if named is not None else ""
+    return ""
+
+
+def _hec(row: int, text: str) -> _Found | None:
+    event = read(text)
+    if event is None or not ("event" in event or "fields" in event):
+        return None
+    inner = event.pop("event", None)
+    own = inner if isinstance(inner, dict) else read(inner) if isinstance(inner, str) and inner[:1] == "{" else None
+    fields = event.pop("fields", None)
+    if own is not None and windows.decode(own) is not None:
+        return _Found(row, _beside_windows(own), event, windows=own)
+    names = flatten(fields) if isinstance(fields, dict) else {} if fields is None else {"fields": fields}
+    kind = event.get("sourcetype")
+    found = _Found(row, names, event, extra=kind.replace(":", ".").lower() if isinstance(kind, str) else "")
+    if own is not None:
+        found.names |= flatten(own)
+    elif isinstance(inner, str):
+        found.line = inner
+        found.names["message"] = inner
+    elif inner is not None:
+        found.names["message"] = orjson.dumps(inner).decode()
+    return found
+
+
+def _gelf(row: int, text: str) -> _Found | None:
+    names = gelf.decode(text)
+    if names is None:
+        return None
+    own, beside = names
+    found = _Found(row, beside, own)
+    message = own.get("short_message")
+    if isinstance(message, str):
+        found.line = message
+    return found
+
+
+_READERS: dict[str, Callable[[int, str], _Found | None]] = {"elastic": _elastic, "hec": _hec, "gelf": _gelf}
+
+
+# making the events ----------------------------------------------------------------------------------------------------
+
+
+def _windows(
+    work: Work, records: TextRecords, events: Sequence[_Found], definition: Definition | None
+) -> list[EventBatch]:
+    documents = [one.windows for one in events if one.windows is not None]
+    layers = _layers(work, UNPARSED, events, definition)
+    for one, own in zip(events, layers.stamps, strict=True):
+        if own is not None:  # the event's own time comes before it
+            records.headers.at_us[one.row], records.headers.basis[one.row] = own
+    place = {one.row: k for k, one in enumerate(events)}
+    return [_filled(b, layers, place) for b in JsonRecords(work, records).batches(list(place), documents)]
+
+
+@dataclass
+class _Layers:
+    """What the names of some records say, ready to be laid under or over other columns."""
+
+    mapped: Mapped
+    columns: dict[str, Column]
+    rest: Rest
+    flags: Flags
+    stamps: list[times.Stamp | None]
+
+
+def _layers(work: Work, dataset: str, found: Sequence[_Found], definition: Definition | None) -> _Layers:
+    mapped = Mapped(len(found), work.zone)
+    used: frozenset[str] = frozenset()
+    product = definition.id if definition is not None else "json"
+    if definition is not None:
+        used = frozenset(source for spec in definition.maps for source in spec.sources)
+        mapped.constants(definition.constants)
+
+        def values(name: str) -> Sequence[Any] | None:
+            column = [_plain(one.meta.get(name)) for one in found]
+            return column if any(value is not None for value in column) else None
+
+        mapped.fields(definition.maps, values, definition.missing)
+    flat = []
+    stamps: list[times.Stamp | None] = []
+    for i, one in enumerate(found):
+        names = dict(one.names)
+        for name, value in one.meta.items():
+            if name not in used and value is not None:
+                names.setdefault(name if name not in work.fields else f"{product}.{name}", value)
+        own, under = ecs.stamp(names, work)
+        if mapped.stamps is not None and (at := mapped.stamps[i]) is not None and at[0] is not None:
+            own = at
+        stamps.append(own)
+        if under == "@timestamp":
+            del names[under]
+        flat.append(names)
+    mapped.stamps = None
+    columns, rest, flags = ecs.columns(work, dataset, flat)
+    return _Layers(mapped, columns, rest, flags, stamps)
+
+
+def _plain(value: Any) -> Any:
+    """A definition maps plain values; what a stranger nests goes along as text, and then fits or does not."""
+    return orjson.dumps(value).decode() if isinstance(value, dict | list) else value
+
+
+def _documents(
+    work: Work, records: TextRecords, found: Sequence[_Found], definition: Definition | None
+) -> list[EventBatch]:
+    default = definition.dataset if definition is not None else ecs.DATASET
+    datasets = [name if (name := ecs.claimed(one.names, one.extra)) != ecs.DATASET else default for one in found]
+    product = definition.id if definition is not None else "json"
+    result = []
+    for dataset, places in ecs.grouped([one.row for one in found], datasets).items():
+        mine = [found[k] for k in places]
+        rows = [one.row for one in mine]
+        layers = _layers(work, dataset, mine, definition)
+        originals = work.envelope.text_columns(rows, records.texts)
+        result.append(
+            make_batch(
+                work,
+                rows,
+                product,
+                dataset,
+                stamps=layers.stamps,
+                layers=(originals, layers.columns),
+                mapped=layers.mapped,
+                rest=layers.rest,
+                flags=layers.flags,
+            )
+        )
+    return result
+
+
+def _lines(
+    work: Work, texts: Sequence[str], found: Sequence[_Found], definition: Definition | None
+) -> tuple[list[EventBatch], list[_Found]]:
+    """The events of lines that a product recognises, and the records that are left."""
+    by_row = {one.row: one for one in found if one.line is not None}
+    records = TextRecords(work, [by_row[i].line or "" if i in by_row else "" for i in range(len(texts))])
+    groups = records.groups(list(by_row), None)
+    groups.pop("", None)
+    known = sorted(row for _, rows in groups.values() for row in rows)
+    if not known:
+        return [], list(found)
+    layers = _layers(work, UNPARSED, [by_row[row] for row in known], definition)
+    for row, own in zip(known, layers.stamps, strict=True):
+        # The line's own stamp is nearer to the event than when somebody read it.
+        if own is not None and records.headers.at_us[row] is None:
+            records.headers.at_us[row], records.headers.basis[row] = own
+    records.texts = texts
+    place = {row: k for k, row in enumerate(known)}
+    result = [_filled(batch, layers, place) for batch in records.batches(known, None)]
+    return result, [one for one in found if one.row not in place]
+
+
+def _filled(batch: EventBatch, layers: _Layers, place: Mapping[int, int]) -> EventBatch:
+    """The batch with what its documents say beside the line, where the line says nothing."""
+    places = [place[int(position.split(":")[-2])] for position in batch.columns["soc.position"].to_list()]
+    columns = dict(batch.columns)
+    for layer in (layers.mapped.columns, layers.columns):
+        for name, column in layer.items():
+            values = column.to_list()
+            under = Column.of(column.type, [values[k] for k in places], many=column.many)
+            columns[name] = over(under, columns[name]) if name in columns else under
+    rest = [layers.rest.get(k, {}) | layers.mapped.misfits.get(k, {}) for k in places]
+    if any(rest):
+        own = columns["soc.rest"].to_list() if "soc.rest" in columns else [None] * batch.n
+        both = [(a | (b or {})) or None for a, b in zip(rest, own, strict=True)]
+        columns["soc.rest"] = Column.of(FieldType.OBJECT, both)
+    if layers.flags or layers.mapped.misfits:
+        own = columns["soc.flags"].to_list()
+        marks = [
+            (*(b or ()), *layers.flags.get(k, ()), *(("type_mismatch",) if k in layers.mapped.misfits else ()))
+            for k, b in zip(places, own, strict=True)
+        ]
+        columns["soc.flags"] = Column.of(FieldType.KEYWORD, [tuple(dict.fromkeys(m)) or None for m in marks], many=True)
+    return EventBatch(batch.dataset, batch.n, columns)
