@@ -204,10 +204,10 @@ class Relay:
         now = self._clock.monotonic_ns()
         if self._told_ns and now - self._told_ns < HEALTH_NS:
             return
-        self._told_ns = now
         lag = self._reader.lag(self._known())
         self._ask("POST", "/v1/health", content=orjson.dumps({"queue": dict(lag), **self.counts, **self._health()}))
         self._renew_when_due()
+        self._told_ns = now
 
     def _renew_when_due(self) -> None:
         pem = self._link.certificate.read_bytes()
