@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ SPOKEN: Mapping[str, Spoken] = {
 """The protocols that are built."""
 _TRIES = 20
 _RECEIVE_BUFFER = 32 << 20
+_ENOUGH_BUFFER = 4 << 20
 _SO_RCVBUFFORCE = 33
+_log = logging.getLogger("soc.collectors")
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,12 @@ def _bind(spec: ListenerSpec, port: int) -> socket.socket:
         sock.setblocking(False)
         if spec.is_stream:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        else:
-            _widen(sock)
+        elif (room := widen(sock)) < _ENOUGH_BUFFER:
+            _log.warning(
+                "listener %s: the kernel gives %d KiB for bursts; the beginning of a flood may cost other sources"
+                " datagrams: raise net.core.rmem_max to %d, or give the service CAP_NET_ADMIN",
+                spec.name, room >> 10, _RECEIVE_BUFFER,
+            )  # fmt: skip
         sock.bind(address)
         if spec.is_stream:
             sock.listen(1024)
@@ -155,12 +162,13 @@ def _bind(spec: ListenerSpec, port: int) -> socket.socket:
     return sock
 
 
-def _widen(sock: socket.socket) -> None:
-    """A burst waits in the kernel: as much room as it gives (more than net.core.rmem_max needs CAP_NET_ADMIN)."""
+def widen(sock: socket.socket, size: int = _RECEIVE_BUFFER) -> int:
+    """A burst waits in the kernel: as many bytes as it gives (more than net.core.rmem_max needs CAP_NET_ADMIN)."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except OSError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
 def _refusal(spec: ListenerSpec, port: int, error: OSError) -> ConfigError:

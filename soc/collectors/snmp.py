@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import select
 import socket
 import threading
 from collections import OrderedDict
@@ -13,8 +12,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from soc.collectors.counters import EVERYBODY, Counters
-from soc.collectors.datagrams import KERNEL, NOT_ALLOWED, KernelDrops
+from soc.collectors.counters import Counters
+from soc.collectors.datagrams import KERNEL, NOT_ALLOWED
+from soc.collectors.floods import Sockets
 from soc.collectors.intake import Durable, Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
 from soc.collectors.snmp_engine import Engine
@@ -31,8 +31,6 @@ MAX_INFORMS = 8192
 MAX_REPORTS_S = 2000
 """Reports a second of one listener."""
 _AGAIN_NS = 60_000_000_000
-_BATCH = 256
-_LARGEST = 65536
 _POLL_MS = 50
 _KEEP_S = 60
 _LEAVE_S = 3.0
@@ -167,7 +165,7 @@ class _Listener:
         self._clock = clock
         self._usm = usm
         self._allowed = AllowList(spec)
-        self._drops = KernelDrops(sock)
+        self._sockets = Sockets(sock, spec.name)
         self._lock = threading.Lock()
         self._informs: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()
         self._owed = 0
@@ -179,18 +177,17 @@ class _Listener:
     # the thread -----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
         while not self.stop.is_set():
-            if poll.poll(_POLL_MS):
+            if self._sockets.wait(_POLL_MS):
                 self._drain()
-            self._count_kernel_drops()
+            self._count_drops(self._sockets.dropped())
             self._keep_when_due()
-        # A sender that never pauses must not keep us here: at most what the kernel's buffer can hold.
+        self._sockets.shut()
+        # Where the kernel cannot shut it a sender that never pauses must not keep us here.
         for _ in range(4096):
             if not self._drain():
                 break
-        self._count_kernel_drops()
+        self._count_drops(self._sockets.dropped())
 
     def ended(self, wait_s: float) -> bool:
         """Closed; informs that are not durable yet keep the socket open for a while, so that they can be answered."""
@@ -202,20 +199,12 @@ class _Listener:
             self._ended_ns = now
         if self._owed and now - self._ended_ns < _LEAVE_S * _SECOND_NS:
             return False
-        self._sock.close()
+        self._count_drops(self._sockets.close())
         return True
 
     def _drain(self) -> bool:
         """One batch; False when the socket was empty."""
-        received: list[tuple[bytes, Address]] = []
-        try:
-            data, ancillary, _, address = self._sock.recvmsg(_LARGEST, 64)
-            self._drops.note(ancillary)
-            received.append((data, address))
-            for _ in range(_BATCH):
-                received.append(self._sock.recvfrom(_LARGEST))
-        except (BlockingIOError, ConnectionError):
-            pass  # empty, or an ICMP error about an answer of ours
+        received = self._sockets.receive()
         now = self._clock.now_ns()
         batches: dict[tuple[ListenerSpec, str], _Batch] = {}
         for data, address in received:
@@ -327,11 +316,10 @@ class _Listener:
         with self._lock:
             self.counts[what] = self.counts.get(what, 0) + 1
 
-    def _count_kernel_drops(self) -> None:
-        fresh = self._drops.new()
-        if fresh:
-            spec = self.spec
-            self._counters.dropped(spec.site, spec.name, EVERYBODY, self._clock.now_ns(), KERNEL, fresh)
+    def _count_drops(self, lost: list[tuple[str, int]]) -> None:
+        spec = self.spec
+        for peer, n in lost:
+            self._counters.dropped(spec.site, spec.name, peer, self._clock.now_ns(), KERNEL, n)
 
     def _keep_when_due(self) -> None:
         now = self._clock.monotonic_ns()

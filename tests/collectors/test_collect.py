@@ -141,12 +141,18 @@ def test_strangers_are_counted_or_refused(tmp_path):
         assert balances(collector.counters())
 
 
-def test_kernel_drops_are_counted(tmp_path, monkeypatch):
+def narrow(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    return 8192
+
+
+def test_kernel_drops_are_counted(tmp_path, monkeypatch, caplog):
     """What the kernel had no room for is counted for the listener, even when no datagram follows."""
-    monkeypatch.setattr(listeners, "_widen", lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192))
+    monkeypatch.setattr(listeners, "widen", narrow)
     counters = Counters(tmp_path / "counters.json")
     intake = Intake(counters)
     sock = open_socket(spec("syslog-udp"))
+    assert "net.core.rmem_max" in caplog.text, "who has little room should know how to get more"
     receiver = DatagramReceiver(spec("syslog-udp"), sock, intake, counters, SystemClock())
     send_udp(sock.getsockname(), [b"<1>" + b"x" * 500] * 200)
     receiver.start()

@@ -1,0 +1,245 @@
+"""A flood of datagrams: it gets a socket and drops of its own, and a trickle beside it loses nothing."""
+
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from soc.collectors import floods, listeners
+from soc.collectors.floods import MAX_LANES, SILENT_S, Sockets
+from soc.collectors.listeners import ListenerSpec
+from tests.collectors.running import MemoryQueue, balances, running, until
+
+HOST = "127.7.0.1"
+FLOODER = "127.7.1.1"
+TRICKLE = [f"127.7.2.{i}" for i in range(1, 51)]
+FLOOD = """
+import socket, sys, time
+host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+data = bytes.fromhex(sys.argv[4])
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("127.7.1.1", 0))
+sock.connect((host, port))
+end, n = time.monotonic() + seconds, 0
+while time.monotonic() < end:
+    for _ in range(100):
+        sock.send(data)
+    n += 100
+print(n)
+"""
+TRAP = bytes.fromhex("302c02010104067075626c6963a71f02010102010002010030143012060a2b06010603010104010006042b060102")
+DATAGRAMS = {
+    "syslog-udp": b"<13>a line " + b"x" * 200,
+    "netflow": b"\0\5" + bytes(22) + bytes(48),
+    "sflow": b"\0\0\0\5\0\0\0\1\x7f\0\0\1" + bytes(16),
+    "snmp-trap": TRAP,
+    "gelf-udp": b'{"version":"1.1","host":"h","short_message":"m"}',
+}
+
+
+class Hand:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def made():
+    """Makes a bound socket and `Sockets` around it; closes all at the end."""
+    kept = []
+
+    def make(host=HOST, buffer=1 << 20, family=socket.AF_INET, clock=None):
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        sock.bind((host, 0))
+        kept.append(Sockets(sock, "wire", clock or Hand()))
+        return kept[-1]
+
+    yield make
+    for each in kept:
+        each.close()
+
+
+def send(sockets, source, n, first=0, host=None):
+    """Numbered datagrams of a source."""
+    with socket.socket(sockets.first.family, socket.SOCK_DGRAM) as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        peer.bind((source, 0))
+        target = sockets.first.getsockname()
+        for i in range(first, first + n):
+            peer.sendto(b"%d" % i, (host or target[0], target[1]))
+
+
+def read(sockets, batches=1000):
+    """All there is: numbers by source."""
+    found = {}
+    for _ in range(batches):
+        batch = sockets.receive()
+        if not batch:
+            break
+        for data, address in batch:
+            found.setdefault(address[0], []).append(int(data))
+    return found
+
+
+def moved(sockets, *sources):
+    """As if these had filled the first socket."""
+    now = sockets._clock()
+    for source in sources:
+        sockets._move(source, now)
+    sockets._direct()
+
+
+@pytest.mark.parametrize("protocol", DATAGRAMS)
+def test_a_flood_takes_nothing_from_fifty_that_trickle(tmp_path, protocol):
+    """Every datagram of the flood is queued or counted as its own drop, exactly; of the trickle none is lost."""
+    queue, data, sent = MemoryQueue(), DATAGRAMS[protocol], 0
+    with running([ListenerSpec("wire", protocol, HOST, 0, "province")], queue, tmp_path / "c") as (collector, ports):
+        peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in TRICKLE]
+        for peer, source in zip(peers, TRICKLE, strict=True):
+            peer.bind((source, 0))
+            peer.connect((HOST, ports["wire"]))
+        command = [sys.executable, "-c", FLOOD, HOST, str(ports["wire"]), "1.5", data.hex()]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flood:
+            while flood.poll() is None:
+                for peer in peers:
+                    peer.send(data)
+                sent += 1
+                time.sleep(0.02)
+            flooded = int(flood.stdout.read())
+        assert until(lambda: by_peer(collector, FLOODER)["received"] == flooded, 20)
+        for peer in peers:
+            peer.close()
+    rows = {row["peer"]: row for row in collector.counters()}
+    assert flooded > 20_000, "this was no flood"
+    assert {peer: row["queued"] for peer, row in rows.items() if peer != FLOODER} == dict.fromkeys(TRICKLE, sent)
+    assert rows[FLOODER]["received"] == flooded
+    assert balances(rows.values())
+
+
+def by_peer(collector, peer):
+    rows = [row for row in collector.counters() if row["peer"] == peer]
+    return rows[0] if rows else {"received": 0}
+
+
+def test_who_fills_the_buffer_is_moved_and_what_comes_behind_keeps_its_order(made):
+    """Nothing of the flooder's is read from its own socket before what it sent earlier; the others stay."""
+    clock = Hand()
+    sockets = made(clock=clock)
+    send(sockets, FLOODER, 600)
+    send(sockets, "127.7.2.1", 5)
+    clock.now += 1
+    found = read(sockets, 1)
+    assert sockets.lanes == [FLOODER]
+    send(sockets, FLOODER, 300, first=600)
+    send(sockets, "127.7.2.1", 5, first=5)
+    for source, numbers in read(sockets).items():
+        found.setdefault(source, []).extend(numbers)
+    assert found == {FLOODER: list(range(900)), "127.7.2.1": list(range(10))}
+    assert sockets.dropped() == []
+
+
+def test_drops_of_a_flooder_are_its_own(made, monkeypatch):
+    """Counted to the datagram under its name; a source in the first socket has room."""
+    monkeypatch.setattr(floods, "LANE_BUFFER", 4096)
+    clock = Hand()
+    sockets = made(clock=clock)
+    moved(sockets, FLOODER, "127.7.1.2")
+    send(sockets, FLOODER, 1000)
+    send(sockets, "127.7.1.2", 700)
+    send(sockets, "127.7.2.1", 50)
+    found = read(sockets)
+    clock.now += 1
+    lost = dict(sockets.dropped())
+    assert len(found["127.7.2.1"]) == 50
+    assert lost[FLOODER] > 0
+    assert {source: len(found[source]) + lost[source] for source in lost} == {FLOODER: 1000, "127.7.1.2": 700}
+
+
+def test_ipv6_sources_and_ipv4_sources_of_one_socket(made):
+    """A socket of both families: each address in its own words."""
+    sockets = made("::", family=socket.AF_INET6)
+    moved(sockets, "::1", FLOODER)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((FLOODER, 0))
+        peer.sendto(b"4", (HOST, sockets.first.getsockname()[1]))
+    send(sockets, "::1", 3, host="::1")
+    found = [{address[0] for _, address in sockets._read_lane(lane, 10)} for lane in sockets._lanes]
+    assert found == [{"::1"}, {f"::ffff:{FLOODER}"}]
+
+
+def test_a_broadcast_is_read_once(made):
+    """The kernel hands it to every socket of the address."""
+    sockets = made("0.0.0.0")
+    moved(sockets, FLOODER)
+    send(sockets, FLOODER, 3, host="127.255.255.255")
+    send(sockets, FLOODER, 2, first=3, host=HOST)
+    assert sorted(read(sockets)[FLOODER]) == [0, 1, 2, 3, 4]
+
+
+def test_a_silent_source_goes_back(made):
+    """Its place is free for the next one."""
+    clock = Hand()
+    sockets = made(clock=clock)
+    moved(sockets, FLOODER)
+    send(sockets, FLOODER, 3)
+    read(sockets)
+    clock.now += SILENT_S + 1
+    sockets.dropped()
+    assert sockets.lanes == []
+    send(sockets, FLOODER, 2, first=3)
+    assert len(sockets._read_first()[0]) == 2
+
+
+def test_more_flooders_than_places(made):
+    """Those beyond stay with the others, and what is lost then is counted under nobody's name."""
+    clock = Hand()
+    sockets = made(buffer=2048, clock=clock)
+    moved(sockets, *(f"127.7.1.{i}" for i in range(1, MAX_LANES + 3)))
+    assert len(sockets.lanes) == MAX_LANES
+    send(sockets, f"127.7.1.{MAX_LANES + 1}", 100)
+    n = len(read(sockets)[f"127.7.1.{MAX_LANES + 1}"])
+    assert dict(sockets.dropped()) == {"*": 100 - n}
+
+
+def test_the_program_fits_its_jumps():
+    """Steps of a jump have eight bits; with the most addresses it stays below."""
+    steps = floods.program({f"fe80::{i}": i for i in range(1, MAX_LANES + 1)})
+    assert max(max(yes, no) for _, yes, no, _ in steps) < 256
+
+
+def test_after_shut_everything_is_counted_as_dropped(made):
+    """At the end of a listener: what is here is read, what comes is counted, nothing vanishes between."""
+    sockets = made()
+    moved(sockets, FLOODER)
+    send(sockets, FLOODER, 4)
+    send(sockets, "127.7.2.1", 4)
+    sockets.shut()
+    send(sockets, FLOODER, 5)
+    send(sockets, "127.7.2.1", 6)
+    assert {source: len(numbers) for source, numbers in read(sockets).items()} == {FLOODER: 4, "127.7.2.1": 4}
+    assert dict(sockets.close()) == {FLOODER: 5, "*": 6}
+
+
+def test_a_kernel_that_takes_no_program_leaves_one_socket(made, monkeypatch, caplog):
+    """Everything works as it did, and the log says what a flood does then."""
+    monkeypatch.setattr(floods, "_SO_ATTACH_REUSEPORT_CBPF", 9999)
+    sockets = made()
+    send(sockets, FLOODER, 600)
+    assert len(read(sockets)[FLOODER]) == 600
+    assert sockets.lanes == []
+    assert "a flood is everybody's" in caplog.text
+
+
+def test_a_taken_port_is_seen_as_taken(made):
+    """Two collectors of one user must not share a port without knowing."""
+    port = made().first.getsockname()[1]
+    with pytest.raises(listeners.ConfigError, match="is taken"):
+        listeners.open_socket(ListenerSpec("other", "syslog-udp", HOST, port, "province"))
