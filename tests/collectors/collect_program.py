@@ -1,4 +1,7 @@
-"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT]`, prints its port."""
+"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT [early]]`, prints its port.
+
+`early` is a mutant that tells senders that their records are durable before they are.
+"""
 
 import signal
 import sys
@@ -12,12 +15,21 @@ from soc.model.clock import SystemClock
 from soc.store.queue import DiskLog
 
 
-def main(root: Path, protocol: str, host: str, port: int = 0) -> None:
+class Early(Collector):
+    """Settles first and writes then."""
+
+    def _append(self, blocks):
+        self._intake.settle()
+        time.sleep(0.1)
+        return super()._append(blocks)
+
+
+def main(root: Path, protocol: str, host: str, port: int = 0, kind: type[Collector] = Collector) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     spec = ListenerSpec("wire", protocol, host, port, "province")
     with DiskLog(root, "raw", "n1", SystemClock()) as log:
-        collector = Collector([spec], log, SystemClock(), counters_path=root / "counters.json")
+        collector = kind([spec], log, SystemClock(), counters_path=root / "counters.json")
         started = []
 
         def ready(ports):
@@ -31,4 +43,4 @@ def main(root: Path, protocol: str, host: str, port: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], *map(int, sys.argv[4:]))
+    main(Path(sys.argv[1]), *sys.argv[2:4], *map(int, sys.argv[4:5]), *([Early] if "early" in sys.argv[5:] else []))

@@ -5,15 +5,12 @@ import concurrent.futures
 import gzip
 import hashlib
 import json
-import os
 import random
 import re
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -26,7 +23,6 @@ import zstandard
 from soc.collectors.http import server
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.errors import ConfigError
-from soc.store.queue import LogReader
 from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 
@@ -658,44 +654,3 @@ def test_noise_does_not_hurt(web, queue):
                 continue
     assert web.post("/v1/logs", content=b"still here").status_code == 200
     assert queue.records[-1] == b"still here"
-
-
-# kill -9 --------------------------------------------------------------------------------------------------------------
-
-
-def test_what_was_acknowledged_survives_kill_9(tmp_path):
-    """Four senders, killed in mid flight three times: each document answered `201` is in the log, none invented."""
-    acknowledged, sent = set(), set()
-    for turn in range(3):
-        program = subprocess.Popen(
-            [sys.executable, "-m", "tests.collectors.collect_program", str(tmp_path), "http", HOST],
-            stdout=subprocess.PIPE, cwd=TOP, env={**os.environ, "PYTHONPATH": str(TOP)},
-        )  # fmt: skip
-        port = int(program.stdout.readline())
-
-        def send(who, turn=turn, port=port):
-            with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=5, trust_env=False) as http:
-                for n in range(100_000):
-                    mine = [f"{turn}-{who}-{n}-{i}" for i in range(5)]
-                    sent.update(mine)
-                    body = "".join(f'{{"create":{{"_index":"i"}}}}\n{{"n":"{one}"}}\n' for one in mine)
-                    try:
-                        answer = http.post("/_bulk", content=body, headers=ND)
-                    except httpx.TransportError:
-                        return
-                    if answer.status_code == 200 and not answer.json()["errors"]:
-                        acknowledged.update(mine)
-
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            tasks = [pool.submit(send, who) for who in range(4)]
-            time.sleep(0.5 + 0.13 * turn)
-            os.kill(program.pid, signal.SIGKILL)
-            program.wait()
-            for task in tasks:
-                task.result(10)
-        program.stdout.close()
-    blocks = LogReader(tmp_path, "raw").read({}, None, 1_000_000)
-    stored = [json.loads(record.split(b"\n")[1])["n"] for block in blocks for record in block.records()]
-    assert len(acknowledged) > 50
-    assert acknowledged <= set(stored) <= sent
-    assert len(stored) == len(set(stored))
