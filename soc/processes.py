@@ -170,7 +170,7 @@ def serve(settings: Settings) -> None:
         threads = services.background(me.stop)
         me.ready(socket=str(settings.socket), port=tcp.getsockname()[1])
         try:
-            server.serve(services, sock=unix, tcp=tcp, stop=me.stop)
+            server.serve(services, sock=unix, tcp=tcp, stop=me.stop, alive=lambda: me.tell_when_due({}))
         finally:
             me.stop.set()
             for thread in threads:

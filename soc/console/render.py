@@ -13,6 +13,7 @@ import orjson
 
 from soc.console.i18n import t
 from soc.console.text import clean, when
+from soc.model.clock import VIETNAM
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +49,12 @@ class Column:
     drop: int = 0
 
     def raw(self, row: Row) -> str:
-        """The value for programs, on one line."""
-        return clean(plain(self.take(row)))
+        """The value for programs, on one line; a time as ISO 8601 in Vietnam's zone."""
+        value = self.take(row)
+        return clean(iso(value) if self._is_time() else plain(value))
+
+    def _is_time(self) -> bool:
+        return self.shown is moment or (isinstance(self.value, str) and self.value.endswith("_us"))
 
     def words(self, row: Row) -> str:
         """The value for people."""
@@ -99,6 +104,14 @@ def moment(value: Any) -> str:
         return str(value)
     at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
     return when(int(at.timestamp() * 1_000_000))
+
+
+def iso(value: Any) -> str:
+    """A time for programs that read lines: µs UTC as ISO 8601 in Vietnam's zone, to the millisecond; text as it is."""
+    if not isinstance(value, int | float) or not value:
+        return plain(value or None)
+    at = dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(microseconds=int(value))
+    return at.astimezone(VIETNAM).isoformat(timespec="milliseconds")
 
 
 def number(value: Any) -> str:
@@ -170,6 +183,11 @@ class Output:
         self.terminal = self.out.isatty() if terminal is None else terminal
         self.colour = colour
         self.width = width
+
+    def aside(self) -> Output:
+        """The same, with everything on `err`."""
+        terminal = self.err.isatty() if self.out is not self.err else self.terminal
+        return Output(terminal=terminal, colour=self.colour, width=self.width, out=self.err, err=self.err)
 
     def console(self, file: TextIO | None = None) -> Console:
         """A rich console that adds nothing of its own: no markup, no highlighting, no emoji."""

@@ -29,7 +29,7 @@ from soc.model.alert import Alert, uuid7
 from soc.model.cases import Person
 from soc.model.clock import Clock
 from soc.model.fields import FieldDictionary
-from soc.model.finding import LEVELS, Finding
+from soc.model.finding import LEVELS
 from soc.model.position import Partition, Position
 from soc.model.query import And, Between, Equals
 from soc.model.record import RawBlock
@@ -38,6 +38,7 @@ from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
 from soc.pipeline import places, records
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Accounts
+from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.playbooks.definition import PlaybookSet
 from soc.playbooks.engine import Engine
 from soc.playbooks.guard import Guard
@@ -49,11 +50,10 @@ from soc.retention.plan import Plan, Policy, make_plan
 from soc.store.cases import Cases
 from soc.store.events import EventStore
 from soc.store.events.nouns import Aggregate
-from soc.store.queue import LogReader, trim
+from soc.store.queue import LogReader
 from soc.tickets.clocks import load_clocks
 from soc.tickets.desk import TicketDesk
 
-FINDINGS_AT_ONCE = 200
 MOST_PAUSE_S = 10.0
 """What fails again and again is tried at least this often."""
 NO_GATEWAY = "no gateway is connected here"
@@ -76,6 +76,7 @@ class Services:
     registry: Registry
     store: EventStore
     alerts: AlertDesk
+    findings: Findings
     tickets: TicketDesk
     playbooks: PlaybookSet
     engine: Engine
@@ -103,6 +104,7 @@ class Services:
         made = cls._joined(settings, clock, parsers.fields, cases, world, why_not)
         made.deletion.resume()
         made.engine.recover()
+        made.findings.retry()
         return made
 
     @classmethod
@@ -146,6 +148,7 @@ class Services:
             registry=registry,
             store=store,
             alerts=alerts,
+            findings=Findings(cases, alerts, clock, places.queue(settings)),
             tickets=tickets,
             playbooks=PlaybookSet.load(content.roots("playbooks", roots)),
             engine=Engine(cases, {"nftables": actuator}, clock, require=access.require, guard=guard),
@@ -164,7 +167,7 @@ class Services:
             outgoing=outgoing,
             world=world,
         )
-        made._closers = [store.close, writer.close, cases.close]
+        made._closers = [made.findings.close, store.close, writer.close, cases.close]
         return made
 
     def close(self) -> None:
@@ -175,23 +178,6 @@ class Services:
     def reload_registry(self) -> None:
         """Read the registry's files again."""
         self.registry = places.load_registry(self.settings)
-
-    # findings → alerts
-
-    def take_findings(self, reader: LogReader) -> int:
-        """Take the next findings in: alerts, messages and the cursor commit together; how many frames."""
-        with self.cases.read(_ENGINE) as tx:
-            cursors = _cursors(tx.cursor("findings"))
-        blocks = reader.read(cursors, None, FINDINGS_AT_ONCE)
-        if not blocks:
-            return 0
-        found = [Finding.from_document(document) for block in blocks for document in records.documents(block)]
-        cursors |= {block.partition: Position(block.node, block.log, block.seq) for block in blocks}
-        with self.cases.begin(_ENGINE) as tx:
-            self.alerts.ingest(tx, found)
-            tx.set_cursor("findings", {str(k): str(v) for k, v in cursors.items()})
-        trim(places.queue(self.settings), places.FINDINGS, cursors)
-        return len(blocks)
 
     # accounting
 
@@ -280,6 +266,7 @@ class Services:
         segments = self.store.segments()
         with self.cases.read(_ENGINE) as tx:
             outbox, refused = tx.outbox_counts(), tx.count("national_refusal")
+            unfit = tx.count(UNFIT, KEPT)
         return {
             "simulated": self.settings.simulated,
             "processes": read_states(self.settings),
@@ -291,6 +278,7 @@ class Services:
             },
             "outbox": outbox,
             "withheld": refused,
+            "unfit_findings": unfit,
             "actuators": {"nftables": self._actuator()},
         }
 
@@ -405,9 +393,8 @@ class Services:
 
     def background(self, stop: threading.Event) -> list[threading.Thread]:
         """Start the threads that keep the room alive until `stop`: findings, outbox, runs, imports."""
-        reader = LogReader(places.queue(self.settings), places.FINDINGS)
         loops: list[tuple[str, float, Callable[[], object]]] = [
-            ("findings", 0.25, lambda: self.take_findings(reader)),
+            ("findings", 0.25, self.findings.step),
             ("runs", 5.0, lambda: self.engine.expire(self.clock.now_ns() // 1000)),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]
@@ -542,10 +529,6 @@ def _secret(path: Path) -> bytes:
     with suppress(FileExistsError):
         keys.write_durable(path, os.urandom(32), mode=0o600, exclusive=True)
     return path.read_bytes()
-
-
-def _cursors(document: Mapping[str, str] | None) -> places.Cursors:
-    return {Partition.parse(k): Position.parse(v) for k, v in (document or {}).items()}
 
 
 def _top(alerts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import stat
 import struct
 import threading
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -87,23 +87,30 @@ class PeerProtocol(H11Protocol):  # type: ignore[misc]
 class _Server(uvicorn.Server):  # type: ignore[misc]
     """Stops when the event is set, and leaves signals to whoever started it."""
 
-    def __init__(self, config: uvicorn.Config, stop: threading.Event) -> None:
+    def __init__(self, config: uvicorn.Config, stop: threading.Event, alive: Callable[[], None]) -> None:
         super().__init__(config)
-        self._stop = stop
+        self._stop, self._alive = stop, alive
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def on_tick(self, counter: int) -> bool:
+        self._alive()
         return self._stop.is_set() or bool(await super().on_tick(counter))
 
 
 def serve(
-    services: Services, *, sock: socket.socket | None, tcp: socket.socket | None = None, stop: threading.Event
+    services: Services,
+    *,
+    sock: socket.socket | None,
+    tcp: socket.socket | None = None,
+    stop: threading.Event,
+    alive: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer on these bound sockets until `stop` is set; requests that run get `GRACE_S` seconds to end.
 
+    `alive` is called ten times a second by the loop that answers.
     Raises ConfigError when the home cannot be closed to other users: then the API would be a wall beside an open door.
     """
     close_home(services.settings.home)
@@ -111,7 +118,7 @@ def serve(
         application(services, stop), http=PeerProtocol, ws="none", loop="asyncio", lifespan="off", log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
     )  # fmt: skip
-    _Server(config, stop).run(sockets=[each for each in (sock, tcp) if each is not None])
+    _Server(config, stop, alive).run(sockets=[each for each in (sock, tcp) if each is not None])
 
 
 def close_home(home: Path) -> None:

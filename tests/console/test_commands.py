@@ -301,9 +301,9 @@ def test_approval_shows_the_plan_and_asks(soc: Soc, client: FakeClient) -> None:
     """The exact commands, the way back and the expiry are shown before the question; no answer is no approval."""
     result = soc("playbook", "approve", "9c1e22f0", "--hash", "5f0c6b1d9a3e", answer="n\n")
     assert (result.code, "nothing was done" in result.err) == (2, True)
-    assert "nft add element inet soc blocked '{ 203.0.113.9 timeout 24h }'" in result.out
-    assert "nft delete element" in result.out
-    assert "24 h after it is applied (if now: 2026-11-27 01:00)" in result.out
+    assert "nft add element inet soc blocked '{ 203.0.113.9 timeout 24h }'" in result.err
+    assert "nft delete element" in result.err
+    assert "24 h after it is applied (if now: 2026-11-27 01:00)" in result.err
     assert ("POST", f"/v1/runs/{RUN_ID}/approve") not in [call[:2] for call in client.calls]
     assert soc("playbook", "approve", "9c1e22f0", "--hash", "5f0c6b1d9a3e", answer="").code == 2
     assert soc("--no-input", "playbook", "approve", "9c1e22f0", "--hash", "5f0c6b1d9a3e", answer="y\n").code == 2
@@ -354,11 +354,18 @@ def test_compliant_is_exit_0(soc: Soc, client: FakeClient) -> None:
 
 
 def test_deletion_asks_first(soc: Soc, client: FakeClient) -> None:
-    """Applying a plan shows it, asks, and sends the reason."""
-    assert soc("retention", "apply", "5f0c6b1d9a3e", "--reason", "due", answer="no\n").code == 2
+    """Applying a plan shows it on stderr, asks, and sends the reason: who closes stdout early stops nothing halfway."""
+    refused = soc("retention", "apply", "5f0c6b1d9a3e", "--reason", "due", answer="no\n")
+    assert (refused.code, refused.out, PLAN_HASH[:12] in refused.err) == (2, "", True)
     assert not [call for call in client.calls if call[1].endswith("/apply")]
     assert soc("retention", "apply", "5f0c6b1d9a3e", "--reason", "due", answer="yes\n").code == 0
     assert client.asked("POST", f"/v1/retention/plans/{PLAN_HASH}/apply") == {"reason": "due"}
+
+
+def test_pipes_get_times_that_say_their_zone(soc: Soc, client: FakeClient) -> None:
+    """A tab-separated line has ISO 8601 with Vietnam's offset, not a number of microseconds."""
+    client.answers[("GET", "/v1/alerts")] = [{"id": RUN_ID, "last_us": 1_795_627_303_000_000, "level": "high"}]
+    assert "2026-11-26T00:21:43.000+07:00" in soc("alert", "list").out
 
 
 def test_a_hold_speaks_of_local_days(soc: Soc, client: FakeClient) -> None:

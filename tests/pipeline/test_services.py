@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from soc.config import National, Settings
 from soc.errors import Conflict, PermissionRefused, UsageError
 from soc.model.clock import FixedClock
 from soc.model.finding import Finding, finding_id
+from soc.model.record import RawBlock
 from soc.pipeline import Services, places
 from soc.simulate import wire
 from soc.store.events import EventStore
@@ -155,6 +157,34 @@ def test_findings_and_their_cursor_commit_together(tmp_path: Path) -> None:
     again = [alert["id"] for alert in world.alerts()]
     assert first == again
     assert len(first) == 1
+
+
+def test_a_finding_that_no_alert_can_be_made_of_is_kept_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds nobody up, is counted, and is tried again at the next start, when a newer version may take it."""
+    world = World.make(tmp_path)
+    world.receive(failures(30))
+    world.work()
+    world.correlate()
+    log = places.open_log(world.settings, places.FINDINGS, "broken", world.clock)
+    whole = finding(7, system_id="").to_document()
+    records = [
+        b"no JSON",
+        orjson.dumps({**whole, "id": "e" * 32, "rule_id": "bad", "level": ["high"]}),
+        orjson.dumps(whole),
+    ]
+    log.append([RawBlock.of(records, receipt_ns=NOW_NS, site="kontum", listener="findings", peer="work0")])
+    log.close()
+    assert len(world.alerts()) == 2
+    services = Services.open(world.settings, world.clock)
+    assert services.status()["unfit_findings"] == 2
+    services.close()
+    read = Finding.from_document
+    other = {**whole, "id": "f" * 32, "rule_id": "other"}
+    monkeypatch.setattr(Finding, "from_document", lambda document: read(other if "no_json" in document else document))
+    assert len(world.alerts()) == 3
+    services = Services.open(world.settings, world.clock)
+    assert services.status()["unfit_findings"] == 1
+    services.close()
 
 
 def test_a_hold_by_case_covers_the_systems_and_times_of_its_alerts(services: Services) -> None:

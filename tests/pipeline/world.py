@@ -15,7 +15,7 @@ from soc.model.scope import Scope
 from soc.pipeline import Correlating, Services, Worker, places
 from soc.simulate import wire
 from soc.store.events import EventStore
-from soc.store.queue import DiskLog, LogReader
+from soc.store.queue import DiskLog
 
 NOW_NS = 1_795_600_000_000_000_000
 EVERYTHING = Scope.everything("test", "test")
@@ -72,12 +72,10 @@ class World:
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts after every finding was taken in."""
         services = Services.open(self.settings, self.clock)
-        reader = LogReader(places.queue(self.settings), places.FINDINGS)
-        while services.take_findings(reader):
+        while services.findings.step():
             pass
         with services.cases.read("test") as tx:
             found = [stored.document for _, stored in tx.find("alert")]
-        reader.close()
         services.close()
         return found
 

@@ -93,6 +93,15 @@ def test_the_national_receiver_has_the_alert(day: Running, alert: dict[str, Any]
     assert log.count(alert["title"]) >= 1
 
 
+def test_the_service_says_that_it_lives(day: Running) -> None:
+    """What `serve` says of itself is of now, not of its start: its state moves on while it answers."""
+    before = {each["name"]: each["at_us"] for each in day.data("status")["processes"]}
+    moved = lambda: [
+        e for e in day.data("status")["processes"] if e["name"] == "serve" and e["at_us"] > before["serve"]
+    ]  # noqa: E731
+    assert day.until(moved, 30)[0]["state"] == "running"
+
+
 def test_search_answers_while_data_are_written(day: Running, alert: dict[str, Any]) -> None:
     """The failures before the login, by field and time."""
     rows = day.data("search", f"source.ip:{ATTACKER} and event.outcome:failure", "--since", "1h")

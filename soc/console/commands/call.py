@@ -125,12 +125,18 @@ class Call:
         if client is not None:
             client.close()
 
-    def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask a person; `--yes` answers. Raises UsageError for no, and where nobody can be asked."""
+    def confirm(self, question: str, *, yes: bool, show: Callable[[Call], None] | None = None) -> None:
+        """Ask a person; `--yes` answers. Raises UsageError for no, and where nobody can be asked.
+
+        `show` puts before the question what it is about, on stderr: stdout holds only what was done, and whoever
+        stops reading it (`| head`) cannot stop the command between the two.
+        """
         if yes:
             return
         if self.no_input:
             raise UsageError(t("cmd.needs_yes"), hint=question)
+        if show is not None:
+            show(replace(self, kept={"output": self.output.aside(), "client": self.client}))
         self.output.err.write(f"{question} {t('cmd.ask')} ")
         self.output.err.flush()
         said = self.world.answer()

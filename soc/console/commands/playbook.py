@@ -146,9 +146,8 @@ def _planning(playbook: typer.Typer) -> None:
         answer = _get(call, run)
         data = answer.data
         whole = _bound(data, hash)
-        if not call.json:
-            show_plan(call, data)
-        call.confirm(t("cmd.run.ask", target=clean(data["plan"]["target"])), yes=yes)
+        question = t("cmd.run.ask", target=clean(data["plan"]["target"]))
+        call.confirm(question, yes=yes, show=lambda aside: show_plan(aside, data))
         done = call.client.post(f"/v1/runs/{data['id']}/approve", {"plan_hash": whole})
         _said(call, done, "cmd.run.said.approved")
         if not call.json:

@@ -198,11 +198,9 @@ def _deleting(retention: typer.Typer) -> None:
         """Approve a plan that somebody else made, and delete by it. Leaves a signed certificate."""
         whole = _whole_hash(call, hash)
         answer = call.client.get(f"/v1/retention/plans/{whole}")
-        if not call.json:
-            show_plan(call, answer)
         gone = [item for item in answer.data["items"] if item["action"] == "delete"]
         amount = {"files": number(len(gone)), "bytes": size(sum(item["bytes"] for item in gone))}
-        call.confirm(t("cmd.retention.ask", **amount), yes=yes)
+        call.confirm(t("cmd.retention.ask", **amount), yes=yes, show=lambda aside: show_plan(aside, answer))
         done = call.client.post(f"/v1/retention/plans/{whole}/apply", {"reason": reason})
         if call.json:
             call.output.envelope(done)
@@ -271,7 +269,7 @@ def _whole_hash(call: Call, hash: str) -> str:
 
 def show_plan(call: Call, answer: Answer, *, all: bool = False) -> None:
     """What goes; with `all` what stays too, with the reason; and the hash that an approval is bound to."""
-    if call.json:
+    if call.output.json:
         call.output.envelope(answer)
         return
     call.output.remarks(answer)

@@ -458,6 +458,7 @@ SENTENCES: Catalogue = {
     "cmd.status.bytes": ("Dung lượng", "Size"),
     "cmd.status.outbox": ("Gửi đi", "Outbox"),
     "cmd.status.withheld": ("Giữ lại, không gửi", "Withheld"),
+    "cmd.status.unfit_findings": ("Phát hiện lỗi, giữ riêng", "Findings kept aside"),
     "cmd.status.actuator": ("Thiết bị thực hiện", "Actuator"),
     "cmd.system.kept": ("Đã ghi hệ thống {system}: {name}", "System {system} is kept: {name}"),
     "cmd.system.levels": ("Cấp độ theo thời gian", "Levels"),
