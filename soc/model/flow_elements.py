@@ -120,10 +120,10 @@ unsigned32: 149=observationDomainId 158=flowStartDeltaMicroseconds 159=flowEndDe
 unsigned32: 161=flowDurationMilliseconds 162=flowDurationMicroseconds 184=tcpSequenceNumber
 unsigned32: 185=tcpAcknowledgementNumber 194=mplsPayloadLength 201=mplsLabelStackLength 202=mplsLabelStackDepth
 unsigned32: 204=ipPayloadLength 208=ipv4Options 213=exportInterface 234=ingressVRFID 235=egressVRFID 249=pseudoWireId
-unsigned32: 251=pseudoWireControlWord 252=ingressPhysicalInterface 253=egressPhysicalInterface 278=connectionCountNew
-unsigned32: 283=natPoolId 295=IPSecSPI 296=greKey 305=samplingPacketInterval 306=samplingPacketSpace
-unsigned32: 307=samplingTimeInterval 308=samplingTimeSpace 309=samplingSize 310=samplingPopulation
-unsigned32: 346=privateEnterpriseNumber 368=ingressInterfaceType 369=egressInterfaceType
+unsigned32: 251=pseudoWireControlWord 252=ingressPhysicalInterface 253=egressPhysicalInterface
+unsigned32: 278=newConnectionDeltaCount 283=natPoolId 295=IPSecSPI 296=greKey 305=samplingPacketInterval
+unsigned32: 306=samplingPacketSpace 307=samplingTimeInterval 308=samplingTimeSpace 309=samplingSize
+unsigned32: 310=samplingPopulation 346=privateEnterpriseNumber 368=ingressInterfaceType 369=egressInterfaceType
 unsigned32: 380=distinctCountOfSourceIPv4Address 381=distinctCountOfDestinationIPv4Address
 unsigned32: 385=rfc3550JitterMilliseconds 386=rfc3550JitterMicroseconds 387=rfc3550JitterNanoseconds
 unsigned32: 405=originalObservationDomainId 406=intermediateProcessId 412=dot1qServiceInstanceId

@@ -166,16 +166,38 @@ def test_lists(rows: Rows) -> None:
     assert inner["netflow.basicList"]["values"][0]["values"] == [1, 2]
 
 
-def test_a_template_is_withdrawn(rows: Rows) -> None:
-    """RFC 7011 section 8.1: one, or all at once; what follows waits for a new template."""
+def test_a_withdrawal_over_udp_is_ignored(rows: Rows) -> None:
+    """RFC 7011 section 8.4: withdrawals of one or of all (section 8.1) must be ignored over UDP; each is told."""
     first = ipfix(template(256, PLAIN), template(257, PLAIN), a_set(256, plain()))
-    gone = ipfix(template(256, []), a_set(256, plain()), a_set(257, plain(octets=7)), seq=1)
-    everything = ipfix(template(2, []), a_set(257, plain()), seq=2)
-    events = parse(rows, first, gone, everything)
-    assert [e["network.bytes"] for e in flows(events)] == [1500, 7]
+    one_gone = ipfix(template(256, []), a_set(256, plain(octets=7)), seq=1)
+    all_gone = ipfix(template(2, []), a_set(257, plain(octets=8)), seq=2)
+    events = parse(rows, first, one_gone, all_gone)
+    assert [e["network.bytes"] for e in flows(events)] == [1500, 7, 8]
     told = [e["soc.flags"] for e in events if e.get("event.action") == "netflow_templates"]
-    assert told == [("template_new",), ("template_withdrawn",), ("template_withdrawn",)]
-    assert sum("no_template" in e["soc.flags"] for e in events if e["event.dataset"] == "unparsed") == 2
+    assert told == [("template_new",), ("withdrawal_ignored",), ("withdrawal_ignored",)]
+
+
+def test_a_template_is_replaced(rows: Rows) -> None:
+    """RFC 7011 section 8.4: another template of the same number takes the place of the one before."""
+    other = ipfix(template(256, [(8, 4), (12, 4), (1, 8)]), a_set(256, PAIR + struct.pack(">Q", 77)), seq=1)
+    events = parse(rows, ipfix(template(256, PLAIN), a_set(256, plain())), other)
+    assert [e["network.bytes"] for e in flows(events)] == [1500, 77]
+    told = [e["soc.flags"] for e in events if e.get("event.action") == "netflow_templates"]
+    assert told == [("template_new",), ("template_redefined",)]
+
+
+def test_microseconds_have_eleven_bits_that_mean_nothing(rows: Rows) -> None:
+    """RFC 7011 section 6.1.9; 0x4000_0000 of 2**32 is a quarter of a second."""
+    stamps = struct.pack(">IIII", EXPORT_S + NTP_1900, 0x4000_07FF, EXPORT_S + NTP_1900, 0x4000_07FF)
+    flow = one(rows, [(8, 4), (12, 4), (154, 8), (157, 8)], PAIR + stamps)
+    assert flow["netflow.flowStartMicroseconds"] == EXPORT_S * 1_000_000 + 250_000
+    assert flow["netflow.flowEndNanoseconds"] == EXPORT_S * 1_000_000 + 250_000  # 0x7ff is 476 ns
+
+
+def test_padding_is_no_lie(rows: Rows) -> None:
+    """RFC 7011 sections 3.3.1 and 9.1: up to a multiple of 4 or 8; octets that are not 0 are allowed."""
+    (flow,) = flows(parse(rows, ipfix(template(256, PLAIN), a_set(256, plain() + b"\x07\x08", pad=False))))
+    assert "soc.flags" not in flow
 
 
 def test_sequence_counts_records(rows: Rows) -> None:

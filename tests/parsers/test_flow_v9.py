@@ -238,7 +238,7 @@ def test_sequence_gaps_are_counted(rows: Rows) -> None:
     [
         (v9(v9_template(256, PLAIN), struct.pack(">HH", 256, 4000) + plain()), ("truncated",), 1),
         (v9(v9_template(256, PLAIN), DATA + b"\x01\x02"), ("trailing_bytes",), 1),
-        (v9(v9_template(256, PLAIN), a_set(256, plain() + b"\x07")), ("trailing_bytes",), 1),
+        (v9(v9_template(256, PLAIN), a_set(256, plain() + b"\x07" * 9)), ("trailing_bytes",), 1),
         (v9(v9_template(256, PLAIN), a_set(256, plain() + b"\0\0\0"), bytes(8)), None, 1),
         (v9(v9_template(256, PLAIN), DATA, count=99), None, 1),
     ],

@@ -14,6 +14,9 @@ MAX_FIELDS = 512
 """A template with more fields is refused."""
 MAX_SETS = 1024
 """What stands behind so many sets of a datagram is one unparsed event: each set of four octets would be one else."""
+MAX_PADDING = 7
+"""So many octets, if no record is that short, fill a set up to a multiple of four or eight: zeros or not (RFC 7011
+sections 3.3.1 and 9.1)."""
 _SET = struct.Struct(">HH")
 _FIRST_DATA = 256
 
@@ -179,9 +182,9 @@ class Walker:
         self._left(datagram, b"", data[at:stop], "set")
         self._left(datagram, b"", data[stop:], "octet that the header's length counts")
 
-    def _left(self, datagram: Datagram, before: bytes, rest: bytes, what: str) -> None:
-        """Octets that nothing vouches for: zeros fill up, anything else is flagged and kept."""
-        if not any(rest):
+    def _left(self, datagram: Datagram, before: bytes, rest: bytes, what: str, padding: int = 0) -> None:
+        """Octets that nothing vouches for: zeros, and `padding` others, fill up; anything else is flagged and kept."""
+        if not any(rest) or len(rest) <= padding:
             return
         datagram.marks.append("trailing_bytes")
         original = datagram.raw[: datagram.head.size] + before + rest
@@ -210,11 +213,8 @@ class Walker:
             number = template.number
             datagram.defined.append(number)
             if not template.fields:
-                everything = number < _FIRST_DATA
-                known = exporter.context.templates.values()
-                gone = {t.number for t in known if t.is_options == is_options} if everything else {number}
-                if exporter.withdraw(gone):
-                    datagram.news.append("template_withdrawn")
+                # RFC 7011 section 8.4: over UDP a withdrawal must be ignored. One forged datagram would blind us else.
+                datagram.news.append("withdrawal_ignored")
                 continue
             datagram.news.extend(exporter.learn(template))
             datagram.ready.extend((entry, number) for entry in self._memory.release(exporter, number))
@@ -237,7 +237,7 @@ class Walker:
         inner.raw = entry.head + entry.data
         try:
             if template is None:
-                raise Malformed(f"template {number} was withdrawn at once")
+                raise Malformed(f"template {number} was forgotten at once")
             self._data(inner, head, exporter, template, entry.data, is_replayed=True)
         except Malformed as error:
             marks = ("replayed",)
@@ -263,7 +263,7 @@ class Walker:
         self.read.chunks.append(
             Chunk(datagram, head, exporter.share(), template, layout, cut, body, prefix, part, is_replayed)
         )
-        self._left(datagram, piece[:4], body[cut.used :], "record")
+        self._left(datagram, piece[:4], body[cut.used :], "record", min(MAX_PADDING, layout.least - 1))
         if datagram.units is not None:
             datagram.units += cut.n
         if template.is_options:

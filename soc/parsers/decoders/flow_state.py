@@ -112,16 +112,6 @@ class Exporter:
         if number in self.context.contested:
             self.context = replace(self.context, contested=self.context.contested - {number})
 
-    def withdraw(self, numbers: set[int]) -> bool:
-        """Forget templates (RFC 7011 section 8.1); whether there was one."""
-        gone = numbers & self.context.templates.keys()
-        if gone:
-            templates = self._own()
-            for number in gone:
-                self._forget(templates, number)
-                self.before.pop(number, None)
-        return bool(gone)
-
     def sequence(self, number: int, records: int | None, usual: str, window: int) -> tuple[int, tuple[str, ...]]:
         """How many units are missing before this message, and what to flag.
 

@@ -20,6 +20,8 @@ HEX = "hex"
 I64_MAX = 2**63 - 1
 _NTP_UNIX_S = 2_208_988_800
 _NTP_ERA_S = 1 << 32
+_MICRO_BITS = 0xFFFF_FFFF_FFFF_F800
+"""The lowest 11 bits of dateTimeMicroseconds mean nothing (RFC 7011 section 6.1.9)."""
 _UNSIGNED = ("unsigned8", "unsigned16", "unsigned32", "unsigned64")
 _SIGNED = ("signed8", "signed16", "signed32", "signed64")
 _NTP = ("dateTimeMicroseconds", "dateTimeNanoseconds")
@@ -56,7 +58,7 @@ def column(kind: str, cells: Array) -> Values:
     if kind == "dateTimeMilliseconds":
         return _scaled(cells, 1000)
     if kind in _NTP:
-        return ntp_us(cells)
+        return ntp_us(cells & _MICRO_BITS if kind == "dateTimeMicroseconds" else cells)
     if kind == "ipv4Address":
         return list(map(ipv4_text, cells.tolist()))
     reader = _READERS.get(kind, bytes.hex)

@@ -17,6 +17,7 @@ MAX_SAMPLES = 1024
 _FLOW, _COUNTERS, _FLOW_EXPANDED, _COUNTERS_EXPANDED, _DISCARD = 1, 2, 3, 4, 5
 _WINDOW = 64
 _FORMAT_NUMBERS = 0xFFF
+_NO_INTERFACE = (0, 0x3FFF_FFFF, 0xFFFF_FFFF)
 Records = Mapping[tuple[int, int], Callable[[Xdr], Read]]
 
 
@@ -145,7 +146,7 @@ def _discard(xdr: Xdr, values: Read) -> tuple[str, ...]:
     values["sflow.drops"] = xdr.number()
     for way in ("input", "output"):
         index = xdr.number()
-        values[f"@{way}"] = index or None
+        values[f"@{way}"] = None if index in _NO_INTERFACE else index
     values |= {"sflow.drop_reason": xdr.number(), "@forwarding": "dropped"}
     values |= {"@action": "sflow_discard", "@types": ("connection", "denied")}
     marks = _records(xdr, values, FLOW_RECORDS)
@@ -170,11 +171,12 @@ def _source(xdr: Xdr, values: Read, is_expanded: bool) -> None:
 
 
 def _interface(xdr: Xdr, values: Read, way: str, is_expanded: bool) -> None:
-    """Format 0 is an index, 1 a packet that was discarded (with the reason), 2 so many interfaces at once."""
+    """Format 0 is an index (0: unknown, all ones: the device itself), 1 a discarded packet's reason, 2 a number of
+    interfaces."""
     number = xdr.number()
     kind, value = (number, xdr.number()) if is_expanded else (number >> 30, number & 0x3FFF_FFFF)
     if kind == 0:
-        values[f"@{way}"] = value or None
+        values[f"@{way}"] = None if value in _NO_INTERFACE else value
     elif kind == 1 and way == "output":
         values |= {"@forwarding": "dropped", "sflow.drop_reason": value}
     elif kind == 2:
