@@ -121,18 +121,23 @@ def _header(block: RawBlock, seq: int, *, flagged: bool = True) -> bytes:
 
 def encode(block: RawBlock, seq: int) -> bytes:
     """One frame, little-endian; the block must come out of `split`. Raises StoreError for text that is not Unicode."""
+    return b"".join(parts(block, seq))
+
+
+def parts(block: RawBlock, seq: int) -> tuple[bytes, bytes, bytes]:
+    """The same frame in pieces that stand one behind another, without a copy of the records."""
     header = _header(block, seq)
-    body = b"".join(
+    head = b"".join(
         (
             _FIXED.pack(VERSION, 0, 0, len(header)),
             header,
             _COUNT.pack(block.n),
             np.ascontiguousarray(block.receipt_ns, "<i8").tobytes(),
             np.ascontiguousarray(block.end, "<u4").tobytes(),
-            block.data,
         )
     )
-    return _PREFIX.pack(MAGIC, len(body), zlib.crc32(body)) + body
+    crc = zlib.crc32(block.data, zlib.crc32(head))
+    return _PREFIX.pack(MAGIC, len(head) + len(block.data), crc), head, block.data
 
 
 def decode(frame: bytes | memoryview, *, node: str, log: str) -> RawBlock:

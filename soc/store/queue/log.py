@@ -15,7 +15,7 @@ from soc.errors import DiskFull, NewerStore, SocError, StoreError, TryAgain
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
 from soc.store.files import make_folder, sync_folder
-from soc.store.queue.frame import Damage, FrameRef, decode, encode, newer, split
+from soc.store.queue.frame import Damage, FrameRef, decode, newer, parts, split
 from soc.store.queue.segment import Mark, MarkFile, segment_name, segments, walk
 
 SEGMENT_BYTES = 64 << 20
@@ -145,7 +145,9 @@ class DiskLog:
                 raise StoreError(f"the log {self.folder} is closed")
             pieces = [piece for block in blocks for piece in split(block)]
             first = self._next_seq
-            self._durable([encode(piece, first + i) for i, piece in enumerate(pieces)], first + len(pieces))
+            self._durable(
+                [part for i, piece in enumerate(pieces) for part in parts(piece, first + i)], first + len(pieces)
+            )
             return list(range(first, self._next_seq))
 
     def replicate(self, blocks: Sequence[RawBlock]) -> list[RawBlock]:
@@ -165,11 +167,11 @@ class DiskLog:
                 if block.seq > last:
                     fresh.append(block)
                     last = block.seq
-            self._durable([encode(block, block.seq) for block in fresh], last + 1)
+            self._durable([part for block in fresh for part in parts(block, block.seq)], last + 1)
             return fresh
 
     def _durable(self, frames: list[bytes], next_seq: int) -> None:
-        data = b"".join(frames)
+        data = b"".join(frames)  # the one copy, for one write
         if not data:
             return
         self._check_share(len(data))
