@@ -57,13 +57,16 @@ def expand_messages(records: list[bytes], flags: dict[int, int], max_bytes: int)
     One that expands beyond `max_bytes` is cut and flagged OVERSIZE; one that is damaged stays as it came.
     """
     for i, record in enumerate(records):
-        if record[:1] == b"z" and record.startswith(_SINGLE):
-            records[i], bits = _expanded(record, max_bytes)
+        if record[:1] == b"z":
+            records[i], bits = expanded(record, max_bytes)
             if bits:
                 flags[i] = flags.get(i, 0) | bits
 
 
-def _expanded(record: bytes, max_bytes: int) -> tuple[bytes, int]:
+def expanded(record: bytes, max_bytes: int) -> tuple[bytes, int]:
+    """The text of one such message and its flags; what is none stays as it is."""
+    if not record.startswith(_SINGLE):
+        return record, 0
     try:
         text = zlib.decompressobj().decompress(memoryview(record)[1:], max_bytes + 1)
     except zlib.error:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
 
+import numpy as np
+
+from soc.collectors import compressed
+from soc.collectors.packed import Packer
 from soc.model.record import INCOMPLETE, OVERSIZE
 
 # A message begins with its PRI, or with `z` and a zlib header: omfwd's compressed messages are always octet-counted.
@@ -14,7 +19,14 @@ _COUNT_BEGUN = re.compile(rb"[1-9][0-9]{0,8}(?: (?:z\x78?)?)?\Z")
 _WIDE = re.compile(rb"\xff\xfe|\xfe\xff|<\0|\0<")
 _BETWEEN = b"\r\n\0 "
 
-Framed = tuple[list[bytes], dict[int, int]]
+_MANY = 16384
+"""Bytes from which the search for messages in all of them at once is cheaper than one by one."""
+_WINDOW = 1 << 16
+_TURN = _WINDOW // 16
+_DIGITS = 6
+_POWERS = 10 ** np.arange(1, 10)
+
+Framed = tuple[Sequence[bytes], dict[int, int]]
 """Messages, and the flags of those that have any, by index."""
 
 
@@ -39,20 +51,14 @@ class SyslogFramer:
         self._rest = b""
         self._swallow = 0  # bytes of an octet-counted message still to be thrown away
         self._swallowing = False  # throwing away up to the terminator
-        self._records: list[bytes] = []
-        self._flags: dict[int, int] = {}
+        self._found = Packer()
 
-    @property
-    def is_counted(self) -> bool:
-        """Whether the peer counts octets."""
-        return self._mode is _Mode.COUNTED
-
-    def feed(self, data: bytes) -> Framed:
+    def feed(self, data: bytes | memoryview) -> Framed:
         """The messages that are complete with these bytes."""
-        self._rest = self._rest + data if self._rest else data
+        self._rest = self._rest + data if self._rest else bytes(data)
         while self._rest and self._step():
             pass
-        return self._take()
+        return self._found.take()
 
     def close(self, *, is_cut: bool = False) -> Framed:
         """What the peer sent after the last complete message; the connection is over.
@@ -63,24 +69,15 @@ class SyslogFramer:
         bits = INCOMPLETE if is_cut else 0
         if self._mode is _Mode.COUNTED and rest:
             head = _COUNT.match(rest)
-            self._emit(rest[head.end() :] if head else rest, INCOMPLETE if head else bits)
+            self._emit_counted(rest[head.end() :] if head else rest, INCOMPLETE if head else bits)
         elif rest and not self._swallowing and not (self._mode is _Mode.UNKNOWN and rest == b"\0"):
             self._emit(rest.removesuffix(b"\r"), bits)
-        return self._take()
-
-    def _take(self) -> Framed:
-        taken = self._records, self._flags
-        self._records, self._flags = [], {}
-        return taken
+        return self._found.take()
 
     def _emit(self, record: bytes, flags: int) -> None:
         if len(record) > self.max_bytes:
             record, flags = record[: self.max_bytes], flags | OVERSIZE
-        if not record:
-            return
-        if flags:
-            self._flags[len(self._records)] = flags
-        self._records.append(record)
+        self._found.add(record, flags)
 
     def _step(self) -> bool:
         """Work on the bytes at hand; whether to look again."""
@@ -117,22 +114,86 @@ class SyslogFramer:
             self._rest = self._rest[gone:]
             self._swallow -= gone
             return bool(self._rest)
-        at, rest = 0, self._rest
-        # Some senders add a terminator to the counted message without counting it.
+        at, rest, is_provable = 0, self._rest, True
         while at < len(rest):
-            if rest[at] in _BETWEEN:
+            if is_provable and len(rest) - at >= _MANY:
+                at, is_provable = self._many_counted(at)
+            at = self._plain_counted(at)
+            # Some senders add a terminator to the counted message without counting it.
+            while at < len(rest) and rest[at] in _BETWEEN:
                 at += 1
-                continue
+            if at == len(rest):
+                break
             head = _COUNT.match(rest, at)
             if head is None:
                 return self._lost_count(at)
             stop = head.end() + int(head[1])
             if stop > len(rest):
                 return self._partial(at, head.end(), stop)
-            self._emit(rest[head.end() : stop], 0)
+            self._emit_counted(rest[head.end() : stop], 0)
             at = stop
         self._rest = b""
         return False
+
+    def _plain_counted(self, at: int) -> int:
+        """Take messages from here on, one by one, up to the first that is cut off, long, compressed or none."""
+        rest, find, most, records = self._rest, self._rest.find, self.max_bytes, []
+        size, limit = len(rest), at + _TURN
+        while at < limit:
+            space = find(b" <", at, at + _DIGITS + 2)
+            count = rest[at:space]
+            if space <= at or count[0] == 0x30 or not count.isdigit():
+                break
+            begin = space + 1
+            stop = begin + int(count)
+            if stop > size or stop - begin > most:
+                break
+            records.append(rest[begin:stop])
+            at = stop
+        self._found.extend(records)
+        return at
+
+    def _emit_counted(self, record: bytes, flags: int) -> None:
+        """A counted message, which may be one of omfwd's compressed ones."""
+        if len(record) > self.max_bytes:
+            record, flags = record[: self.max_bytes], flags | OVERSIZE
+        if record[:1] == b"z":
+            record, bits = compressed.expanded(record, self.max_bytes)
+            flags |= bits
+        self._found.add(record, flags)
+
+    def _many_counted(self, at: int) -> tuple[int, bool]:
+        """Take messages from here on, as many as can be proven at once; where the rest begins, and whether there were.
+
+        Every ` <` behind a digit is taken for a count's end. From the distance to the next one follows what the count
+        must be, and how many digits it has; where the digits say just that, and did so for all messages before, it is.
+        """
+        data = np.frombuffer(self._rest, np.uint8, min(_WINDOW, len(self._rest) - at), at)
+        begins = np.flatnonzero(data == 0x3C)
+        begins = begins[(data[begins - 1] == 0x20) & (data[begins - 2] - 0x30 < 10) & (begins > 1)]
+        if len(begins) < 3:
+            return at, True
+        distance = np.diff(begins)
+        digits = np.searchsorted(_POWERS, distance - 4, "right") + 1
+        for _ in range(2):
+            digits[:-1] = np.searchsorted(_POWERS, distance[:-1] - 1 - digits[1:], "right") + 1
+        counts = (distance[:-1] - 1 - digits[1:]).clip(0)
+        # `counts[i]` must stand before `begins[i]`, in `digits[i]` digits; the first one begins where we are.
+        digits = digits[:-1]
+        good = (digits <= _DIGITS) & (counts > 0) & (counts <= self.max_bytes)
+        good &= digits == np.searchsorted(_POWERS, counts, "right") + 1
+        good[0] &= digits[0] == begins[0] - 1
+        left = counts
+        for k in range(int(digits.max(initial=0, where=good))):
+            left, digit = np.divmod(left, 10)
+            good &= (data[begins[:-2] - 2 - k] - 0x30 == digit) | (k >= digits)
+        n = len(good) if good.all() else int(good.argmin())
+        if not n:
+            return at, False  # a peer that adds terminators, for one: it will be so in the rest as well
+        starts, sizes = begins[:n] + at, counts[:n]
+        rest, stops = self._rest, starts + sizes
+        self._found.join(b"".join([rest[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]), sizes)
+        return int(stops[-1]), True
 
     def _lost_count(self, at: int) -> bool:
         """No count where one belongs: not there yet, or the peer changed its framing; then it is told anew."""
@@ -147,7 +208,7 @@ class SyslogFramer:
         if len(rest) - start <= self.max_bytes:
             self._rest = rest[at:]
             return False
-        self._emit(rest[start:], OVERSIZE)
+        self._emit_counted(rest[start:], OVERSIZE)
         self._swallow = stop - len(rest)
         self._rest = b""
         return False
@@ -155,6 +216,8 @@ class SyslogFramer:
     # terminators ----------------------------------------------------------------------------------------------------
 
     def _terminated(self, terminator: bytes) -> bool:
+        if len(self._rest) >= _MANY and not self._swallowing and self._many_terminated(terminator):
+            return self._overflow()
         parts = self._rest.split(terminator)
         self._rest = parts.pop()
         if parts and self._swallowing:
@@ -163,11 +226,25 @@ class SyslogFramer:
         if terminator == b"\n":
             parts = [part.removesuffix(b"\r") for part in parts]
         if parts and max(map(len, parts)) <= self.max_bytes:
-            self._records.extend(filter(None, parts))
+            self._found.extend(filter(None, parts))
         else:
             for part in parts:
                 self._emit(part, 0)
         return self._overflow()
+
+    def _many_terminated(self, terminator: bytes) -> bool:
+        """Take all whole messages at once; False when one of them needs a closer look."""
+        rest = self._rest
+        stop = rest.rfind(terminator) + 1
+        if not stop or (terminator == b"\n" and b"\r" in rest):
+            return False
+        whole = rest[:stop]
+        sizes = np.diff(np.flatnonzero(np.frombuffer(whole, np.uint8) == terminator[0]), prepend=-1) - 1
+        if sizes.max() > self.max_bytes:
+            return False
+        self._found.join(whole.replace(terminator, b""), sizes if sizes.all() else sizes[sizes > 0])
+        self._rest = rest[stop:]
+        return True
 
     def _overflow(self) -> bool:
         """Cut an unterminated message that is certainly too long (one more byte may be the CR before its LF)."""

@@ -212,8 +212,6 @@ class GelfFramer:
     `max_bytes` and a few; a longer message is cut and flagged OVERSIZE.
     """
 
-    is_counted = False
-
     def __init__(self, max_bytes: int = 65536) -> None:
         self.max_bytes = max_bytes
         self._end = b""
@@ -222,9 +220,9 @@ class GelfFramer:
         self._tries = 0
         self._swallowing = False
 
-    def feed(self, data: bytes) -> Framed:
+    def feed(self, data: bytes | memoryview) -> Framed:
         """The messages that are complete with these bytes."""
-        self._rest = self._rest + data if self._rest else data
+        self._rest = self._rest + data if self._rest else bytes(data)
         if not self._end:
             self._end = self._decided()
         records: list[bytes] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from soc.collectors.counters import Counters
 from soc.collectors.listeners import ListenerSpec
+from soc.collectors.packed import Packed
 from soc.model.record import RawBlock
 
 MAX_WAITING = 64 << 20
@@ -22,12 +24,13 @@ Durable = Callable[[bool], None]
 @dataclass
 class _Source:
     size: int = 0
-    records: list[bytes] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)  # of the joined records
+    sizes: array[int] = field(default_factory=lambda: array("I"))  # of the records
     runs: list[tuple[int, int]] = field(default_factory=list)  # (how many records, their receipt in ns)
     flags: dict[int, int] = field(default_factory=dict)
 
     def block(self, spec: ListenerSpec, peer: str) -> RawBlock:
-        n = len(self.records)
+        n = len(self.sizes)
         flags = bytearray(n) if self.flags else bytearray()
         for i, bits in self.flags.items():
             flags[i] = bits
@@ -38,8 +41,8 @@ class _Source:
             peer,
             spec.format,
             np.repeat(np.array(times, np.int64), lengths),
-            np.cumsum(np.fromiter(map(len, self.records), np.int64, n)).astype(np.uint32),
-            b"".join(self.records),
+            np.frombuffer(self.sizes, np.uintc).cumsum(dtype=np.uint32),
+            b"".join(self.pieces),
             flags=bytes(flags),
         )
 
@@ -88,7 +91,9 @@ class Intake:
             if durable is not None:
                 durable(True)
             return
-        size = sum(map(len, records)) + _RECORD_OVERHEAD * len(records)
+        packed = records if isinstance(records, Packed) else None
+        size = len(packed.data) if packed else sum(map(len, records))
+        size += _RECORD_OVERHEAD * len(records)
         with self._lock:
             if not self._has_room(spec, peer, size):
                 self._counters.dropped(spec.site, spec.name, peer, at_ns, QUEUE_FULL, len(records))
@@ -99,8 +104,13 @@ class Intake:
             source = self._sources.setdefault((spec, peer), _Source())
             source.size += size
             for i, bits in (flags or {}).items():
-                source.flags[len(source.records) + i] = bits
-            source.records.extend(records)
+                source.flags[len(source.sizes) + i] = bits
+            if packed:
+                source.pieces.append(packed.data)
+                source.sizes.extend(packed.sizes)
+            else:
+                source.pieces.extend(records)
+                source.sizes.extend(map(len, records))
             source.runs.append((len(records), at_ns))
             if durable is not None:
                 self._told.append(durable)

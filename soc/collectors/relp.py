@@ -64,10 +64,10 @@ class RelpSession:
         """The client closed the session and has all its answers."""
         return self._closing is not None and not self.waiting
 
-    def feed(self, data: bytes) -> Heard:
+    def feed(self, data: bytes | memoryview) -> Heard:
         """The messages of the frames that are whole with these bytes. Raises RelpBroken; `heard()` has what came before
         the fault."""
-        self._rest = self._rest + data if self._rest else data
+        self._rest = self._rest + data if self._rest else bytes(data)
         while self._rest and self._closing is None and self._step():
             pass
         return self.heard()

@@ -27,7 +27,8 @@ MAX_CONNECTIONS = 4096
 TOO_MANY = "too_many"
 TOO_SLOW = "too_slow"
 NOT_ALLOWED = "not_allowed"
-_STOP_READ = 1 << 20
+_READ = 256 << 10
+_STOP_READ = 256 << 10
 _STOP_TOTAL = 8 << 20
 _STOP_ANSWERS_S = 5.0
 _CHECK_S = 0.02
@@ -36,6 +37,7 @@ _TURN = 4 << 20
 _LINGER_S = 5.0
 _LOG_S = 10.0
 _log = logging.getLogger("soc.collectors")
+Bytes = bytes | memoryview
 
 
 class StreamReceiver:
@@ -48,6 +50,8 @@ class StreamReceiver:
         self.counters = counters
         self.clock = clock
         self.connections: set[_Connection] = set()
+        self.read_into = memoryview(bytearray(_READ))
+        """One for all connections: what was read is worked on before the next read."""
         self.is_paused = False
         self._listeners = [
             (spec, AllowList(spec), server_context(spec) if spec.is_tls else None, sock) for spec, sock in listeners
@@ -103,7 +107,7 @@ class StreamReceiver:
     async def _listen(
         self, spec: ListenerSpec, allowed: AllowList, context: ssl.SSLContext | None, sock: socket.socket
     ) -> asyncio.Server:
-        def connection() -> asyncio.Protocol:
+        def connection() -> _Connection:
             return _Connection(self, spec, allowed, context)
 
         return await self._loop.create_server(connection, sock=sock, backlog=1024)
@@ -172,7 +176,7 @@ class _Talk(Protocol):
         """Bytes that were fed are not all worked on; `go_on` does some more."""
         ...
 
-    def feed(self, data: bytes) -> None: ...
+    def feed(self, data: Bytes) -> None: ...
 
     def go_on(self) -> None: ...
 
@@ -195,7 +199,7 @@ class _Talk(Protocol):
     def farewell(self) -> bytes: ...
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     def __init__(
         self, receiver: StreamReceiver, spec: ListenerSpec, allowed: AllowList, context: ssl.SSLContext | None
     ) -> None:
@@ -226,10 +230,13 @@ class _Connection(asyncio.Protocol):
             receiver.connections.add(self)
             self.regulate()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self.receiver.read_into
+
+    def buffer_updated(self, size: int) -> None:
         if self._transport is None:
             return
-        self._take(data)
+        self._take(self.receiver.read_into[:size])
         self.receiver.regulate()
         self._work_later()
 
@@ -250,7 +257,7 @@ class _Connection(asyncio.Protocol):
 
     # reading --------------------------------------------------------------------------------------------------------
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: Bytes) -> None:
         if self._tls is None:
             self._talk.feed(data)
             return
@@ -441,7 +448,7 @@ class _Syslog:
     def is_behind(self) -> bool:
         return self._expander is not None and self._expander.is_behind
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: Bytes) -> None:
         if self._head is not None:
             data, self._head = self._head + data, None
             is_compressed = compressed.could_be(data)
@@ -453,7 +460,7 @@ class _Syslog:
         if self._expander is None:
             self._add(self._framer.feed(data))
         else:
-            self._expander.put(data)
+            self._expander.put(bytes(data))
             self.go_on()
 
     def go_on(self) -> None:
@@ -495,10 +502,7 @@ class _Syslog:
             self._expander = None
 
     def _add(self, framed: Framed) -> None:
-        records, flags = framed
-        if self._framer.is_counted:
-            compressed.expand_messages(records, flags, self._connection.spec.max_bytes)
-        if records:
+        if framed[0]:
             self._connection.add(framed)
 
     def is_quiet(self) -> bool:
@@ -519,7 +523,7 @@ class _Relp:
         self._session = relp.RelpSession(connection.spec.max_bytes)
         self._is_over = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: Bytes) -> None:
         try:
             heard = self._session.feed(data)
         except relp.RelpBroken as error:

@@ -121,7 +121,7 @@ class TlsSession:
         self.names: list[str] = []
         """The names in the peer's certificate."""
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes | memoryview) -> bytes:
         """The plaintext that is complete with these bytes. Raises TlsRefused; send `outgoing()` then too: the alert."""
         self._incoming.write(data)
         try:

@@ -1,8 +1,11 @@
 """Syslog framing over streams."""
 
+from unittest import mock
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soc.collectors import framing
 from soc.collectors.framing import SyslogFramer
 from soc.model.record import INCOMPLETE, OVERSIZE
 
@@ -38,6 +41,40 @@ def test_splitting_makes_no_difference(data, cuts, max_bytes):
         == frame([data], max_bytes)
         == frame([data[i : i + 1] for i in range(len(data))], max_bytes)
     )
+
+
+COUNTED = st.builds(
+    lambda pieces, end: b"".join(pieces) + end,
+    st.lists(
+        st.one_of(
+            st.binary(max_size=12).map(lambda b: b"%d <%b" % (len(b) + 1, b)),
+            st.sampled_from([9, 10, 99, 100, 101, 998, 999, 1000, 1001]).map(lambda n: b"%d <1>" % n + b"7" * (n - 3)),
+            st.sampled_from(
+                [b"5 <1>ab\n", b"6 <1 2 <", b"05 <1>ab", b"12 z\x78\x9c bad zlib", b"3 abc", b"0 <", b"2 <"]
+            ),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from([b"", b"9", b"9 ", b"9 <1>", b"<1>line\n"]),
+)
+
+
+@settings(max_examples=600)
+@given(COUNTED | STREAM, st.sampled_from([4, 64, 1000, 65536]))
+def test_many_at_once_are_the_same_as_one_by_one(data, max_bytes):
+    """Large reads are searched by vectors, small ones by hand; `_MANY` alone decides."""
+    with mock.patch.object(framing, "_MANY", 1):
+        at_once = frame([data], max_bytes)
+    assert at_once == frame([data], max_bytes)
+
+
+def test_large_reads_of_every_framing():
+    """Real sizes, through the vectors: counts of one to four digits, markers inside of messages, empty lines."""
+    records = [b"<13>%d 12 <5>" % i + b"x" * (i * 7 % 1400) for i in range(3000)] + [b"<1", b"<12345678"] * 50
+    assert messages(b"".join(b"%d %b" % (len(r), r) for r in records)) == records
+    assert messages(b"".join(r + b"\n" for r in records)) == records
+    assert messages(b"".join(r + b"\r\n" for r in records)) == records
+    assert messages(b"".join(r + b"\0\0" for r in records)) == records
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50).map(lambda b: b"<1>" + b), min_size=1))
@@ -107,3 +144,8 @@ def test_framing_is_told_anew_after_a_lost_count():
 def test_last_line_without_terminator_is_kept():
     """A peer that closes without a terminator loses nothing."""
     assert messages(b"<1>a\n<1>b") == [b"<1>a", b"<1>b"]
+
+
+def test_a_count_does_not_begin_with_zero():
+    """RFC 6587: MSG-LEN is NONZERO-DIGIT *DIGIT; what looks otherwise is a line."""
+    assert messages(b"5 <1>ab05 <1>cd\n") == [b"<1>ab", b"05 <1>cd"]
