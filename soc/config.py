@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from soc.errors import ConfigError, nearest
+from soc.model import poll as polls
 from soc.model.finding import LEVELS
+from soc.model.poll import Poll
 
 PROTOCOLS = (
     "syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "sflow", "snmp-trap", "http", "gelf-udp",
@@ -29,6 +31,8 @@ TLS_UNUSED = {"syslog-tcp": "syslog-tls", "relp": "relp-tls"}
 """These would ignore a certificate, and what the person meant."""
 STREAMS = ("syslog-tcp", "syslog-tls", "relp", "relp-tls", "http", "gelf-tcp", "gelf-tls")
 """These take a TCP port, the others a UDP port."""
+POLL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""It is the listener of its records, and part of a file's name."""
 DEFAULT = "default"
 """The origin of a value that nobody set."""
 FLAG = "flag"
@@ -69,6 +73,10 @@ class National:
     sender_name: str = ""
 
 
+Entry = Listen | National | Poll
+"""What a table with a name of its own becomes."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """One knob as `soc config show` prints it: `web.port`, its value as JSON has it, where that came from, meaning."""
@@ -94,6 +102,7 @@ class Settings:
     registry_files: tuple[Path, ...] = ()
     retention_profile: str = "2026"
     national: tuple[National, ...] = ()
+    poll: tuple[Poll, ...] = ()
     web_host: str = "127.0.0.1"
     web_port: int = 8600
     socket: Path = Path()
@@ -116,18 +125,18 @@ class Settings:
         for knob in KNOBS:
             value = _plain(getattr(self, knob.attribute))
             rows.append(Shown(knob.name, value, self._origin(knob.attribute), knob.meaning))
-        for section, known in _TABLES.items():
+        for section in _TABLES:
             for entry in getattr(self, section):
-                rows += self._entry_shown(section, known, entry)
+                rows += self._entry_shown(section, entry)
         return rows
 
-    def _entry_shown(self, section: str, known: Mapping[str, Knob], entry: Listen | National) -> Iterator[Shown]:
+    def _entry_shown(self, section: str, entry: Entry) -> Iterator[Shown]:
         # A table in the file replaces all default entries; its own missing keys are defaults.
         whole = self._origin(section)
-        for key, knob in known.items():
+        for key, value in _values(section, entry).items():
             name = f"{section}.{entry.name}.{key}"
             origin = self.origins.get(name, FLAG if whole == FLAG else DEFAULT)
-            yield Shown(name, _plain(getattr(entry, key)), origin, knob.meaning)
+            yield Shown(name, value, origin, _known(section, entry)[key].meaning)
 
     def _origin(self, attribute: str) -> str:
         return self.origins.get(attribute, DEFAULT)
@@ -137,9 +146,9 @@ class Settings:
         document: dict[str, Any] = {"home": str(self.home), **{section: {} for section in _SECTIONS}}
         for knob in KNOBS:
             document[knob.section][knob.key] = _plain(getattr(self, knob.attribute))
-        for section, known in _TABLES.items():
+        for section in _TABLES:
             for entry in getattr(self, section):
-                document[section][entry.name] = {key: _plain(getattr(entry, key)) for key in known}
+                document[section][entry.name] = _values(section, entry)
         return document
 
 
@@ -293,7 +302,7 @@ def _knobs(section: str, *rows: tuple[str, Check, str]) -> dict[str, Knob]:
     return {key: Knob(section, key, key, check, meaning) for key, check, meaning in rows}
 
 
-# The tables with a name of their own: [listen.<name>], [national.<name>].
+# The tables with a name of their own: [listen.<name>], [national.<name>], [poll.<name>].
 _TABLES: dict[str, dict[str, Knob]] = {
     "listen": _knobs(
         "listen",
@@ -321,9 +330,28 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("sender_code", _text, "code of the sending organisation"),
         ("sender_name", _text, "name of the sending organisation"),
     ),
+    "poll": _knobs("poll", ("driver", _one_of(*polls.DRIVERS), "how the source is asked")),
 }
 _MADE: dict[str, type[Listen] | type[National]] = {"listen": Listen, "national": National}
 _SECTIONS = (*_PLAIN_SECTIONS, *_TABLES)
+
+
+def _driver_knobs(driver: Any) -> dict[str, Knob]:
+    """What `[poll.<name>]` of this driver may say; of any driver while nobody knows which."""
+    options = polls.OPTIONS.get(driver) if isinstance(driver, str) else None
+    rows = options.items() if options else [row for each in polls.OPTIONS.values() for row in each.items()]
+    return _TABLES["poll"] | _knobs("poll", *((key, option.check, option.meaning) for key, option in rows))
+
+
+def _known(section: str, entry: Entry) -> dict[str, Knob]:
+    return _driver_knobs(entry.driver) if isinstance(entry, Poll) else _TABLES[section]
+
+
+def _values(section: str, entry: Entry) -> dict[str, Any]:
+    """By key, as JSON has it."""
+    if isinstance(entry, Poll):
+        return {"driver": entry.driver, **{key: _plain(value) for key, value in entry.options.items()}}
+    return {key: _plain(getattr(entry, key)) for key in _known(section, entry)}
 
 
 def default_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -388,7 +416,9 @@ class _Reading:
         try:
             value = knob.check(raw, base)
         except ValueError as error:
-            self.faults.append(f"{place}: '{name or knob.key}' should be {error}, not {raw!r}")
+            # Somebody may have written the secret itself where its place belongs: that is repeated nowhere.
+            shown = "what stands there" if knob.section == "poll" and knob.key in polls.SECRETS else repr(raw)
+            self.faults.append(f"{place}: '{name or knob.key}' should be {error}, not {shown}")
             return None
         self.origins[name or knob.attribute] = origin
         return value
@@ -464,6 +494,11 @@ def _read_file(path: Path, reading: _Reading) -> None:
             reading.origins[section] = lines.place(section)
         else:
             _read_section(section, body, lines, reading)
+    taken = {"import", *(listen.name for listen in reading.values["listen"])}
+    for poll in reading.values.get("poll", ()):
+        if poll.name in taken:
+            place = lines.place("poll", poll.name)
+            reading.faults.append(f"{place}: [poll.{poll.name}] the name is taken by a listener or by uploads")
 
 
 def _read_section(section: str, body: dict[str, Any], lines: _Lines, reading: _Reading) -> None:
@@ -478,7 +513,7 @@ def _read_section(section: str, body: dict[str, Any], lines: _Lines, reading: _R
             reading.values[known[key].attribute] = value
 
 
-def _entries(section: str, body: dict[str, Any], lines: _Lines, reading: _Reading) -> Iterator[Listen | National]:
+def _entries(section: str, body: dict[str, Any], lines: _Lines, reading: _Reading) -> Iterator[Entry]:
     taken: dict[tuple[Any, ...], str] = {}
     for name, entry in body.items():
         if not isinstance(entry, dict):
@@ -496,10 +531,10 @@ def _entries(section: str, body: dict[str, Any], lines: _Lines, reading: _Readin
         yield made
 
 
-def _entry(
-    section: str, name: str, entry: dict[str, Any], lines: _Lines, reading: _Reading
-) -> Listen | National | None:
+def _entry(section: str, name: str, entry: dict[str, Any], lines: _Lines, reading: _Reading) -> Entry | None:
     known, where, before = _TABLES[section], f"{section}.{name}", len(reading.faults)
+    if section == "poll":
+        known = _driver_knobs(entry.get("driver"))
     values: dict[str, Any] = {}
     for key, raw in entry.items():
         place = lines.place(section, name, key)
@@ -507,12 +542,30 @@ def _entry(
             reading.faults.append(f"{place}: unknown key '{key}' in [{where}]{nearest(key, known)}")
             continue
         values[key] = reading.take(known[key], raw, lines.path.parent, place, place, f"{where}.{key}")
+    if section == "poll":
+        return _poll(name, values, lines, reading, before)
     for needed in fields(_MADE[section]):
         if needed.name != "name" and needed.default is MISSING and needed.name not in entry:
             reading.faults.append(f"{lines.place(section, name)}: '{needed.name}' is missing in [{where}]")
     if section == "listen":
         reading.faults += _tls_faults(lines.place(section, name, "protocol"), where, entry)
     return _MADE[section](name, **values) if len(reading.faults) == before else None
+
+
+def _poll(name: str, given: dict[str, Any], lines: _Lines, reading: _Reading, before: int) -> Poll | None:
+    where, driver = f"poll.{name}", given.get("driver")
+    options = polls.OPTIONS.get(driver or "", {})
+    missing = [key for key, option in options.items() if option.default is polls.NEEDED and key not in given]
+    for key in missing if driver else ("driver",) if "driver" not in given else ():
+        reading.faults.append(f"{lines.place('poll', name)}: '{key}' is missing in [{where}]")
+    if not POLL_NAME.fullmatch(name):
+        reading.faults.append(f"{lines.place('poll', name)}: [{where}] a name has letters, digits, '.', '_' and '-'")
+    if len(reading.faults) > before or driver is None:
+        return None
+    values = {key: given.get(key, option.default) for key, option in options.items()}
+    for key, fault in polls.faults(driver, values):
+        reading.faults.append(f"{lines.place('poll', name, key)}: [{where}] {fault}")
+    return Poll(name, driver, values)
 
 
 def _tls_faults(place: str, where: str, entry: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,8 @@ import orjson
 from soc.collectors.collect import Collector
 from soc.collectors.hub import Hub, Intake
 from soc.collectors.listeners import ListenerSpec, Tls
+from soc.collectors.poll.runner import Poller
+from soc.collectors.pollers import polled
 from soc.collectors.relay import Link, Relay, join
 from soc.config import Listen, Settings
 from soc.connectors.drivers.nftables import DemoWorld
@@ -62,6 +64,35 @@ def collect(settings: Settings) -> None:
             collector.run(me.stop, lambda ports: me.ready(ports=_told(settings, ports)))
         finally:
             log.close()
+
+
+def poll(settings: Settings) -> None:
+    """Ask every [poll.<name>] until stopped. Raises ConfigError when there is none, or one that can never work."""
+    if not settings.poll:
+        raise ConfigError("no [poll.<name>] in soc.toml", hint="docs/poll.md shows one for each kind of source")
+    with _running(settings, "poll") as me:
+        log = places.open_log(settings, places.RAW, places.POLL, me.clock, max_bytes=settings.queue_max_bytes)
+        poller = Poller(
+            [polled(each, settings.home, me.clock) for each in settings.poll],
+            settings.site_id, log, me.clock,
+            folder=settings.path("run", "poll"), counters_path=places.poll_counters(settings),
+        )  # fmt: skip
+
+        def tell() -> None:
+            me.facts[places.POLLS] = poller.health()
+            me.tell_when_due(_poll_sums(poller))
+
+        try:
+            me.ready(**{places.POLLS: poller.health()})
+            poller.run(me.stop, tell)
+        finally:
+            log.close()
+
+
+def _poll_sums(poller: Poller) -> dict[str, int]:
+    rows = poller.health()
+    sums = {name: sum(row[name] for row in rows) for name in ("pages", "records", "repeated", "errors")}
+    return {"sources": len(rows), "failing": sum(row["state"] == "failing" for row in rows), **sums}
 
 
 def spec_of(settings: Settings, listen: Listen) -> ListenerSpec:
@@ -498,6 +529,7 @@ def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, 
     workers = [(f"work{i}", ("work", "--index", str(i))) for i in range(settings.workers)]
     commands: list[tuple[str, tuple[str, ...]]] = [("simulate", ("simulate", "run"))] if simulate else []
     commands += [("collect", ("collect",))]
+    commands += [("poll", ("poll",))] if settings.poll else []
     if settings.relay_url:  # a distant unit collects and hands on; the centre does the rest
         return [*commands, ("relay", ("relay", "run"))]
     commands += [("hub", ("relay", "hub"))] if settings.relay_host else []
@@ -604,6 +636,7 @@ __all__ = [
     "correlate",
     "hub",
     "make_home",
+    "poll",
     "prepare_simulation",
     "receiver",
     "relay",

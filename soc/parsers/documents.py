@@ -133,8 +133,9 @@ class JsonRecords:
 
     def _plain(self, rows: list[int], documents: list[Mapping[str, Any]]) -> list[EventBatch]:
         flat = [flatten(document) for document in documents]
+        given = self.work.envelope.block.origin.get("event.dataset", "")
         result = []
-        for dataset, places in ecs.grouped(rows, [ecs.claimed(names) for names in flat]).items():
+        for dataset, places in ecs.grouped(rows, [ecs.claimed(names, given) for names in flat]).items():
             mine = [rows[k] for k in places]
             headers = self.text.stamps(mine)
             stamps: list[times.Stamp | None] = []

@@ -18,6 +18,11 @@ from soc.store.queue import DiskLog
 QUEUE, EVENTS, REGISTRY = "queue", "events", "registry"
 RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
 
+POLL = "poll"
+"""The node whose log polled sources fill, and the process that does it."""
+POLLS = "polls"
+"""Where that process says how each source is doing."""
+
 Cursors = dict[Partition, Position]
 
 
@@ -39,6 +44,11 @@ def events(settings: Settings) -> Path:
 def counters(settings: Settings) -> Path:
     """The collector's counters."""
     return settings.path("run", "collect.json")
+
+
+def poll_counters(settings: Settings) -> Path:
+    """The counters of the polled sources."""
+    return settings.path("run", "poll.json")
 
 
 def relay_counters(settings: Settings) -> Path:

@@ -37,7 +37,7 @@ from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
 from soc.pipeline import places, records
-from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Accounts
+from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.playbooks.definition import PlaybookSet
 from soc.playbooks.engine import Engine
@@ -193,9 +193,10 @@ class Services:
 
     def _counted(self, accounts: Accounts) -> dict[str, int]:
         """Enter what collector, hub and uploads counted; up to which frame, by node or upload."""
-        counted = {COLLECT: -1}
+        counted = {COLLECT: -1, places.POLL: -1}
         hub = sorted(places.relay_counters(self.settings).glob("*.json"))
-        for node, path in ((COLLECT, places.counters(self.settings)), *((path.stem, path) for path in hub)):
+        own = ((COLLECT, places.counters(self.settings)), (places.POLL, places.poll_counters(self.settings)))
+        for node, path in (*own, *((path.stem, path) for path in hub)):
             with suppress(FileNotFoundError):
                 document = orjson.loads(path.read_bytes())
                 accounts.collected(document["counts"])
@@ -254,7 +255,20 @@ class Services:
     def sources(self, since_us: int) -> dict[str, Any]:
         """`{sources: [...], totals: {...}}`, see `Accounts`."""
         accounts = self.accounts(since_us)
-        return {"since_us": accounts.since_us, "sources": accounts.rows(), "totals": accounts.totals()}
+        rows = accounts.rows()
+        self._add_polls(rows)
+        return {"since_us": accounts.since_us, "sources": rows, "totals": accounts.totals()}
+
+    def _add_polls(self, rows: list[dict[str, Any]]) -> None:
+        """How each polled source is doing, also of one that never gave a record."""
+        state = read_state(state_file(self.settings, places.POLL)) or {}
+        of = {(row["listener"], row["peer"]): row for row in rows}
+        for health in state.get(places.POLLS, ()):
+            row = of.get((health["name"], health["peer"]))
+            if row is None:
+                row = Account().to_document((self.settings.site_id, health["name"], health["peer"]))
+                rows.append(row)
+            row["poll"] = health
 
     def status(self) -> dict[str, Any]:
         """Processes, how far each consumer is behind, the store, the outbox."""

@@ -485,6 +485,20 @@ def test_sources_say_what_was_dropped_and_whether_it_balances(soc: Soc, client: 
     assert soc("source", "list").code == 0
 
 
+def test_a_polled_source_says_how_it_is_doing(soc: Soc, client: FakeClient) -> None:
+    """State, last success, errors and how far behind stand below the table."""
+    health = {
+        "name": "cloud", "driver": "rest", "state": "failing", "fault": "cloud.example answers 500", "errors": 7,
+        "errors_in_row": 3, "last_success_us": 1_795_600_000_000_000, "lag_records": 12, "lag_s": None,
+    }  # fmt: skip
+    accounts = client.answers[("GET", "/v1/sources")]
+    [row] = accounts["sources"]
+    client.answers[("GET", "/v1/sources")] = {**accounts, "sources": [{**row, "poll": health}]}
+    said = soc("source", "list").err
+    assert "cloud (rest): FAILING; last success 2026" in said
+    assert "3 errors in a row, 7 in all; 12 records behind: cloud.example answers 500" in said
+
+
 def test_no_wall_is_said(soc: Soc) -> None:
     """Where the service runs as the caller, `me` says that nothing keeps its files from them."""
     assert "nothing keeps its files from you" in soc("me").err

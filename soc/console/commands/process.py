@@ -62,6 +62,11 @@ def _single(app: typer.Typer) -> None:
         """Listen and queue; never parses."""
         call.processes.collect(call.settings)
 
+    @command(app, "poll", "soc poll", local=True)
+    def poll(call: Call) -> None:
+        """Ask the sources of [poll.<name>] and queue; never parses."""
+        call.processes.poll(call.settings)
+
     @command(app, "work", "soc work --index 0", local=True)
     def work(call: Call, index: Annotated[int, typer.Option(min=0, help="Which of the workers.")] = 0) -> None:
         """Queue to store: parse, enrich, match single events."""

@@ -9,7 +9,7 @@ import typer
 
 from soc.console.commands.call import Call, command, group, moment
 from soc.console.i18n import t
-from soc.console.render import Column, number, yes_no
+from soc.console.render import Column, number, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 
@@ -55,8 +55,25 @@ def add(app: typer.Typer) -> None:
             _remarks(call, answer.data)
 
 
+def _polled(poll: Mapping[str, Any]) -> str:
+    """How a source that we ask is doing."""
+    lag = ""
+    if poll.get("lag_records") is not None:
+        lag = t("cmd.source.lag", lag=t("cmd.source.lag.records", count=number(poll["lag_records"])))
+    elif poll.get("lag_s") is not None:
+        lag = t("cmd.source.lag", lag=t("cmd.source.lag.seconds", count=number(round(poll["lag_s"]))))
+    return t(
+        "cmd.source.poll",
+        name=clean(poll["name"]), driver=clean(poll["driver"]), state=word("poll")(poll["state"]),
+        when=shown_moment(poll.get("last_success_us")) or "-", errors=number(poll["errors_in_row"]),
+        all_errors=number(poll["errors"]), lag=lag, fault=f": {clean(poll['fault'])}" if poll["fault"] else "",
+    )  # fmt: skip
+
+
 def _remarks(call: Call, data: Mapping[str, Any]) -> None:
     for row in data["sources"]:
+        if row.get("poll"):
+            call.output.say(_polled(row["poll"]))
         for reason, count in sorted((row.get("dropped") or {}).items()):
             call.output.say(t("cmd.source.dropped", peer=clean(row["peer"]), count=number(count), reason=clean(reason)))
     totals = data.get("totals")

@@ -1,0 +1,28 @@
+"""From `[poll.<name>]` of the settings to drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from soc.collectors.poll.page import Driver
+from soc.collectors.poll.rest import Rest, shape_of
+from soc.collectors.poll.runner import Polled
+from soc.collectors.poll.secrets import Secrets
+from soc.collectors.poll.web import Web
+from soc.model.clock import Clock
+from soc.model.poll import Poll
+
+
+def polled(poll: Poll, home: Path, clock: Clock) -> Polled:
+    """The source behind a section; nothing is asked yet. Raises ConfigError for what can never work."""
+    per_minute = poll.options.get("requests_per_minute", 0)
+    driver = _MAKERS[poll.driver](poll, Secrets(home), clock)
+    return Polled(poll.name, poll.driver, driver, 60 / per_minute if per_minute else 0.0)
+
+
+def _rest(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
+    return Rest(poll, shape_of(poll), Web(poll, secrets, clock, secret_headers={}), clock)
+
+
+_MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {"rest": _rest}

@@ -1,0 +1,222 @@
+"""`Poll`: a source that we ask, `[poll.<name>]` of soc.toml, and what each driver may be told.
+
+Secrets are never values of soc.toml: they are references, `file:PATH` (relative to SOC_HOME, mode 0600) or `env:NAME`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NEEDED = object()
+"""The default of an option that must be given."""
+SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "api-key", "apikey")
+"""Headers whose value is a reference and never stands in soc.toml."""
+SECRETS = ("headers", "password", "key")
+"""Options that refer to secrets; a wrong value of them is not repeated in an error."""
+PAGINGS = ("none", "token", "link", "page", "offset")
+TIME_FORMS = ("iso", "epoch", "epoch_ms")
+_REFERENCE = re.compile(r"file:\S.*|env:[A-Za-z_][A-Za-z0-9_]*")
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s#]*)?")
+_PATH = re.compile(r"[^.\s]+(\.[^.\s]+)*")
+_START = re.compile(r"now|beginning|\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?")
+
+Check = Callable[[Any, Path], Any]
+"""The value as the driver takes it, or a ValueError whose words end the sentence "'url' should be …"."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of `[poll.<name>]`."""
+
+    check: Check
+    default: Any
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Poll:
+    """One source that is polled; `options` are those of its driver, all of them, defaults filled in."""
+
+    name: str
+    driver: str
+    options: Mapping[str, Any]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.options[key]
+
+
+def _text(value: Any, _base: Path) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
+
+
+def _word(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("text that is not empty")
+    return value
+
+
+def _words(value: Any, _base: Path) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(v, str) and v.strip() for v in value):
+        raise ValueError("a list of texts that are not empty")
+    return tuple(value)
+
+
+def _maybe_words(value: Any, base: Path) -> tuple[str, ...]:
+    return () if value in ([], ()) else _words(value, base)
+
+
+def _one_of(*words: str) -> Check:
+    def check(value: Any, _base: Path) -> str:
+        if value not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return str(value)
+
+    return check
+
+
+def _whole(least: int, most: int) -> Check:
+    def check(value: Any, _base: Path) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return value
+
+    return check
+
+
+def _seconds(value: Any, _base: Path) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 31_536_000:
+        raise ValueError("a number of seconds")
+    return float(value)
+
+
+def _interval(value: Any, base: Path) -> float:
+    seconds = _seconds(value, base)
+    if seconds < 0.05:
+        raise ValueError("a number of seconds from 0.05 up")
+    return seconds
+
+
+def _url(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not _URL.fullmatch(value):
+        raise ValueError("an https:// address without a user or password in it")
+    return value
+
+
+def _maybe_url(value: Any, base: Path) -> str:
+    return "" if value == "" else _url(value, base)
+
+
+def _database(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"postgresql://(?:[^\s:/@]+@)?[^\s@]+|sqlite://\S+", value):
+        raise ValueError("postgresql://user@host:port/database (without a password in it) or sqlite:///path")
+    return value
+
+
+def _path(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or (value and not _PATH.fullmatch(value)):
+        raise ValueError("names joined by dots, such as data.items")
+    return value
+
+
+def _start(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not _START.fullmatch(value):
+        raise ValueError("now, beginning or a time such as 2026-11-01T00:00:00Z")
+    return value
+
+
+def _reference(value: Any, _base: Path) -> str:
+    # What was written is not repeated in the error: it may be the secret itself.
+    if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        raise ValueError("file:PATH or env:NAME, never the secret itself")
+    return value
+
+
+def _maybe_reference(value: Any, base: Path) -> str:
+    return "" if value == "" else _reference(value, base)
+
+
+def _headers(value: Any, base: Path) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) and "\n" not in v for v in value.values()):
+        raise ValueError('a table of texts, such as {Authorization = "file:poll/cloud.header"}')
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise ValueError(f"a table of headers ('{name}' is no header name)")
+        if name.lower() in SECRET_HEADERS and not _REFERENCE.fullmatch(text):
+            raise ValueError(f"a table in which '{name}' is file:PATH or env:NAME, never the secret itself")
+    return dict(value)
+
+
+def _table(value: Any, _base: Path) -> dict[str, Any]:
+    if not isinstance(value, dict) or any(isinstance(v, dict | list) and len(str(v)) > 65_536 for v in value.values()):
+        raise ValueError("a table")
+    return dict(value)
+
+
+def _dataset(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+){0,7}", value or "a"):
+        raise ValueError("a name such as vendor.product, of a-z, 0-9 and dots")
+    return value
+
+
+_COMMON = {
+    "every_s": Option(_interval, 60.0, "seconds between two looks when there was nothing new"),
+    "dataset": Option(_dataset, "", "dataset of records that name none themselves"),
+}
+_WEB = {
+    "url": Option(_url, NEEDED, "what is asked; https, or http on this machine or without secrets"),
+    "headers": Option(_headers, {}, "headers of each request; secret ones by reference (file:PATH, env:NAME)"),
+    "ca": Option(_text, "", "CA certificate of the server, relative to SOC_HOME; empty = the system's"),
+    "certificate": Option(_text, "", "our client certificate, relative to SOC_HOME"),
+    "key_file": Option(_text, "", "its private key, relative to SOC_HOME"),
+    "proxy": Option(_maybe_url, "", "HTTP proxy in between; empty = none, whatever the environment says"),
+    "timeout_s": Option(_interval, 30.0, "seconds without an answer after which it is asked again"),
+    "max_body": Option(_whole(1024, 256 << 20), 32 << 20, "bytes of an answer; a longer one is an error"),
+    "requests_per_minute": Option(_whole(0, 100_000), 0, "at most so many; 0 = as many as it takes"),
+    "limit": Option(_whole(1, 100_000), 1000, "records of a page"),
+    "start": Option(_start, "beginning", "from when the first time: now, beginning or a time"),
+    "overlap_s": Option(_seconds, 60.0, "so far back each look begins again; what was had is left out"),
+}
+
+OPTIONS: Mapping[str, Mapping[str, Option]] = {
+    "rest": {
+        **_COMMON,
+        **_WEB,
+        "method": Option(_one_of("GET", "POST"), "GET", "POST sends the parameters as a JSON body"),
+        "params": Option(_table, {}, "parameters of each request"),
+        "items": Option(_path, "", "where the records stand in the answer, names joined by dots; empty = all of it"),
+        "id": Option(_path, "", "what tells a record from all others; empty = its whole text does"),
+        "format": Option(_one_of("json", "lines", "syslog"), "json", "what a record is; lines and syslog: JSON texts"),
+        "paging": Option(_one_of(*PAGINGS), "none", "how the next page is asked for"),
+        "next": Option(_path, "", "token: where the answer has it"),
+        "next_param": Option(_text, "", "token, page, offset: the parameter that carries it"),
+        "first_page": Option(_whole(0, 1), 1, "page: the number of the first one"),
+        "limit_param": Option(_text, "", "the parameter that carries the limit; empty = not sent"),
+        "since_param": Option(_text, "", "the parameter that carries the time from which on; empty = there is none"),
+        "time": Option(_path, "", "since: where a record has its time"),
+        "time_form": Option(_one_of(*TIME_FORMS), "iso", "since: how times are written, in records and parameter"),
+    },
+}
+"""By driver, the options of `[poll.<name>]` beside `driver`."""
+DRIVERS = tuple(OPTIONS)
+
+
+def faults(driver: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What does not go together, as (key, sentence); the options are checked one by one already."""
+    found: list[tuple[str, str]] = []
+    if driver == "rest":
+        paging = options["paging"]
+        if paging == "token" and not options["next"]:
+            found.append(("paging", "paging = 'token' needs 'next', where the answer has the token"))
+        if paging in ("token", "page", "offset") and not options["next_param"]:
+            found.append(("paging", f"paging = '{paging}' needs 'next_param', the parameter that carries it"))
+        if bool(options["since_param"]) != bool(options["time"]):
+            found.append(("since_param", "'since_param' and 'time' go together"))
+    if "certificate" in options and bool(options["certificate"]) != bool(options["key_file"]):
+        found.append(("certificate", "'certificate' and 'key_file' go together"))
+    return found
