@@ -6,10 +6,10 @@ import gzip
 import io
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from evtx import PyEvtxParser
@@ -18,8 +18,8 @@ from soc.errors import SocError, UsageError
 from soc.model.clock import Clock
 from soc.model.record import OVERSIZE, RawBlock
 
-FORMATS_BUILT = ("auto", "lines", "json", "evtx")
-FORMATS_PLANNED = ("xml", "pcap")
+FORMATS_BUILT = ("auto", "lines", "json", "evtx", "pcap")
+FORMATS_PLANNED = ("xml",)
 MAX_RECORD = 1 << 20
 """A longer line goes on in the next record; both are flagged, no byte is lost."""
 MAX_BLOCK_BYTES = 2 << 20
@@ -29,12 +29,22 @@ MAX_DOCUMENT = 256 << 20
 MAX_EXPANSION = 500
 """A gzip file may grow by this factor (plus 64 MiB): log text reaches 50, a bomb 1000."""
 _HEAD = 4096
-_FORM = {"evtx": "windows-json", "json": "json", "lines": "lines"}
+_FORM = {"evtx": "windows-json", "json": "json", "lines": "lines", "pcap": "packet"}
 _MAGIC = (
     (b"ElfFile\x00", "evtx"), (b"<?xml", "xml"), (b"<Event", "xml"), (b"\xef\xbb\xbf<?xml", "xml"),
     (b"\xd4\xc3\xb2\xa1", "pcap"), (b"\xa1\xb2\xc3\xd4", "pcap"), (b"\x4d\x3c\xb2\xa1", "pcap"),
     (b"\xa1\xb2\x3c\x4d", "pcap"), (b"\x0a\x0d\x0d\x0a", "pcap"),
 )  # fmt: skip
+
+
+class PacketStream(Protocol):
+    """Where a capture is read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+PacketReader = Callable[[PacketStream], Iterator[bytes]]
+"""A capture file to the records of a sensor (`RawBlock.format` is `packet`); the same file gives the same records."""
 
 
 class Record(NamedTuple):
@@ -66,9 +76,11 @@ def read_blocks(
     listener: str = "file",
     origin: Mapping[str, str] | None = None,
     max_records: int = 4096,
+    packets: PacketReader | None = None,
 ) -> Iterator[RawBlock]:
     """The records of a file (None: standard input) in order, at most `max_records` in a block.
 
+    `packets` reads captures (pcap, pcapng); without it they are refused.
     Raises UsageError for a format that is not built, OSError for a file that cannot be read, SocError for one that is
     damaged as a whole or expands beyond bounds.
     """
@@ -77,10 +89,12 @@ def read_blocks(
     with _opened(path) as stream:
         chosen = detect_format(stream.peek(_HEAD)[:_HEAD]) if format == "auto" else format
         _refuse_unbuilt(chosen)
+        if chosen == "pcap" and packets is None:
+            raise UsageError(f"{name}: captures of packets are not read here", hint="soc import takes them")
         packer = _Packer(
             name, _FORM[chosen], site=site, listener=listener, clock=clock, origin=origin or {}, max_records=max_records
         )
-        yield from packer.blocks(_records(stream, chosen, name))
+        yield from packer.blocks(_records(stream, chosen, name, packets))
 
 
 def _refuse_unbuilt(format: str) -> None:
@@ -90,7 +104,9 @@ def _refuse_unbuilt(format: str) -> None:
         raise UsageError(f"format '{format}' is unknown; one of {', '.join(FORMATS_BUILT)}")
 
 
-def _records(stream: io.BufferedReader, chosen: str, name: str) -> Iterator[Record]:
+def _records(stream: io.BufferedReader, chosen: str, name: str, packets: PacketReader | None) -> Iterator[Record]:
+    if chosen == "pcap" and packets is not None:
+        return (Record(data, number) for number, data in enumerate(packets(stream), 1))
     if chosen == "evtx":
         return _evtx(stream, name)
     return _json(stream, name) if chosen == "json" else _lines(stream)

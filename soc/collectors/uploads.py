@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 
-from soc.collectors.files import FORMATS_BUILT, read_blocks
+from soc.collectors.files import FORMATS_BUILT, PacketReader, read_blocks
 from soc.errors import Conflict, NotFound, SocError, UsageError
 from soc.model.alert import uuid7
 from soc.model.clock import Clock
@@ -54,9 +54,10 @@ class Uploads:
         *,
         site: str,
         randomness: Callable[[int], bytes] = os.urandom,
+        packets: PacketReader | None = None,
     ) -> None:
         self._folder, self._writer, self._clock = folder, writer, clock
-        self._site, self._randomness = site, randomness
+        self._site, self._randomness, self._packets = site, randomness, packets
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._unread = {state["id"] for state in self.states() if state["state"] in _UNREAD}
@@ -189,8 +190,9 @@ class Uploads:
         origin = {ORIGIN_ID: state["id"], **({ORIGIN_PRODUCT: state["product"]} if state["product"] else {})}
         path = self._folder / state["id"] / "file"
         for block in read_blocks(
-            path, clock=self._clock, format=state["format"], site=state["site"], listener=LISTENER, origin=origin
-        ):
+            path, clock=self._clock, format=state["format"], site=state["site"], listener=LISTENER, origin=origin,
+            packets=self._packets,
+        ):  # fmt: skip
             seen += block.n
             if seen <= done:
                 continue

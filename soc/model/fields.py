@@ -165,7 +165,12 @@ long: flow.exporter.version flow.exporter.source_id flow.sequence flow.input_int
 long: flow.tos flow.tcp_control_bits flow.sampling_interval flow.exporter.uptime_ms flow.engine_type
 long: flow.template_id flow.sequence_lost flow.exporter.lost flow.icmp.type flow.icmp.code
 many long: flow.template_ids flow.mpls.labels
-keyword: flow.end_reason flow.forwarding_status
+keyword: flow.end_reason flow.forwarding_status flow.source_tcp_flags flow.destination_tcp_flags
+long: packet.number packet.offset packet.captured packet.octets packet.truncated packet.unread packet.open_flows
+keyword: packet.file packet.interface packet.ether_type
+many keyword: packet.vlans
+bool: flow.is_continued
+object: packet.counts
 ip: flow.exporter.agent_ip
 long: sflow.sample_sequence sflow.sampling_rate sflow.sample_pool sflow.drops sflow.drop_reason sflow.input_interfaces
 long: sflow.output_interfaces sflow.source_id_type sflow.source_id_index sflow.header_protocol sflow.frame_length
@@ -224,9 +229,13 @@ keyword: http.response.mime_type
 long: http.response.status_code http.request.bytes http.response.bytes http.request.body.bytes
 long: http.response.body.bytes
 keyword: user_agent.original user_agent.name user_agent.version user_agent.os.name
-keyword: dns.question.name dns.question.type dns.question.class dns.response_code dns.id dns.type
+keyword: dns.question.name dns.question.type dns.question.class dns.response_code dns.id dns.type dns.op_code
 many ip: dns.resolved_ip
-many keyword: dns.answers.data
+many keyword: dns.answers.data dns.answers.name dns.answers.type dns.answers.class dns.header_flags
+many long: dns.answers.ttl
+long: dns.answers_count dns.authorities_count dns.additionals_count dns.edns.udp_size dns.edns.version
+keyword: dns.edns.client_subnet
+many keyword: dns.more_questions
 keyword: tls.version tls.cipher tls.client.server_name tls.client.ja3 tls.server.ja3s tls.client.hash.sha256
 keyword: email.from.address email.subject email.message_id
 many keyword: email.to.address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from soc.model.check import CheckResult
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import RawBlock
 from soc.model.values import Unfit, fit, to_json
-from soc.parsers import times
+from soc.parsers import packets, times
 from soc.parsers.definition import Case, Definition
 from soc.parsers.parse import ParserSet
 from soc.parsers.state import ParserState
@@ -38,7 +39,11 @@ def run_case(parsers: ParserSet, definition: Definition, case: Case) -> CheckRes
         return CheckResult(case.path, case.line, definition.id, False, f"unreadable sample: {error}")
     forced = definition.id if case.kind == "line" else None
     batches, _ = parsers.parse(block, ParserState(), block.receipt_ns.tolist()[0], as_product=forced)
-    rows = sorted((row for batch in batches for row in batch.rows()), key=lambda row: row["soc.part"])
+    rows = sorted(
+        (row for batch in batches for row in batch.rows()), key=lambda row: (row["soc.record"], row["soc.part"])
+    )
+    if block.format == packets.FORMAT:  # its other events are other definitions' affair
+        rows = [row for row in rows if row.get("soc.product") == definition.id]
     message = _compare(parsers.fields, definition, case, rows)
     return CheckResult(case.path, case.line, definition.id, not message, message)
 
@@ -48,10 +53,13 @@ def _block(definition: Definition, case: Case) -> RawBlock:
     if receipt is None:
         raise ValueError(f"receipt '{case.receipt}' is no ISO 8601 time")
     data = bytes.fromhex(case.text) if case.kind == "hex" else case.text.rstrip("\n").encode()
+    records = [data]
     form = _FORMATS.get(definition.recognise.format, "json" if case.kind == "json" else "syslog")
+    if definition.recognise.format.startswith(f"{packets.FORMAT}-"):  # the sample is a capture file
+        form, records = packets.FORMAT, list(packets.records(io.BytesIO(data)))
     # As from a file: samples keep the time that they state.
     origin = {"log.file.path": case.path, "first_record": "1"}
-    return RawBlock.of([data], receipt_ns=receipt * 1000, format=form, origin=origin)
+    return RawBlock.of(records, receipt_ns=receipt * 1000, format=form, origin=origin)
 
 
 def _compare(fields: FieldDictionary, definition: Definition, case: Case, rows: list[dict[str, Any]]) -> str:

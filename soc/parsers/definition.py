@@ -17,6 +17,11 @@ from soc.parsers.compile import Pattern, compile_pattern
 LAYERS = ("network", "server", "application", "endpoint", "wire")
 DECODERS = (
     "text", "keyvalue", "windows", "netflow_v5", "netflow_v9", "ipfix", "sflow", "snmp", "cef", "leef", "document",
+    "packet",
+)  # fmt: skip
+FORMATS = (
+    "netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "hec", "gelf", "packet-flow", "packet-dns",
+    "packet-http", "packet-tls", "packet-dhcp", "packet-arp", "packet-capture",
 )  # fmt: skip
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
 TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip", "unmap")
@@ -175,7 +180,7 @@ class _Reader:
             node.texts("prefix"),
             node.texts("keys"),
             tuple(c.lower() for c in node.texts("channel")),
-            node.choice("format", ("netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "hec", "gelf")),
+            node.choice("format", FORMATS),
             self._pattern(node, "text"),
         )
         if result == Recognise():

@@ -12,7 +12,7 @@ from soc.model.batch import EventBatch
 from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import RawBlock
-from soc.parsers import flows, posted, wire
+from soc.parsers import flows, packets, posted, wire
 from soc.parsers.definition import Definition, load
 from soc.parsers.documents import JsonRecords, read
 from soc.parsers.envelope import Envelope
@@ -62,6 +62,8 @@ class ParserSet:
             batches, state = flows.netflow(work, list(block.records()), self._index.formats, state)
         elif block.format in ("snmp", "snmp-v3") or kind == "snmp":
             batches = wire.traps(work, list(block.records()), self._index.formats.get("snmp"))
+        elif block.format == packets.FORMAT:
+            batches = packets.batches(work, list(block.records()), self._index.formats)
         elif block.format in posted.FORMATS:
             batches = posted.batches(work, block.format)
         elif kind in posted.FORMATS:

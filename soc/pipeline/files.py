@@ -10,7 +10,7 @@ from soc import content
 from soc.collectors.files import read_blocks
 from soc.model.batch import EventBatch
 from soc.model.clock import Clock
-from soc.parsers import ParserSet, ParserState
+from soc.parsers import ParserSet, ParserState, packets
 
 
 def load_parsers(site_roots: Sequence[Path] = ()) -> ParserSet:
@@ -23,7 +23,7 @@ def parse_file(
 ) -> Iterator[list[EventBatch]]:
     """The batches of each block of a file (None: standard input), in order of blocks."""
     state = ParserState()
-    for block in read_blocks(path, clock=clock, format=format):
+    for block in read_blocks(path, clock=clock, format=format, packets=packets.records):
         batches, state = parsers.parse(block, state, clock.now_ns(), as_product=product)
         yield batches
 

@@ -36,6 +36,7 @@ from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
+from soc.parsers import packets
 from soc.pipeline import places, records
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.findings import KEPT, UNFIT, Findings
@@ -163,7 +164,7 @@ class Services:
                 fresh=lambda: made.plan(_ENGINE),
             ),
             policy=policy,
-            uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id),
+            uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id, packets=packets.records),
             outgoing=outgoing,
             world=world,
         )

@@ -124,8 +124,8 @@ def test_what_is_missing_is_named(tmp_path: Path, log: DiskLog) -> None:
         store.put(state["id"], 7, b"")
     with pytest.raises(NotFound):
         store.state("../../etc/passwd")
-    with pytest.raises(UsageError, match="pcap"):
-        store.begin("a", 10, "lan", format="pcap")
+    with pytest.raises(UsageError, match="xml"):
+        store.begin("a", 10, "lan", format="xml")
     with pytest.raises(UsageError, match="not taken"):
         store.begin("a", uploads.MAX_BYTES + 1, "lan")
 

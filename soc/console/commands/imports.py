@@ -51,7 +51,7 @@ def add(app: typer.Typer) -> None:
     def import_(
         call: Call,
         files: Annotated[list[Path], typer.Argument(help="Files to send, read with your own rights.")],
-        format: Annotated[str, typer.Option(help="auto, lines, json or evtx.")] = "auto",
+        format: Annotated[str, typer.Option(help="auto, lines, json, evtx or pcap.")] = "auto",
         product: Annotated[str | None, typer.Option("--product", help="Take every record as this product.")] = None,
         wait: Annotated[bool, typer.Option(help="Stay until they are read and searched.")] = True,
     ) -> int:

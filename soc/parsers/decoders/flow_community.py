@@ -41,6 +41,11 @@ def community_id(source: bytes, target: bytes, protocol: int, source_port: int, 
     return "1:" + binascii.b2a_base64(hashlib.sha1(data, usedforsecurity=False).digest(), newline=False).decode()
 
 
+def answer_of(protocol: int, kind: int) -> int | None:
+    """The type of the ICMP message that answers this type; None for a type that has none."""
+    return _ANSWERS[protocol].get(kind)
+
+
 @functools.lru_cache(maxsize=16384)
 def _of_texts(source: str, target: str, protocol: int, source_port: int, target_port: int) -> str | None:
     first, second = packed(source), packed(target)

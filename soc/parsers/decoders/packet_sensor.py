@@ -1,0 +1,379 @@
+"""`Sensor`: packets in, records of what they were out: flows, messages of protocols, what could not be read.
+
+A record is a JSON object with `kind` (flow, dns, http, tls, dhcp, arp, capture, unread), `at_us` and the values that
+`parsers/wire/packet_*.yml` maps. Every packet is counted in one flow, ARP or `unread` record; `capture` has the sums.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from soc.parsers.decoders.flow_community import answer_of
+from soc.parsers.decoders.packet_file import Damage, Packet
+from soc.parsers.decoders.packet_flows import ACK, FIN, LINGER_NS, RST, SYN, Flow, Side, Table
+from soc.parsers.decoders.packet_fragments import Fragments, Whole
+from soc.parsers.decoders.packet_layers import (
+    ETHER_IPV4,
+    ETHER_IPV6,
+    ICMP,
+    ICMP6,
+    SCTP,
+    TCP,
+    UDP,
+    Datagram,
+    Frame,
+    Unreadable,
+    extensions,
+    frame,
+    ipv4,
+    ipv6,
+)
+from soc.parsers.decoders.packet_streams import At, Budget, Stream
+from soc.parsers.decoders.packet_talk import DATAGRAMS, Talk
+
+MAX_SHOWN = 4096
+"""Octets of an unreadable packet or message that its record keeps."""
+MAX_RECORD = 1 << 20
+"""A record that would be longer says so instead."""
+_PORTS = struct.Struct(">HH").unpack_from
+
+
+class Sensor:
+    """Follows the packets of one capture. Not thread-safe."""
+
+    def __init__(self, file: str = "") -> None:
+        self.file = file
+        """Which file holds the packets; a live sensor changes it as the ring goes on."""
+        self.counts: Counter[str] = Counter()
+        """Packets, octets, and how often each bound was met."""
+        self.budget = Budget()
+        self.table = Table(self._told)
+        self.fragments = Fragments()
+        self._records: list[dict[str, Any]] = []
+        self._now = 0
+
+    # packets in -----------------------------------------------------------------------------------------------------
+
+    def take(self, packet: Packet) -> None:
+        """One packet."""
+        ns, link, data, length, _, _, interface, _ = packet
+        counts = self.counts
+        counts["packets"] += 1
+        counts["octets"] += length
+        self._now = ns
+        if self.table.is_due(ns):
+            self.sweep(ns)
+        # The common case without a name for each part: Ethernet, IPv4 without options, whole, TCP or UDP.
+        if link == 1 and data[12:15] == b"\x08\x00\x45" and len(data) >= 42 and not data[20] & 0x3F and not data[21]:
+            protocol, size = data[23], data[16] << 8 | data[17]
+            if protocol in (6, 17) and size >= 28:
+                key = data[23:24] + data[26:38]
+                sides = self.table.of(interface)
+                side = sides.get(key)
+                if side is not None and (protocol == 17 or (len(data) >= 54 and not data[47] & SYN)):
+                    side.packets += 1
+                    side.octets += size
+                    side.flow.last = ns
+                    if protocol == 6:
+                        side.bits |= data[47]
+                        if side.stream is not None:
+                            self._segment(side, packet, 34, 14 + size)
+                    elif side.flow.talk is not None:
+                        self._datagram(side, packet, 34, 14 + size)
+                    if len(data) < length:
+                        counts["truncated"] += 1
+                    return
+        if len(data) < length:
+            counts["truncated"] += 1
+        try:
+            self._layers(packet)
+        except Unreadable as error:
+            self.unread(str(error), packet)
+
+    def _layers(self, packet: Packet) -> None:
+        data = packet.data
+        found = frame(packet.link, data)
+        if found.ether == ETHER_IPV4:
+            self._internet(packet, found, ipv4(data, found.at, packet.length))
+        elif found.ether == ETHER_IPV6:
+            self._internet(packet, found, ipv6(data, found.at, packet.length))
+        else:
+            self._other(packet, found)
+
+    def _internet(self, packet: Packet, found: Frame, datagram: Datagram) -> None:
+        if datagram.fragment is None:
+            self._transport(packet, found, datagram, datagram.at, datagram.end)
+            return
+        self.counts["fragments"] += 1
+        key = (packet.interface, datagram.source, datagram.target, datagram.protocol, datagram.fragment[0])
+        for whole in self.fragments.add(key, datagram.fragment, packet, found, datagram):
+            self._whole(whole)
+
+    def _whole(self, whole: Whole) -> None:
+        """A packet that came in fragments: its payload alone, in the place of the first."""
+        _, source, target, protocol, _ = whole.key
+        at = 0
+        if len(source) == 16:
+            protocol, at, _ = extensions(whole.payload, 0, whole.length, protocol)
+        joined = whole.first._replace(data=whole.payload, length=whole.length)
+        datagram = Datagram(source, target, protocol, at, whole.length, whole.size)
+        side = self._transport(joined, whole.frame, datagram, at, whole.length, whole.packets, whole.marks)
+        side.flow.last = max(side.flow.last, whole.last_ns)
+
+    def _transport(
+        self,
+        packet: Packet,
+        found: Frame,
+        datagram: Datagram,
+        at: int,
+        end: int,
+        packets: int = 1,
+        marks: tuple[str, ...] = (),
+    ) -> Side:
+        data, protocol = packet.data, datagram.protocol
+        first = second = 0
+        bits = 0
+        if protocol in (TCP, UDP, SCTP):
+            if len(data) >= at + 4 and end >= at + 4:
+                first, second = _PORTS(data, at)
+            else:
+                marks = (*marks, "transport_cut")
+            if protocol == TCP and len(data) > at + 13:
+                bits = data[at + 13]
+        elif protocol in (ICMP, ICMP6) and len(data) >= at + 2 and end >= at + 2:
+            answer = answer_of(protocol, data[at])
+            first, second = data[at], data[at + 1] if answer is None else answer
+        head = bytes((protocol,))
+        ports = first.to_bytes(2, "big") + second.to_bytes(2, "big")
+        tags = b"".join([tag.to_bytes(2, "big") for tag in found.vlans])
+        key = head + datagram.source + datagram.target + ports + tags
+        sides = self.table.of(packet.interface)
+        side = sides.get(key)
+        if side is not None and bits & SYN and not bits & ACK and self._is_anew(side, packet.ns):
+            self.table.end(side.flow, side.flow.how() if side.flow.is_over() else "reopened")
+            side = None
+        if side is None:
+            other = head + datagram.target + datagram.source + ports[2:] + ports[:2] + tags
+            side = self._begin(packet, found, datagram, (first, second), key, other, bits)
+        side.packets += packets
+        side.octets += datagram.size
+        side.flow.last = packet.ns
+        for mark in marks:
+            side.flow.marks[mark] = None
+        if protocol == TCP:
+            side.bits |= bits
+            if side.stream is not None:
+                self._segment(side, packet, at, end)
+        elif protocol == UDP and side.flow.talk is not None:
+            self._datagram(side, packet, at, end)
+        return side
+
+    @staticmethod
+    def _is_anew(side: Side, ns: int) -> bool:
+        """A SYN begins a new connection when the old one is over or was silent for longer than repetitions take."""
+        flow = side.flow
+        return flow.is_over() or (bool(flow.sides[1].bits) and ns - flow.last > 4 * LINGER_NS)
+
+    def _begin(
+        self,
+        packet: Packet,
+        found: Frame,
+        datagram: Datagram,
+        ports: tuple[int, int],
+        key: bytes,
+        other: bytes,
+        bits: int,
+    ) -> Side:
+        ends = (datagram.source, datagram.target)
+        is_answer = datagram.protocol == TCP and bits & (SYN | ACK) == SYN | ACK
+        if is_answer:  # what it answers was not seen
+            ends, ports, key, other = ends[::-1], ports[::-1], other, key
+            found = found._replace(target=found.sender, sender=found.target)
+        flow = Flow(ends, datagram.protocol, ports, found, self._at(packet), packet.interface)
+        if datagram.protocol == TCP:
+            if not bits & SYN and not bits & (RST | FIN):
+                flow.marks["midstream"] = None
+            flow.talk = talk = Talk(self, flow)
+            for side in flow.sides:
+                side.stream = Stream(talk, side.is_reply, self.budget)
+        elif datagram.protocol == UDP:
+            flow.talk = self._spoken(ports)
+        self.table.add(flow, key, other)
+        return flow.sides[1 if is_answer else 0]
+
+    @staticmethod
+    def _spoken(ports: tuple[int, int]) -> Any:
+        for port in ports:
+            if port in DATAGRAMS:
+                return DATAGRAMS[port]
+        return None
+
+    def _segment(self, side: Side, packet: Packet, at: int, end: int) -> None:
+        """TCP at `at` of the packet, whose IP header says that it goes to `end`."""
+        data = packet.data
+        if len(data) < at + 20:
+            return
+        stream = side.stream
+        assert stream is not None
+        sequence = int.from_bytes(data[at + 4 : at + 8], "big")
+        if data[at + 13] & SYN:
+            stream.begin(sequence)
+            sequence = (sequence + 1) & 0xFFFFFFFF
+        start = at + (data[at + 12] >> 4) * 4
+        if start < at + 20 or start >= end:
+            return
+        payload = data[start:end]
+        stream.segment(sequence, payload, end - start - len(payload), self._at(packet))
+
+    def _datagram(self, side: Side, packet: Packet, at: int, end: int) -> None:
+        data = packet.data
+        if len(data) < at + 8:
+            return
+        size = data[at + 4] << 8 | data[at + 5]
+        stop = min(end, at + size) if size >= 8 else end
+        side.flow.talk(self, side, data[at + 8 : stop], stop - at - 8, self._at(packet))
+
+    def _other(self, packet: Packet, found: Frame) -> None:
+        """Neither IP nor ARP: a flow of the two stations and the EtherType."""
+        kind = found.ether.to_bytes(2, "big")
+        tags = b"".join([tag.to_bytes(2, "big") for tag in found.vlans])
+        key = b"\0" + kind + found.sender + found.target + tags
+        side = self.table.of(packet.interface).get(key)
+        if side is None:
+            flow = Flow((b"", b""), found.ether, (0, 0), found, self._at(packet), packet.interface)
+            side = self.table.add(flow, key, b"\0" + kind + found.target + found.sender + tags)
+        side.packets += 1
+        side.octets += packet.length - found.at
+        side.flow.last = packet.ns
+
+    def _at(self, packet: Packet) -> At:
+        return At(packet.ns, packet.number, packet.offset, self.file)
+
+    def damage(self, found: Damage) -> None:
+        """What the file has in the place of packets."""
+        self.counts["damage"] += 1
+        self._emit("unread", At(self._now, 0, found.offset, self.file), {"why": found.reason, "data": found.data.hex()})
+
+    def unread(self, why: str, packet: Packet) -> None:
+        """A packet that nobody can read."""
+        self.counts["unread"] += 1
+        values = {"why": why, "data": packet.data[:MAX_SHOWN].hex(), "interface": packet.interface}
+        self._emit("unread", self._at(packet), values)
+
+    # time -----------------------------------------------------------------------------------------------------------
+
+    def sweep(self, ns: int) -> None:
+        """End what has ended by this time (ns since the epoch); a live sensor calls it when nothing comes."""
+        self._late(self.fragments.expired(ns))
+        self.table.sweep(ns)
+
+    def finish(self) -> None:
+        """No more packets come: tell every flow that is open, and the sums."""
+        self._late(self.fragments.rest())
+        self.table.finish()
+        self.report()
+
+    def _late(self, wholes: Iterable[Whole]) -> None:
+        for whole in wholes:
+            self._whole(whole)
+
+    def report(self) -> None:
+        """Tell the sums so far."""
+        sums = self.sums()
+        at = At(self._now, self.counts["packets"], 0, self.file)
+        values = {name: sums.pop(name, 0) for name in ("packets", "octets", "truncated", "unread")}
+        self._emit("capture", at, {**values, "counts": sums, "open_flows": self.table.n})
+
+    def sums(self) -> dict[str, int]:
+        """Packets, octets, and how often each bound was met."""
+        return dict(self.counts + self.table.counts + self.fragments.counts + self.budget.counts)
+
+    # records out ----------------------------------------------------------------------------------------------------
+
+    def tell(self, kind: str, flow: Flow, at: At, values: dict[str, Any], is_reply: bool = False) -> None:
+        """A message of a protocol in a flow; `is_reply` turns source and destination round."""
+        place = flow.place()
+        if is_reply:
+            place = turned(place)
+        flow.said.add(kind)
+        self._emit(kind, at, place | values)
+
+    def _told(self, flow: Flow, reason: str) -> None:
+        if flow.talk is not None and flow.protocol == TCP and reason != "active_timeout":
+            for side in flow.sides:
+                if side.stream is not None:
+                    side.stream.finish()
+            flow.talk.finish()
+            for side in flow.sides:
+                self.quiet(side)
+        values = flow.document(reason)
+        if flow.marks:
+            values["marks"] = list(flow.marks)
+        self.counts["flow_packets"] += values["packets"]
+        self._emit("flow", flow.first, values, flow.last)
+
+    @staticmethod
+    def quiet(side: Side) -> None:
+        """Nobody listens to this direction any more."""
+        if side.stream is not None:
+            side.stream.close()
+            side.stream = None
+
+    def _emit(self, kind: str, at: At, values: dict[str, Any], ns: int | None = None) -> None:
+        when = at.ns if ns is None else ns
+        self.counts[f"records_{kind}"] += 1
+        if not values.get("interface"):
+            values.pop("interface", None)
+        record = {"kind": kind, "at_us": when // 1000, **values, "number": at.number, "offset": at.offset}
+        if at.file:
+            record["file"] = at.file
+        self._records.append(record)
+
+    def records(self) -> list[bytes]:
+        """The records made since the last call, in order, as JSON."""
+        if not self._records:
+            return []
+        made, self._records = self._records, []
+        return [_json(record) for record in made]
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    data = orjson.dumps(record)
+    if len(data) <= MAX_RECORD:
+        return data
+    kept = {k: v for k, v in record.items() if not isinstance(v, list | dict | str) or len(v) < 256}
+    return orjson.dumps({**kept, "marks": [*record.get("marks", ()), "record_cut"]})
+
+
+_TURNS = {"source_ip": "destination_ip", "source_port": "destination_port", "source_mac": "destination_mac"}
+
+
+def turned(place: dict[str, Any]) -> dict[str, Any]:
+    """Source and destination exchanged."""
+    result = dict(place)
+    for one, other in _TURNS.items():
+        for name in (one, other):
+            result.pop(name, None)
+        if other in place:
+            result[one] = place[other]
+        if one in place:
+            result[other] = place[one]
+    return result
+
+
+def read(packets: Iterable[Packet | Damage]) -> Iterator[bytes]:
+    """The records of a whole capture."""
+    sensor = Sensor()
+    for packet in packets:
+        if isinstance(packet, Damage):
+            sensor.damage(packet)
+        else:
+            sensor.take(packet)
+        yield from sensor.records()
+    sensor.finish()
+    yield from sensor.records()
