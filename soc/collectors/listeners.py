@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import resource
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,16 @@ _TRIES = 20
 _RECEIVE_BUFFER = 32 << 20
 _ENOUGH_BUFFER = 4 << 20
 _SO_RCVBUFFORCE = 33
+_FILES = 10_240
 _log = logging.getLogger("soc.collectors")
+
+
+def allow_files() -> None:
+    """A connection is an open file: twice 4,096 of them, and some. The usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import socket
 import ssl
 import threading
@@ -19,7 +18,7 @@ from soc.collectors.counters import Counters
 from soc.collectors.framing import Framed, SyslogFramer
 from soc.collectors.gelf import GelfFramer
 from soc.collectors.intake import Intake
-from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
+from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
 from soc.collectors.tls import HANDSHAKE_S, TlsRefused, TlsSession, server_context
 from soc.model.clock import Clock
 
@@ -64,7 +63,7 @@ class StreamReceiver:
 
     def start(self) -> None:
         """Begin to accept; returns when connections are served."""
-        _allow_files()
+        allow_files()
         self._thread.start()
         self._listening.wait()
 
@@ -156,16 +155,6 @@ class StreamReceiver:
     def after(self, wait_s: float, call: Callable[[], None]) -> None:
         """Have the loop call this after a time, if it still runs then."""
         self._loop.call_later(wait_s, call)
-
-
-def _allow_files() -> None:
-    """A connection is an open file; the usual soft limit is 1,024 of them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + 1024
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Talk(Protocol):

@@ -23,10 +23,11 @@ BATCH = 5
 
 
 @contextlib.contextmanager
-def collector(root, *options, under=()):
+def collector(root, *options, port=0, under=()):
     """A collector in a process of its own, and its port; dead at the end, however."""
+    command = [sys.executable, "-m", "tests.collectors.collect_program", str(root), "http", HOST, str(port)]
     program = subprocess.Popen(
-        [*under, sys.executable, "-m", "tests.collectors.collect_program", str(root), "http", HOST, "0", *options],
+        [*under, *command, *options],
         stdout=subprocess.PIPE, cwd=TOP, env={**os.environ, "PYTHONPATH": str(TOP)}, start_new_session=True,
     )  # fmt: skip
     try:

@@ -38,23 +38,46 @@ class BadBody(Exception):
 
 
 def expanded(body: bytes, encodings: str) -> bytes:
-    """The body without its `Content-Encoding`s (RFC 9110 §8.4), the last one first. Raises BadBody 413, 415 or 400."""
+    """The body without its `Content-Encoding`s (RFC 9110 §8.4), the last one first. Raises BadBody 413, 415 or 400.
+
+    graypy and pygelf name two and apply one: of several, those that the body does not begin like are passed over.
+    """
     names = [name.strip().lower() for name in encodings.split(",") if name.strip()]
     names = [name for name in names if name != "identity"]
     if len(names) > _LAYERS:
         raise BadBody(415, f"more than {_LAYERS} content encodings")
+    came = body
     for name in reversed(names):
-        if name in ("gzip", "x-gzip"):
-            body = _inflated(body, zlib.MAX_WBITS | 16)
-        elif name == "deflate":
-            # RFC 9110 §8.4.1.2: zlib, and some send the bare deflate stream under this name.
-            is_zlib = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
-            body = _inflated(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-        elif name == "zstd":
-            body = _unzstd(body)
-        else:
+        if name not in _BEGINS:
             raise BadBody(415, f"content encoding '{name[:32]}' is not understood; gzip, deflate and zstd are")
+        if len(names) > 1 and not _BEGINS[name](body):
+            continue
+        if name == "zstd":
+            body = _unzstd(body)
+        elif name == "deflate" and not _is_zlib(body):
+            body = _inflated(body, -zlib.MAX_WBITS)  # some send the bare deflate stream under this name
+        else:
+            body = _inflated(body, zlib.MAX_WBITS | (0 if name == "deflate" else 16))
+    if names and body is came:
+        raise BadBody(400, "the body is compressed in none of the ways that it names")
     return body
+
+
+def _is_gzip(body: bytes) -> bool:
+    return body.startswith(b"\x1f\x8b")
+
+
+def _is_zlib(body: bytes) -> bool:
+    """RFC 1950 §2.2."""
+    return len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+
+
+def _is_zstd(body: bytes) -> bool:
+    """A frame, or one to skip (RFC 8878 §3.1)."""
+    return body.startswith(b"\x28\xb5\x2f\xfd") or int.from_bytes(body[:4], "little") & 0xFFFFFFF0 == 0x184D2A50
+
+
+_BEGINS = {"gzip": _is_gzip, "x-gzip": _is_gzip, "deflate": _is_zlib, "zstd": _is_zstd}
 
 
 def _inflated(data: bytes, window: int) -> bytes:

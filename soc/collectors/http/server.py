@@ -26,14 +26,15 @@ from soc.collectors.http import elastic, hec, plain, tokens
 from soc.collectors.http.bodies import MAX_BODY, BadBody, cut, expanded
 from soc.collectors.http.calls import TEXT, Call, Dialect, Headers, Reply, Taken
 from soc.collectors.intake import Intake
-from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
+from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
 from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, is_listed, names_in, server_context
 from soc.errors import ConfigError
 from soc.model.clock import Clock
 
-MAX_CONNECTIONS = 1024
-MAX_OF_PEER = 128
-"""Connections of one address."""
+MAX_CONNECTIONS = 4096
+MAX_OF_PEER = 1024
+"""Connections of one address that may still send. Clients that open one for each record and do not wait for the answer
+(graypy, pygelf) are turned away, and lose it, when this is low; a connection alone takes 3 KiB."""
 MAX_HEAD = 32 << 10
 """Bytes of a request line with its headers."""
 MAX_BODIES = 64 << 20
@@ -130,6 +131,7 @@ class HttpReceiver:
         self, listeners: list[tuple[ListenerSpec, socket.socket]], intake: Intake, counters: Counters, clock: Clock
     ) -> None:
         """Raises ConfigError for a token or TLS file that cannot be used."""
+        allow_files()
         self.intake = intake
         self.counters = counters
         self.clock = clock
@@ -243,7 +245,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._since = self._stuck_since = self._lingers_until = 0.0
-        self._is_counted = False
+        self._is_of_peer = False
         self._stored = 0
         self._next()
 
@@ -276,7 +278,7 @@ class _Connection(asyncio.Protocol):
         else:
             receiver.connections.add(self)
             receiver.of_peer[self._peer] += 1
-            self._is_counted = True
+            self._is_of_peer = True
 
     def _certified(self, session: ssl.SSLObject | None) -> bool:
         tls = self._spec.tls
@@ -299,7 +301,10 @@ class _Connection(asyncio.Protocol):
             return False
         self._http.receive_data(b"")
         self._read()
-        return bool(self._waiting)
+        if not self._waiting:
+            return False
+        self._leave_peer()  # it sends no more, and only waits for its answer
+        return True
 
     def pause_writing(self) -> None:
         self._stuck_since = time.monotonic()
@@ -565,12 +570,16 @@ class _Connection(asyncio.Protocol):
         self._release()
         self._waiting = 0
         self._transport = None
-        if self._is_counted:
-            self._is_counted = False
-            self._receiver.connections.discard(self)
-            self._receiver.of_peer[self._peer] -= 1
-            if not self._receiver.of_peer[self._peer]:
-                del self._receiver.of_peer[self._peer]
+        self._receiver.connections.discard(self)
+        self._leave_peer()
+
+    def _leave_peer(self) -> None:
+        if not self._is_of_peer:
+            return
+        self._is_of_peer = False
+        self._receiver.of_peer[self._peer] -= 1
+        if not self._receiver.of_peer[self._peer]:
+            del self._receiver.of_peer[self._peer]
 
     # what the head says -----------------------------------------------------------------------------------------------
 
