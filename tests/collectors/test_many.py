@@ -12,7 +12,7 @@ import pytest
 from soc.collectors import streams
 from soc.collectors.counters import Counters
 from soc.collectors.intake import Intake
-from soc.collectors.listeners import ListenerSpec, Tls
+from soc.collectors.listeners import ListenerSpec, Tls, allow_files
 from tests.collectors.certificates import Authority, client
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 
@@ -26,7 +26,7 @@ def spec(protocol, **options):
 
 @pytest.fixture(autouse=True)
 def _files():
-    streams._allow_files()
+    allow_files()
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 3000, "the hard limit of open files is below 3000"
 
 
