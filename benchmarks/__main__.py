@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.entries import Entry, entry
 
-PARTS = ("receive", "parsers", "rules", "detect", "store", "chain")
+PARTS = ("receive", "snmp", "parsers", "rules", "detect", "store", "chain")
 """One module each, with `run(quick) -> rows`. Each runs in a process of its own, so that its peak memory is its own."""
 TOP = Path(__file__).resolve().parents[1]
 _EMPTY = "import numpy, pyarrow, duckdb"

@@ -30,6 +30,9 @@ MAX_INFORMS = 8192
 """Informs that are remembered, so that one sent again while we make it durable is one record."""
 MAX_REPORTS_S = 2000
 """Reports a second of one listener."""
+_PLAIN_VERSIONS = (b"\2\1\1\4", b"\2\1\0\4")  # version and the tag of the community
+_TRAPS = (0xA7, 0xA4)
+_TRAP, _V3, _OTHER = range(3)
 _AGAIN_NS = 60_000_000_000
 _POLL_MS = 50
 _KEEP_S = 60
@@ -148,6 +151,18 @@ def _outline(data: bytes) -> _Outline:
     return _Outline(version, tag, at, pdu, (start, stop))
 
 
+def _kind(data: bytes) -> int:
+    """What to do with a datagram, from its first bytes: a v1 or v2c trap waits for no answer, v3 is verified."""
+    try:
+        at = 2 if data[1] < 0x80 else data[1] - 0x7E
+        head = data[at : at + 4]
+        if head in _PLAIN_VERSIONS:
+            return _TRAP if data[at + 5 + data[at + 4]] in _TRAPS else _OTHER
+        return _V3 if head[:3] == b"\2\1\3" and data[0] == SEQUENCE else _OTHER
+    except IndexError:
+        return _OTHER
+
+
 class _Listener:
     """One socket and its thread. Answers are sent from the thread of the group commit."""
 
@@ -206,33 +221,42 @@ class _Listener:
         """One batch; False when the socket was empty."""
         received = self._sockets.receive()
         now = self._clock.now_ns()
-        batches: dict[tuple[ListenerSpec, str], _Batch] = {}
-        for data, address in received:
-            self._accept(data, address, now, batches)
-        for (spec, peer), batch in batches.items():
-            self._intake.add(spec, peer, now, batch.records, batch.flags, batch.tell if batch.waiting else None)
+        of: dict[str, list[tuple[bytes, Address]]] = {}
+        for each in received:
+            of.setdefault(each[1][0], []).append(each)
+        for host, datagrams in of.items():
+            self._accept(peer_name(host), datagrams, now)
         return bool(received)
 
-    def _accept(self, data: bytes, address: Address, now: int, batches: dict[tuple[ListenerSpec, str], _Batch]) -> None:
-        spec, peer = self.spec, peer_name(address[0])
+    def _accept(self, peer: str, datagrams: Sequence[tuple[bytes, Address]], now: int) -> None:
+        spec, most = self.spec, self.spec.max_bytes
         if not self._allowed.permits(peer):
-            self._counters.dropped(spec.site, spec.name, peer, now, NOT_ALLOWED)
+            self._counters.dropped(spec.site, spec.name, peer, now, NOT_ALLOWED, len(datagrams))
             return
-        plain = batches.setdefault((spec, peer), _Batch())
-        if len(data) > spec.max_bytes:
-            plain.add(data[: spec.max_bytes], OVERSIZE)
-            return
+        plain, secured = _Batch(), _Batch()
+        for data, address in datagrams:
+            if len(data) > most:
+                plain.add(data[:most], OVERSIZE)
+            elif (kind := _kind(data)) == _TRAP:
+                plain.records.append(data)
+            elif kind == _V3 and self._usm is not None:
+                self._secured(self._usm, data, address, secured)
+            else:
+                self._other(data, address, plain)
+        for each, batch in ((spec, plain), (self._v3, secured)):
+            if batch.records:
+                self._intake.add(each, peer, now, batch.records, batch.flags, batch.tell if batch.waiting else None)
+
+    def _other(self, data: bytes, address: Address, batch: _Batch) -> None:
         try:
             found = _outline(data)
         except BadBer:
-            plain.add(data)  # the parser says why it cannot be read
+            batch.add(data)  # the parser says why it cannot be read
             return
-        if found.version == VERSION_3 and self._usm is not None:
-            self._secured(self._usm, data, address, batches.setdefault((self._v3, peer), _Batch()))
-        elif found.version == 1 and found.tag == INFORM:
-            self._inform(data, found, address, plain)
+        if found.version == 1 and found.tag == INFORM:
+            self._inform(data, found, address, batch)
         else:
-            plain.add(data)
+            batch.add(data)
 
     def _inform(self, data: bytes, found: _Outline, address: Address, batch: _Batch) -> None:
         """A v2c inform: the answer repeats its version, community, request and variables."""
@@ -245,16 +269,18 @@ class _Listener:
 
     def _secured(self, usm: Usm, data: bytes, address: Address, batch: _Batch) -> None:
         found = usm.receive(data)
+        record = found.record
         if found.report is not None:
             self._send_report(found.report, address)
-        if found.record is None:
+        if record is None:
             self._count("asked")
         elif found.answer is not None:
-            self._confirmed(found.inform, found.record.pack(), found.answer, address, batch)
+            self._confirmed(found.inform, record.pack(), found.answer, address, batch)
+        elif record.reason:
+            self._count(record.reason.partition(":")[0])
+            batch.add(record.pack(), UNVERIFIED)
         else:
-            if found.record.reason:
-                self._count(found.record.reason.partition(":")[0])
-            batch.add(found.record.pack(), UNVERIFIED if found.record.reason else 0)
+            batch.records.append(record.pack())
 
     # answers --------------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ import stat
 import threading
 import tomllib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 from soc.collectors import snmp_keys as keys
 from soc.errors import ConfigError, nearest
@@ -21,6 +21,8 @@ MAX_KEYS = 16384
 """Localised keys of each kind in memory; whoever knows a user's name can make us compute one for any engine id. Those
 of privacy are computed for authentic messages alone and kept apart, so that nobody else can push them out."""
 MIN_PASSPHRASE = 8  # RFC 3414 section 11.2
+K = TypeVar("K", keys.Mac, keys.Seal)
+_Place = tuple[bytes, bytes]  # user, engine id
 _KEYS = ("name", "auth", "auth_passphrase", "privacy", "privacy_passphrase", "minimum")
 
 
@@ -41,12 +43,6 @@ class User:
         return 2 if self.privacy else 1 if self.auth else 0
 
 
-class _Key(NamedTuple):
-    user: bytes
-    engine_id: bytes
-    is_privacy: bool
-
-
 class Users:
     """Users by name, and their localised keys, remembered up to a bound. Thread-safe."""
 
@@ -54,7 +50,8 @@ class Users:
         self._users = dict(users)
         self._lock = threading.Lock()
         self._ku: dict[tuple[bytes, bool], bytes] = {}
-        self._localised: tuple[OrderedDict[_Key, bytes], OrderedDict[_Key, bytes]] = (OrderedDict(), OrderedDict())
+        self._macs: OrderedDict[_Place, keys.Mac] = OrderedDict()
+        self._seals: OrderedDict[_Place, keys.Seal] = OrderedDict()
 
     def get(self, name: bytes) -> User | None:
         """The user of this name."""
@@ -66,39 +63,46 @@ class Users:
     @property
     def cached(self) -> int:
         """How many localised keys are in memory, at most twice `MAX_KEYS`."""
-        return sum(map(len, self._localised))
+        return len(self._macs) + len(self._seals)
 
-    def auth_key(self, user: User, engine_id: bytes) -> bytes:
-        """The key of the HMAC; the user has authentication."""
-        return self._key(_Key(user.name, engine_id, False), user)
+    def mac(self, user: User, engine_id: bytes) -> keys.Mac:
+        """Of the user at this engine; the user has authentication."""
+        return self._remembered(self._macs, user, engine_id, self._made_mac)
 
-    def privacy_key(self, user: User, engine_id: bytes) -> bytes:
-        """The key of the cipher; the user has privacy. Ask only for authenticated messages: it may take a while."""
-        return self._key(_Key(user.name, engine_id, True), user)
+    def seal(self, user: User, engine_id: bytes) -> keys.Seal:
+        """Of the user at this engine; the user has privacy. Ask only for authentic messages: it may take a while."""
+        return self._remembered(self._seals, user, engine_id, self._made_seal)
 
-    def _key(self, place: _Key, user: User) -> bytes:
-        cache = self._localised[place.is_privacy]
+    def _remembered(
+        self, cache: OrderedDict[_Place, K], user: User, engine_id: bytes, make: Callable[[User, bytes], K]
+    ) -> K:
+        place = (user.name, engine_id)
         with self._lock:
             found = cache.get(place)
             if found is not None:
                 cache.move_to_end(place)
                 return found
-            found = self._derived(place, user)
+            found = make(user, engine_id)
             if len(cache) >= MAX_KEYS:
                 cache.popitem(last=False)
             cache[place] = found
             return found
 
-    def _derived(self, place: _Key, user: User) -> bytes:
+    def _made_mac(self, user: User, engine_id: bytes) -> keys.Mac:
+        return keys.Mac(keys.AUTHENTICATIONS[user.auth], self._localised(user, engine_id, False))
+
+    def _made_seal(self, user: User, engine_id: bytes) -> keys.Seal:
+        privacy, kul = keys.PRIVACIES[user.privacy], self._localised(user, engine_id, True)
         name = keys.AUTHENTICATIONS[user.auth].hash
-        ku = self._ku.get((user.name, place.is_privacy))
+        return keys.Seal(privacy, keys.privacy_key(kul, engine_id, name, privacy))
+
+    def _localised(self, user: User, engine_id: bytes, is_privacy: bool) -> bytes:
+        name = keys.AUTHENTICATIONS[user.auth].hash
+        ku = self._ku.get((user.name, is_privacy))
         if ku is None:
-            passphrase = user.privacy_passphrase if place.is_privacy else user.auth_passphrase
-            ku = self._ku[user.name, place.is_privacy] = keys.passphrase_key(passphrase, name)
-        kul = keys.localised(ku, place.engine_id, name)
-        if not place.is_privacy:
-            return kul
-        return keys.privacy_key(kul, place.engine_id, name, keys.PRIVACIES[user.privacy])
+            passphrase = user.privacy_passphrase if is_privacy else user.auth_passphrase
+            ku = self._ku[user.name, is_privacy] = keys.passphrase_key(passphrase, name)
+        return keys.localised(ku, engine_id, name)
 
 
 def load(path: Path) -> Users:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import hmac
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hmac import compare_digest
+from typing import NamedTuple
 
 from soc.collectors import snmp_keys as keys
 from soc.collectors.snmp_engine import Engine
 from soc.collectors.snmp_users import User, Users
+from soc.model.alike import Alike, Span
 from soc.model.ber import INTEGER, OCTETS, SEQUENCE, BadBer, expect, header, integer, tlv, write_integer, write_oid
 from soc.model.snmp_record import SnmpRecord
 
@@ -20,6 +23,8 @@ _AUTH, _PRIV, _REPORTABLE = 1, 2, 4
 _MAX_MESSAGE = 65507
 _NO_ERROR = write_integer(0) * 2  # error-status, error-index
 _STATS = "1.3.6.1.6.3.15.1.1"
+MAX_KNOWN = 8192
+"""Senders and lengths of traps that are read by slicing; when it is full, all are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,8 @@ COMPLAINTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Message:
-    """The frame of one message. `auth` and `body` are first and last offsets in `data`."""
+class Message(NamedTuple):
+    """The frame of one message; spans are first and last offset in `data`."""
 
     data: bytes
     message_id: int
@@ -54,10 +58,11 @@ class Message:
     boots: int
     time: int
     user: bytes
-    auth: tuple[int, int]
-    salt: bytes
-    body_tag: int
-    body: tuple[int, int]
+    numbers: tuple[Span, Span, Span]
+    """Of message id, boots and time."""
+    auth: Span
+    salt: Span
+    body: Span
 
     @property
     def level(self) -> int:
@@ -77,48 +82,47 @@ def parse(data: bytes) -> Message:
     if integer(data, start, at) != VERSION_3:
         raise BadBer("no SNMPv3 message")
     start, at = expect(data, at, end, SEQUENCE)
-    message_id, start = _number(data, start, at)
-    _, start = _number(data, start, at)  # what the sender can take; a response is as long as its inform
+    message_id, id_at, start = _number(data, start, at)
+    _, _, start = _number(data, start, at)  # what the sender can take; a response is as long as its inform
     first, start = expect(data, start, at, OCTETS)
     if start - first != 1:
         raise BadBer("message flags of other than one byte")
     flags = data[first]
     if flags & _PRIV and not flags & _AUTH:
         raise BadBer("privacy without authentication")
-    model, _ = _number(data, start, at)
+    model, _, _ = _number(data, start, at)
     if model != _USM:
         raise BadBer("a security model other than USM")
     start, at = expect(data, at, end, OCTETS)
     start, stop = expect(data, start, at, SEQUENCE)
     first, start = expect(data, start, stop, OCTETS)
     engine_id = data[first:start]
-    boots, start = _number(data, start, stop)
-    time, start = _number(data, start, stop)
+    boots, boots_at, start = _number(data, start, stop)
+    time, time_at, start = _number(data, start, stop)
     first, start = expect(data, start, stop, OCTETS)
     user = data[first:start]
     if len(engine_id) > 32 or len(user) > 32:
         raise BadBer("an engine id or a user name beyond 32 bytes")
     auth = expect(data, start, stop, OCTETS)
-    first, last = expect(data, auth[1], stop, OCTETS)
+    salt = expect(data, auth[1], stop, OCTETS)
     tag, body, body_end = header(data, at, end)
-    if body_end != end or end != len(data) or last != stop or tag != (OCTETS if flags & _PRIV else SEQUENCE):
+    if body_end != end or end != len(data) or salt[1] != stop or tag != (OCTETS if flags & _PRIV else SEQUENCE):
         raise BadBer("an SNMPv3 message whose parts do not fit its flags or its length")
     return Message(
-        data, message_id, flags, engine_id, boots, time, user, auth, data[first:last], tag,
+        data, message_id, flags, engine_id, boots, time, user, (id_at, boots_at, time_at), auth, salt,
         (body if flags & _PRIV else at, body_end),
     )  # fmt: skip
 
 
-def _number(data: bytes, at: int, end: int) -> tuple[int, int]:
+def _number(data: bytes, at: int, end: int) -> tuple[int, Span, int]:
     start, at = expect(data, at, end, INTEGER)
     value = integer(data, start, at)
     if not 0 <= value < 1 << 31:
         raise BadBer("a number beyond 31 bits")
-    return value, at
+    return value, (start, at), at
 
 
-@dataclass(frozen=True)
-class Scoped:
+class Scoped(NamedTuple):
     """What a ScopedPDU begins with, and its PDU: tag, first and last offset in the plaintext."""
 
     context_engine_id: bytes
@@ -148,8 +152,7 @@ def response(data: bytes, start: int, stop: int) -> bytes:
     return tlv(RESPONSE, request, _NO_ERROR, data[at:end])
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """What became of a message.
 
     `record` is None when it only asked who and when we are, as senders do before an inform. `report` is to be sent at
@@ -172,6 +175,55 @@ class Refused(Exception):
         """A Report about the time is authenticated, so that the sender may believe our clock."""
 
 
+class _Known(NamedTuple):
+    """A sender whose message was authentic, and how others of it are read that look alike.
+
+    `unpack` gives message id, boots, time, digest, salt and body. `head`
+    is the begin of the plaintext up to the body of its PDU, which is a trap's.
+    """
+
+    user: bytes
+    engine_id: bytes
+    level: int
+    unpack: Callable[[bytes], tuple[bytes, ...]]
+    digest: Span
+    mac: keys.Mac | None
+    seal: keys.Seal | None
+    head: bytes
+
+    def receive(self, data: bytes, engine: Engine) -> SnmpRecord | None:
+        """The record of a trap that is authentic, timely and whole; None for all others, which are looked at closely.
+
+        The order is that of RFC 3414 section 3.2: digest, time, plaintext.
+        """
+        number, boots_octets, time_octets, digest, salt, plain = self.unpack(data)
+        boots, time = int.from_bytes(boots_octets), int.from_bytes(time_octets)
+        if number[0] > 0x7F or (boots | time) >> 31:
+            return None
+        if self.mac is not None:
+            first, last = self.digest
+            if not compare_digest(self.mac.digest(data[:first] + bytes(last - first) + data[last:]), digest):
+                return None
+            if not engine.hears(self.engine_id, boots, time):
+                return None
+        if self.seal is not None:
+            try:
+                plain = self.seal.decrypt(boots=boots, time=time, salt=salt, data=plain)
+            except keys.BadCipherText:
+                return None
+        if not plain.startswith(self.head):
+            return None
+        return SnmpRecord(data, plain, self.user, self.engine_id, self.level)
+
+
+def _unpacker(spans: Sequence[Span], length: int) -> Callable[[bytes], tuple[bytes, ...]]:
+    codes, at = [], 0
+    for start, stop in spans:
+        codes.append(f"{start - at}x{stop - start}s")
+        at = stop
+    return struct.Struct("".join((*codes, f"{length - at}x"))).unpack
+
+
 class Usm:
     """The user-based security of one engine. Thread-safe."""
 
@@ -179,11 +231,15 @@ class Usm:
         self.users = users
         self.engine = engine
         self._lock = threading.Lock()
+        self._known: Alike[_Known] = Alike(MAX_KNOWN)
         self.counts: dict[str, int] = {complaint.oid: 0 for complaint in COMPLAINTS}
         """The usmStats and snmpMPDStats counters since these boots, by object identifier."""
 
     def receive(self, data: bytes) -> Received:
         """Verify, decrypt, and say what to queue and what to answer. Never raises for what is in the bytes."""
+        known = self._known.find(data)
+        if known is not None and (record := known.receive(data, self.engine)) is not None:
+            return Received(record)
         try:
             message = parse(data)
         except BadBer as error:
@@ -222,6 +278,7 @@ class Usm:
             found = scoped(plain)
             record = SnmpRecord(message.data, plain, message.user, message.engine_id, message.level)
             if found.tag == TRAP:
+                self._learn(message, user, plain[: found.pdu[0]])
                 return Received(record)
             if found.tag == INFORM and ours:
                 pdu = response(plain, *found.pdu)
@@ -240,27 +297,36 @@ class Usm:
         start, stop = message.body
         if not message.flags & _AUTH:
             return message.data[start:stop]
-        authentication = keys.AUTHENTICATIONS[user.auth]
         first, last = message.auth
         blank = b"".join((message.data[:first], bytes(last - first), message.data[last:]))
-        expected = keys.mac(authentication, self.users.auth_key(user, message.engine_id), blank)
-        if not hmac.compare_digest(expected, message.data[first:last]):
+        expected = self.users.mac(user, message.engine_id).digest(blank)
+        if not compare_digest(expected, message.data[first:last]):
             raise Refused(WRONG_DIGEST)
-        timely = self.engine.is_timely if ours else self._hears(message)
-        if not timely(message.boots, message.time):
+        boots, time = message.boots, message.time
+        if not (self.engine.is_timely(boots, time) if ours else self.engine.hears(message.engine_id, boots, time)):
             raise Refused(NOT_TIMELY, user)
         if not message.flags & _PRIV:
             return message.data[start:stop]
+        salt, data = message.data[slice(*message.salt)], message.data[start:stop]
         try:
-            return keys.decrypt(
-                keys.PRIVACIES[user.privacy], self.users.privacy_key(user, message.engine_id),
-                boots=message.boots, time=message.time, salt=message.salt, data=message.data[start:stop],
-            )  # fmt: skip
+            return self.users.seal(user, message.engine_id).decrypt(boots=boots, time=time, salt=salt, data=data)
         except keys.BadCipherText:
             raise Refused(UNDECIPHERED) from None
 
-    def _hears(self, message: Message) -> Callable[[int, int], bool]:
-        return lambda boots, time: self.engine.hears(message.engine_id, boots, time)
+    def _learn(self, message: Message, user: User, head: bytes) -> None:
+        """Remember how to read this sender's messages of this length: they have been authentic once."""
+        spans = (*message.numbers, message.auth, message.salt, message.body)
+        if message.engine_id == self.engine.engine_id or any(stop - start > 4 for start, stop in message.numbers):
+            return
+        has_auth, is_private = message.flags & _AUTH, message.flags & _PRIV
+        self._known.learn(
+            message.data, spans,
+            _Known(
+                user.name, message.engine_id, message.level, _unpacker(spans, len(message.data)), message.auth,
+                self.users.mac(user, message.engine_id) if has_auth else None,
+                self.users.seal(user, message.engine_id) if is_private else None, head,
+            ),
+        )  # fmt: skip
 
     def _refused(self, message: Message, refusal: Refused) -> Received:
         complaint = refusal.complaint
@@ -293,15 +359,15 @@ class Usm:
         """A message of ours about a ScopedPDU; we are the authoritative engine."""
         engine, salt = self.engine, b""
         boots, time = engine.boots, engine.time
-        authentication = keys.AUTHENTICATIONS[user.auth] if user is not None and level else None
+        mac = self.users.mac(user, engine.engine_id) if user is not None and level else None
         if user is not None and level == 2:
-            privacy = keys.PRIVACIES[user.privacy]
             salt = engine.salt().to_bytes(8, "big")
-            if privacy.cipher == "des":  # RFC 3414 section 8.1.1.1: the boots, then a number of ours
+            if keys.PRIVACIES[user.privacy].cipher == "des":
+                # RFC 3414 section 8.1.1.1: the boots, then a number of ours
                 salt = boots.to_bytes(4, "big") + salt[4:]
-            key = self.users.privacy_key(user, engine.engine_id)
-            body = tlv(OCTETS, keys.encrypt(privacy, key, boots=boots, time=time, salt=salt, data=body))
-        blank = bytes(authentication.mac_bytes) if authentication else b""
+            seal = self.users.seal(user, engine.engine_id)
+            body = tlv(OCTETS, seal.encrypt(boots=boots, time=time, salt=salt, data=body))
+        blank = bytes(mac.size) if mac is not None else b""
         head = tlv(
             SEQUENCE, write_integer(message_id), write_integer(_MAX_MESSAGE),
             tlv(OCTETS, bytes(((0, _AUTH, _AUTH | _PRIV)[level],))), write_integer(_USM),
@@ -312,10 +378,10 @@ class Usm:
             tlv(OCTETS, user.name if user is not None else name), tlv(OCTETS, blank), last,
         )  # fmt: skip
         whole = tlv(SEQUENCE, write_integer(VERSION_3), head, tlv(OCTETS, security), body)
-        if user is None or authentication is None:
+        if mac is None:
             return whole
         stop = len(whole) - len(body) - len(last)
-        digest = keys.mac(authentication, self.users.auth_key(user, engine.engine_id), whole)
+        digest = mac.digest(whole)
         return whole[: stop - len(digest)] + digest + whole[stop:]
 
 

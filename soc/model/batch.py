@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from soc.model.fields import FIELDS, Field, FieldDictionary, FieldType
-from soc.model.values import Unfit, fit, to_json
+from soc.model.values import Unfit, fit, json_text, to_json
 
 _ARROW: dict[FieldType, pa.DataType] = {
     FieldType.KEYWORD: pa.string(),
@@ -88,6 +88,11 @@ class Column:
     def numpy(cls, kind: FieldType, values: np.ndarray[Any, Any]) -> Column:
         """A numpy array without missing values (dates as int64 µs)."""
         return cls(kind, len(values), values, "numpy", False)
+
+    @classmethod
+    def json(cls, texts: list[str]) -> Column:
+        """Objects, each as JSON text: for what is stored much more often than it is looked into."""
+        return cls.arrow(FieldType.OBJECT, pa.array(texts, pa.string()))
 
     @classmethod
     def arrow(cls, kind: FieldType, values: Any, *, many: bool = False) -> Column:
@@ -177,8 +182,7 @@ class Column:
 def _arrow_value(kind: FieldType, many: bool, value: Any) -> Any:
     if value is None or kind is not FieldType.OBJECT:
         return list(value) if many and value is not None else value
-    dump = json.dumps
-    return [dump(v, ensure_ascii=False) for v in value] if many else dump(value, ensure_ascii=False)
+    return [json_text(v) for v in value] if many else json_text(value)
 
 
 def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> Column:

@@ -8,7 +8,7 @@ reason · user · authoritative engine id · plaintext ScopedPDU · the message 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 FORMAT = "snmp-v3"
 LEVELS = ("noAuthNoPriv", "authNoPriv", "authPriv")
@@ -16,8 +16,7 @@ _HEAD = struct.Struct(">BBHHHH")
 _VERSION = 1
 
 
-@dataclass(frozen=True)
-class SnmpRecord:
+class SnmpRecord(NamedTuple):
     """`reason` is empty when the message is what its user sent; else why not, and `plain` is empty.
 
     `level` is an index of `LEVELS`. `original` is the datagram, byte for byte.

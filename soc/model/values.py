@@ -9,6 +9,8 @@ import json
 import math
 from typing import Any
 
+import orjson
+
 from soc.model.fields import Field, FieldType
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
@@ -163,6 +165,14 @@ def fit(field: Field, value: Any) -> Any:
     items = value if isinstance(value, list | tuple | set | frozenset) else (value,)
     fitted = tuple(item for item in (one(field.type, v) for v in items) if item is not None)
     return fitted or None
+
+
+def json_text(value: Any) -> str:
+    """Compact JSON of what an `object` field holds; integers of any size. Raises TypeError for what is no JSON."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # beyond 64 bits, or a key that is no text
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def to_json(kind: FieldType, value: Any) -> Any:

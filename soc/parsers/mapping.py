@@ -14,8 +14,11 @@ from soc.model.values import Unfit, canonical_ip, fit
 from soc.parsers import times
 from soc.parsers.definition import FieldMap
 
-Values = Callable[[str], Sequence[Any] | None]
-"""Gives the values of a source name, one an event, or None when nothing of that name exists."""
+Values = Callable[[str], Sequence[Any] | Column | None]
+"""Gives the values of a source name, one an event, or None when nothing of that name exists.
+
+A constant column stands for the same value in each event; any other column is taken as it is, and must fit its field.
+"""
 Rest = dict[int, dict[str, Any]]
 """By event: what did not convert, as text."""
 
@@ -52,12 +55,27 @@ class Mapped:
             raw = _first(spec.sources, values, missing)
             if raw is None:
                 continue
-            if spec.field.name == "@timestamp":
+            if isinstance(raw, Column):
+                column = self._whole(spec, raw)
+            elif spec.field.name == "@timestamp":
                 self._times(spec, raw)
                 continue
-            column = self._column(spec, raw)
+            else:
+                column = self._column(spec, raw)
             before = self.columns.get(spec.field.name)
             self.columns[spec.field.name] = column if before is None else over(before, column)
+
+    def _whole(self, spec: FieldMap, raw: Column) -> Column:
+        """A column that came as one; a constant is mapped once."""
+        if raw.form != "constant":
+            return raw
+        misfits = self.misfits
+        self.misfits = {}
+        (value,) = self._column(spec, [raw.values]).to_list()
+        for i in range(self.n if self.misfits else 0):
+            misfits.setdefault(i, {}).update(self.misfits[0])
+        self.misfits = misfits
+        return Column.constant(spec.field.type, value, self.n, many=spec.field.many)
 
     def _times(self, spec: FieldMap, raw: Sequence[Any]) -> None:
         cache: dict[Any, times.Stamp] = {}
@@ -111,15 +129,22 @@ class Mapped:
         return result
 
 
+_TEXTS, _LONGS, _NO_LONGS = {str, type(None)}, {int, type(None)}, {bool, float}
+
+
 def _strings(raw: Sequence[Any]) -> list[Any]:
-    if all(v is None or type(v) is str for v in raw):
+    if set(map(type, raw)) <= _TEXTS:
         return list(raw)
     raise TypeError
 
 
 def _longs(raw: Sequence[Any]) -> list[Any]:
-    result = [None if v is None else int(v) for v in raw]
-    if any(v is not None and not -(2**63) <= v < 2**63 for v in result) or any(type(v) in (bool, float) for v in raw):
+    kinds = set(map(type, raw))
+    if kinds & _NO_LONGS:
+        raise OverflowError
+    result = list(raw) if kinds <= _LONGS else [None if v is None else int(v) for v in raw]
+    numbers: list[int] = [v for v in result if v is not None]
+    if numbers and not -(2**63) <= min(numbers) <= max(numbers) < 2**63:
         raise OverflowError
     return result
 
@@ -132,12 +157,16 @@ _QUICK: dict[FieldType, Callable[[Sequence[Any]], list[Any]]] = {
 }
 
 
-def _first(sources: tuple[str, ...], values: Values, missing: frozenset[str]) -> Sequence[Any] | None:
+def _first(sources: tuple[str, ...], values: Values, missing: frozenset[str]) -> Sequence[Any] | Column | None:
     result: Sequence[Any] | None = None
     for source in sources:
         raw = values(source)
         if raw is None:
             continue
+        if isinstance(raw, Column):
+            if len(sources) == 1:
+                return None if raw.is_missing() or (raw.form == "constant" and raw.values in missing) else raw
+            raw = raw.to_list()
         if missing and not isinstance(raw, np.ndarray):
             raw = [None if v.__class__ is str and v in missing else v for v in raw]
         result = raw if result is None else [a if a is not None else b for a, b in zip(result, raw, strict=True)]

@@ -13,6 +13,8 @@ from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import RawBlock
 from soc.parsers import flows, packets, posted, wire
+from soc.parsers.decoders.snmp_names import STANDARD
+from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.definition import Definition, load
 from soc.parsers.documents import JsonRecords, read
 from soc.parsers.envelope import Envelope
@@ -32,6 +34,7 @@ class ParserSet:
         self.fields = fields
         self.zone = zone
         self._index = Index(self.definitions.values())
+        self._traps = Reader(STANDARD)
 
     @classmethod
     def load(cls, folders: Sequence[Path], fields: FieldDictionary = FIELDS, *, zone: dt.tzinfo = VIETNAM) -> ParserSet:
@@ -54,7 +57,7 @@ class ParserSet:
         forced = self._forced(as_product)
         if block.n == 0:
             return [], state
-        work = Work(Envelope(block, now_ns), self._index, self.fields, self.zone)
+        work = Work(Envelope(block, now_ns), self._index, self.fields, self.zone, self._traps)
         kind = forced.recognise.format if forced is not None else ""
         if block.format == "sflow" or kind == "sflow":
             batches, state = flows.sampled(work, list(block.records()), self._index.formats, state)

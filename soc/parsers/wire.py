@@ -9,7 +9,8 @@ from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 from soc.model.snmp_record import FORMAT as SNMP_V3
 from soc.parsers import times
-from soc.parsers.decoders import netflow_v5, snmp
+from soc.parsers.decoders import netflow_v5
+from soc.parsers.decoders.snmp_traps import VARBINDS
 from soc.parsers.definition import Definition
 from soc.parsers.mapping import Mapped
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
@@ -53,38 +54,26 @@ def netflow(
 
 def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:
     """SNMP traps and informs; what is no trap stays unparsed, with the reason."""
-    decoded: list[dict[str, Any]] = []
-    rows: list[int] = []
-    unread: dict[int, str] = {}
-    verified = work.envelope.block.format == SNMP_V3
-    datagrams = list(records)
-    for i, data in enumerate(records):
-        why = ""
-        values: dict[str, Any] | None
-        try:
-            if verified:
-                datagrams[i], values, why = snmp.decode_verified(data)
-            else:
-                values = snmp.decode(data)
-        except snmp.BadBer as error:
-            values, why = None, str(error)
-        if values is None or definition is None:
-            unread[i] = why or "no definition reads SNMP"
-            continue
-        decoded.append(values)
-        rows.append(i)
+    found = work.traps.read(records, is_verified=work.envelope.block.format == SNMP_V3)
+    if definition is None:
+        found.refused |= dict.fromkeys(found.rows, "no definition reads SNMP")
+        found.datagrams |= zip(found.rows, found.originals, strict=True)
     result: list[EventBatch] = []
-    if rows and definition is not None:
-        peer = work.envelope.block.peer
+    n = len(found.rows)
+    if n and definition is not None:
+        peer = Column.constant(FieldType.KEYWORD, work.envelope.block.peer, n)
 
         def pick(name: str) -> Any:
-            return [peer] * len(rows) if name == "@peer" else [d.get(name) for d in decoded]
+            if name == "@peer":
+                return peer
+            if name == VARBINDS:
+                return Column.json(found.varbinds)
+            is_same, values = found.column(name)
+            return Column.constant(FieldType.KEYWORD, values, n) if is_same else values
 
-        stamps: list[times.Stamp | None] = [None] * len(rows)
-        result.append(
-            _mapped(work, definition, rows, values=pick, stamps=stamps, originals=[datagrams[i] for i in rows])
-        )
-    return [*result, *refused(work, datagrams, unread)]
+        stamps: list[times.Stamp | None] = [None] * n
+        result.append(_mapped(work, definition, found.rows, values=pick, stamps=stamps, originals=found.originals))
+    return [*result, *refused(work, found.datagrams, found.refused)]
 
 
 def _mapped(
@@ -115,7 +104,9 @@ def _mapped(
     )
 
 
-def refused(work: Work, datagrams: Sequence[bytes], reasons: Mapping[int, str]) -> list[EventBatch]:
+def refused(
+    work: Work, datagrams: Sequence[bytes] | Mapping[int, bytes], reasons: Mapping[int, str]
+) -> list[EventBatch]:
     """Unparsed events of these datagrams, each with its bytes and its reason."""
     if not reasons:
         return []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldDictionary, FieldType
 from soc.parsers import times
+from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.envelope import Envelope
 from soc.parsers.mapping import Mapped, Rest, over
 from soc.parsers.recognise import Index
@@ -19,12 +20,13 @@ Flags = dict[int, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Work:
-    """The block's envelope, the definitions and the settings."""
+    """The block's envelope, the definitions and the settings; `traps` knows the names of SNMP notifications."""
 
     envelope: Envelope
     index: Index
     fields: FieldDictionary
     zone: dt.tzinfo
+    traps: Reader
 
 
 def make_batch(

@@ -1,4 +1,4 @@
-"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT [early]]`, prints its port.
+"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT [early] [users=F]]`, prints its port.
 
 `early` is a mutant that tells senders that their records are durable before they are.
 """
@@ -24,10 +24,12 @@ class Early(Collector):
         return super()._append(blocks)
 
 
-def main(root: Path, protocol: str, host: str, port: int = 0, kind: type[Collector] = Collector) -> None:
+def main(root: Path, protocol: str, host: str, port: int = 0, *options: str) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    spec = ListenerSpec("wire", protocol, host, port, "province")
+    users = next((Path(option[6:]) for option in options if option.startswith("users=")), None)
+    spec = ListenerSpec("wire", protocol, host, port, "province", users=users)
+    kind = Early if "early" in options else Collector
     with DiskLog(root, "raw", "n1", SystemClock()) as log:
         collector = kind([spec], log, SystemClock(), counters_path=root / "counters.json")
         started = []
@@ -43,4 +45,4 @@ def main(root: Path, protocol: str, host: str, port: int = 0, kind: type[Collect
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:4], *map(int, sys.argv[4:5]), *([Early] if "early" in sys.argv[5:] else []))
+    main(Path(sys.argv[1]), *sys.argv[2:4], *map(int, sys.argv[4:5]), *sys.argv[5:])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soc.collectors import snmp as receiver
-from soc.collectors import snmp_engine, snmp_users
+from soc.collectors import snmp_engine, snmp_users, snmp_usm
 from soc.collectors import snmp_keys as keys
 from soc.collectors.listeners import ListenerSpec
 from soc.collectors.snmp_engine import Engine
@@ -359,8 +359,8 @@ def test_localised_keys_are_bounded_and_private_ones_are_apart(tmp_path, monkeyp
     users = snmp_users.load(users_file(tmp_path))
     user = users.get(b"SHA.AES")
     for i in range(9):
-        users.auth_key(user, bytes((i,)))
-    users.privacy_key(user, b"e")
+        users.mac(user, bytes((i,)))
+    users.seal(user, b"e")
     assert users.cached == 5
 
 
@@ -424,8 +424,53 @@ def damaged_world(factory):
     """One pair of engines for all examples."""
     if not _WORLD:
         folder = factory.mktemp("usm")
-        _WORLD.extend((usm(folder), message(usm(folder, "theirs"))))
+        theirs = usm(folder, "theirs")
+        _WORLD.extend((usm(folder), message(theirs)))
+        for _ in range(2):  # the second is read by what the first taught
+            assert _WORLD[0].receive(message(theirs)).record.reason == ""
     return _WORLD
+
+
+@pytest.mark.parametrize("user", ["MD5", "SHA.DES", "SHA-256.AES", "SHA-512.AES-256-C", "open"])
+@pytest.mark.parametrize("mood", ["same", "late", "digest", "salt", "inform", "number"])
+def test_a_sender_that_is_known_is_judged_as_a_stranger_is(tmp_path, user, mood):
+    """Reading by what an earlier message taught is nothing but faster: same records, refusals and counts."""
+    clock = FixedClock(NOW_NS)
+    text = users_text() + '[[user]]\nname = "open"\n'
+    theirs = usm(tmp_path, "theirs", clock, text)
+    knows, plain = usm(tmp_path, "knows", clock, text), usm(tmp_path, "plain", clock, text)
+    plain._known.learn = lambda *_: None
+    level = theirs.users.get(user.encode()).level
+    first = message(theirs, user, level)
+    assert knows.receive(first) == plain.receive(first)
+    assert len(knows._known) == 1
+    clock.advance(151 if mood == "late" else 1)
+    second = bytearray(first if mood == "late" else message(theirs, user, level, 0xA6 if mood == "inform" else 0xA7))
+    found = snmp_usm.parse(bytes(second))
+    if mood in ("digest", "salt", "number"):
+        at = {"digest": found.auth[0], "salt": found.salt[1] - 1, "number": found.numbers[0][0]}[mood]
+        second[at] ^= 0x80
+    for ours in (knows, plain):
+        ours.engine.engine_id = b"ours"
+    assert knows.receive(bytes(second)) == plain.receive(bytes(second))
+    assert knows.counts == plain.counts
+
+
+def test_a_known_sender_is_not_parsed_again(tmp_path, monkeypatch):
+    """Its next trap of this length is sliced, verified and decrypted."""
+    ours, theirs = usm(tmp_path), usm(tmp_path, "theirs")
+    ours.receive(message(theirs))
+    monkeypatch.setattr(snmp_usm, "parse", None)
+    assert ours.receive(message(theirs)).record.reason == ""
+
+
+def test_known_senders_are_bounded(tmp_path, monkeypatch):
+    """When there are too many, all are forgotten, and each is read as a stranger once more."""
+    ours = usm(tmp_path)
+    ours._known._most = 3
+    for i in range(8):
+        assert ours.receive(message(usm(tmp_path, f"theirs{i}"))).record.reason == ""
+        assert len(ours._known) <= 3
 
 
 def test_boots_rise_with_every_kill(tmp_path):
@@ -490,9 +535,12 @@ def test_what_is_encrypted_decrypts(name):
     """DES pads to whole blocks."""
     privacy, key = keys.PRIVACIES[name], bytes(range(keys.PRIVACIES[name].key_bytes))
     options = {"boots": 3, "time": 77, "salt": b"12345678"}
-    secret = keys.encrypt(privacy, key, data=b"thirteen byte", **options)
-    assert keys.decrypt(privacy, key, data=secret, **options)[:13] == b"thirteen byte"
-    assert b"thirteen" not in secret
+    seal = keys.Seal(privacy, key)
+    for n in (0, 1, 7, 8, 13, 16, 32, 300):
+        plain = bytes(i % 251 for i in range(n))
+        secret = seal.encrypt(data=plain, **options)
+        assert seal.decrypt(data=secret, **options)[:n] == plain
+        assert n < 8 or plain not in secret
 
 
 def user_table(**changed):

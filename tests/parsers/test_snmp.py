@@ -107,15 +107,15 @@ def test_standard_objects_have_names_and_labels(rows: Rows) -> None:
 
 def test_a_name_is_of_a_whole_identifier() -> None:
     """1.3.6.1.2.1.1.55 only begins like sysContact's 1.3.6.1.2.1.1.5; what is unknown has no name."""
-    found = snmp_names.named(ber.write_oid("1.3.6.1.2.1.1.55.0")[2:])
+    found = snmp_names.STANDARD.named(ber.write_oid("1.3.6.1.2.1.1.55.0")[2:])
     assert (found.name, found.instance) == (None, None)
 
 
 def test_the_memory_of_names_is_bounded() -> None:
     """An agent that never repeats an identifier does not fill the memory."""
     for i in range(snmp_names._MAX_CACHED + 10):
-        snmp_names.named(ber.write_oid(f"1.3.6.1.4.1.{i}")[2:])
-    assert len(snmp_names._cached) <= snmp_names._MAX_CACHED
+        snmp_names.STANDARD.named(ber.write_oid(f"1.3.6.1.4.1.{i}")[2:])
+    assert len(snmp_names.STANDARD._cached) <= snmp_names._MAX_CACHED
 
 
 def test_a_verified_message_is_an_event_with_its_user(rows: Rows) -> None:

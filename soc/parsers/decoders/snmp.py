@@ -8,12 +8,12 @@ from typing import Any
 
 from soc.model.ber import INTEGER, NULL, OCTETS, OID, SEQUENCE, BadBer, expect, header, integer, unsigned
 from soc.model.snmp_record import LEVELS, unpack
-from soc.parsers.decoders.snmp_names import named
+from soc.parsers.decoders.snmp_names import STANDARD, Names
 
-_TIMETICKS, _ADDRESS = 0x43, 0x40
-_PDUS = {0xA4: "trap", 0xA6: "inform", 0xA7: "trap"}
-_UPTIME, _TRAP_OID = "1.3.6.1.2.1.1.3.0", "1.3.6.1.6.3.1.1.4.1.0"
-_KNOWN = {
+TRAP_V1, ADDRESS, _TIMETICKS = 0xA4, 0x40, 0x43
+_PDUS = {TRAP_V1: "trap", 0xA6: "inform", 0xA7: "trap"}
+UPTIME, TRAP_OID = "1.3.6.1.2.1.1.3.0", "1.3.6.1.6.3.1.1.4.1.0"
+KNOWN = {
     # RFC 3584 section 3.1: what a proxy adds when it turns a v1 trap into a v2 one goes back to its v1 name.
     "snmpTrapAddress": "agent_address",
     "snmpTrapEnterprise": "enterprise",
@@ -26,20 +26,18 @@ _KNOWN = {
 }
 _ENTERPRISE = "1.3.6.1.6.3.1.1.4.3.0"
 _GENERIC = "1.3.6.1.6.3.1.1.5"
-_OPAQUE = 0x44
+OPAQUE = 0x44
 # A float or a double inside an Opaque, as Net-SNMP sends them (draft-perkins-float-00).
 _OPAQUE_NUMBERS = {b"\x9f\x78\x04": ("float", struct.Struct(">f")), b"\x9f\x79\x08": ("double", struct.Struct(">d"))}
 _ENTERPRISE_SPECIFIC = 6
-_ABSENT = {0x80: "noSuchObject", 0x81: "noSuchInstance", 0x82: "endOfMibView"}
-_UNSIGNED = {0x41: "counter32", 0x42: "gauge32", 0x43: "timeticks", 0x46: "counter64"}
+ABSENT = {0x80: "noSuchObject", 0x81: "noSuchInstance", 0x82: "endOfMibView"}
+UNSIGNED = {0x41: "counter32", 0x42: "gauge32", 0x43: "timeticks", 0x46: "counter64"}
 _V3 = 3
 _USM = 3
 MAX_VARBINDS = 256
 
-__all__ = ["BadBer", "decode", "decode_verified"]
 
-
-def decode(data: bytes) -> dict[str, Any]:
+def decode(data: bytes, names: Names = STANDARD) -> dict[str, Any]:
     """The values of one datagram; `varbinds` is a list of {oid, type, value}, with name, index and label where known.
 
     A v3 message in clear text is read, as nobody vouches for it `is_verified` is False. Raises BadBer.
@@ -48,19 +46,19 @@ def decode(data: bytes) -> dict[str, Any]:
     start, at = expect(data, at, end, INTEGER)
     version = integer(data, start, at)
     if version == _V3:
-        return _unverified(data, at, end)
+        return _unverified(data, at, end, names)
     if version not in (0, 1):
         raise BadBer(f"SNMP has no version number {version}")
     start, at = expect(data, at, end, OCTETS)
-    values: dict[str, Any] = {"version": ("1", "2c")[version], "community": _text(data[start:at])}
+    values: dict[str, Any] = {"version": ("1", "2c")[version], "community": text(data[start:at])}
     tag, start, stop = header(data, at, end)
-    if (tag == 0xA4) != (version == 0) and tag in _PDUS:
+    if (tag == TRAP_V1) != (version == 0) and tag in _PDUS:
         raise BadBer(f"PDU 0x{tag:02x} in a message of version {values['version']}")
-    _pdu(values, data, tag, start, stop)
+    _pdu(values, data, tag, start, stop, names)
     return values
 
 
-def decode_verified(record: bytes) -> tuple[bytes, dict[str, Any] | None, str]:
+def decode_verified(record: bytes, names: Names = STANDARD) -> tuple[bytes, dict[str, Any] | None, str]:
     """The datagram, the values and "" of a record of format `snmp-v3`, or None and why there are none: the collector
     could not verify the message, or it is no notification. Raises BadBer for what is no such record."""
     try:
@@ -68,20 +66,20 @@ def decode_verified(record: bytes) -> tuple[bytes, dict[str, Any] | None, str]:
     except ValueError as error:
         raise BadBer(str(error)) from error
     if found.reason:
-        who = f"user {_text(found.user)!r}, engine {found.engine_id.hex() or 'none'}"
+        who = f"user {text(found.user)!r}, engine {found.engine_id.hex() or 'none'}"
         return found.original, None, f"SNMPv3 {LEVELS[found.level]}: {found.reason} ({who})"
     values: dict[str, Any] = {
-        "version": "3", "user": _text(found.user), "security_level": LEVELS[found.level],
+        "version": "3", "user": text(found.user), "security_level": LEVELS[found.level],
         "engine_id": found.engine_id.hex(), "is_verified": found.level > 0,
     }  # fmt: skip
     try:
-        _scoped(values, found.plain, 0, len(found.plain))
+        _scoped(values, found.plain, 0, len(found.plain), names)
     except BadBer as error:
         return found.original, None, f"SNMPv3 from {values['user']!r}: {error}"
     return found.original, values, ""
 
 
-def _unverified(data: bytes, at: int, end: int) -> dict[str, Any]:
+def _unverified(data: bytes, at: int, end: int, names: Names) -> dict[str, Any]:
     head, at = expect(data, at, end, SEQUENCE)
     for _ in ("msgID", "msgMaxSize"):
         _, head = expect(data, head, at, INTEGER)
@@ -100,39 +98,44 @@ def _unverified(data: bytes, at: int, end: int) -> dict[str, Any]:
     if flags & 2:
         raise BadBer("an SNMPv3 message in cipher text; its listener has no users")
     values = {
-        "version": "3", "user": _text(data[first:last]), "security_level": LEVELS[flags & 1],
+        "version": "3", "user": text(data[first:last]), "security_level": LEVELS[flags & 1],
         "engine_id": engine.hex(), "is_verified": False,
     }  # fmt: skip
-    _scoped(values, data, at, end)
+    _scoped(values, data, at, end, names)
     return values
 
 
-def _scoped(values: dict[str, Any], data: bytes, at: int, end: int) -> None:
+def _scoped(values: dict[str, Any], data: bytes, at: int, end: int, names: Names) -> None:
     at, end = expect(data, at, end, SEQUENCE)
     start, at = expect(data, at, end, OCTETS)
     values["context_engine_id"] = data[start:at].hex()
     start, at = expect(data, at, end, OCTETS)
-    values["context_name"] = _text(data[start:at]) or None
+    values["context_name"] = text(data[start:at]) or None
     tag, start, stop = header(data, at, end)
-    if tag == 0xA4:
+    if tag == TRAP_V1:
         raise BadBer("a v1 trap inside SNMPv3")
-    _pdu(values, data, tag, start, stop)
+    _pdu(values, data, tag, start, stop, names)
 
 
-def _pdu(values: dict[str, Any], data: bytes, tag: int, start: int, stop: int) -> None:
+def _pdu(values: dict[str, Any], data: bytes, tag: int, start: int, stop: int, names: Names) -> None:
     if tag not in _PDUS:
         raise BadBer(f"PDU 0x{tag:02x} is neither trap nor inform")
     values["pdu_type"] = _PDUS[tag]
-    if tag == 0xA4:
-        _trap_v1(values, data, start, stop)
+    if tag == TRAP_V1:
+        _trap_v1(values, data, start, stop, names)
     else:
-        _trap_v2(values, data, start, stop)
+        _trap_v2(values, data, start, stop, names)
+    found = names.notification(values.get("trap_oid", ""))
+    if found is not None:
+        values["trap_name"] = found.name
+        values["trap_severity"] = found.severity or None
+        values["trap_description"] = found.description or None
 
 
-def _trap_v1(values: dict[str, Any], data: bytes, at: int, end: int) -> None:
+def _trap_v1(values: dict[str, Any], data: bytes, at: int, end: int, names: Names) -> None:
     start, at = expect(data, at, end, OID)
-    enterprise = named(data[start:at]).oid
-    start, at = expect(data, at, end, _ADDRESS)
+    enterprise = names.named(data[start:at]).oid
+    start, at = expect(data, at, end, ADDRESS)
     if at - start != 4:
         raise BadBer("an agent address of other than four bytes")
     agent = ".".join(map(str, data[start:at]))
@@ -150,18 +153,18 @@ def _trap_v1(values: dict[str, Any], data: bytes, at: int, end: int) -> None:
         "specific_trap": str(specific), "uptime": unsigned(data, start, at),
         "trap_oid": special if generic == _ENTERPRISE_SPECIFIC else f"{_GENERIC}.{generic + 1}",
     }  # fmt: skip
-    values["varbinds"] = _varbinds(values, data, at, end)
+    values["varbinds"] = _varbinds(values, data, at, end, names)
 
 
-def _trap_v2(values: dict[str, Any], data: bytes, at: int, end: int) -> None:
+def _trap_v2(values: dict[str, Any], data: bytes, at: int, end: int, names: Names) -> None:
     start, at = expect(data, at, end, INTEGER)
     values["request_id"] = integer(data, start, at)
     for _ in ("error-status", "error-index"):
         _, at = expect(data, at, end, INTEGER)
-    values["varbinds"] = _varbinds(values, data, at, end)
+    values["varbinds"] = _varbinds(values, data, at, end, names)
 
 
-def _varbinds(values: dict[str, Any], data: bytes, at: int, end: int) -> list[dict[str, Any]]:
+def _varbinds(values: dict[str, Any], data: bytes, at: int, end: int, names: Names) -> list[dict[str, Any]]:
     """All variables in order, without the two that name a v2 notification; what is known by name goes to `values`."""
     at, end = expect(data, at, end, SEQUENCE)
     binds: list[dict[str, Any]] = []
@@ -169,46 +172,49 @@ def _varbinds(values: dict[str, Any], data: bytes, at: int, end: int) -> list[di
         start, at = expect(data, at, end, SEQUENCE)
         first, last = expect(data, start, at, OID)
         tag, start, stop = header(data, last, at)
-        oid, name, instance, labels = named(data[first:last])
-        kind, value = _value(data, tag, start, stop)
-        if oid == _UPTIME and isinstance(value, int) and "uptime" not in values:
+        oid, name, instance, labels = names.named(data[first:last])
+        kind, value = read_value(data, tag, start, stop, names)
+        if oid == UPTIME and isinstance(value, int) and "uptime" not in values:
             values["uptime"] = value
             continue
-        if oid == _TRAP_OID and isinstance(value, str) and "trap_oid" not in values:
+        if oid == TRAP_OID and isinstance(value, str) and "trap_oid" not in values:
             values["trap_oid"] = value
             continue
-        bind = {"oid": oid, "type": kind, "value": value}
+        bind: dict[str, Any] = {"oid": oid, "type": kind}
         if name is not None:
             bind["name"] = name
             if instance is not None:
                 bind["index"] = instance
+        bind["value"] = value
+        if name is not None:
             label = labels.get(value) if kind == "integer" else None
             if label is not None:
                 bind["label"] = label
-            if name in _KNOWN:
-                values.setdefault(_KNOWN[name], label or value)
+            if name in KNOWN:
+                values.setdefault(KNOWN[name], label or value)
         binds.append(bind)
         if len(binds) > MAX_VARBINDS:
             raise BadBer(f"more than {MAX_VARBINDS} variables")
     return binds
 
 
-def _value(data: bytes, tag: int, start: int, stop: int) -> tuple[str, Any]:
+def read_value(data: bytes, tag: int, start: int, stop: int, names: Names) -> tuple[str, Any]:
+    """Its type in our words, and the value. Raises BadBer."""
     if tag == INTEGER:
         return "integer", integer(data, start, stop)
     if tag == OCTETS:
-        return "octets", _text(data[start:stop])
+        return "octets", text(data[start:stop])
     if tag == OID:
-        return "oid", named(data[start:stop]).oid
-    if tag in _UNSIGNED:
-        return _UNSIGNED[tag], unsigned(data, start, stop)
-    if tag == _ADDRESS and stop - start == 4:
+        return "oid", names.named(data[start:stop]).oid
+    if tag in UNSIGNED:
+        return UNSIGNED[tag], unsigned(data, start, stop)
+    if tag == ADDRESS and stop - start == 4:
         return "ip", ".".join(map(str, data[start:stop]))
     if tag == NULL:
         return "null", None
-    if tag in _ABSENT:
-        return _ABSENT[tag], None
-    if tag == _OPAQUE:
+    if tag in ABSENT:
+        return ABSENT[tag], None
+    if tag == OPAQUE:
         kind, number = _OPAQUE_NUMBERS.get(data[start : start + 3], ("", None))
         if number is not None and stop - start == 3 + number.size:
             (value,) = number.unpack_from(data, start + 3)
@@ -216,12 +222,12 @@ def _value(data: bytes, tag: int, start: int, stop: int) -> tuple[str, Any]:
     return f"0x{tag:02x}", data[start:stop].hex()
 
 
-def _text(value: bytes) -> str:
-    # A display string stays text; an engine id or a MAC address is shown in hex.
+def text(value: bytes) -> str:
+    """A display string stays text; an engine id or a MAC address is shown in hex."""
     try:
-        text = value.decode()
+        found = value.decode()
     except UnicodeDecodeError:
         return value.hex(":")
-    if text.isprintable():
-        return text
-    return text if text.replace("\t", "").replace("\n", "").replace("\r", "").isprintable() else value.hex(":")
+    if found.isprintable():
+        return found
+    return found if found.replace("\t", "").replace("\n", "").replace("\r", "").isprintable() else value.hex(":")

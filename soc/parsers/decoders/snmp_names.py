@@ -1,11 +1,13 @@
-"""Names, indices and enumerations of the objects that standard notifications carry.
+"""Names, indices and enumerations of the objects and notifications that SNMP messages carry.
 
-The numbers are those of SNMPv2-MIB (RFC 3418), IF-MIB (RFC 2863), SNMP-COMMUNITY-MIB (RFC 3584), IANAifType-MIB.
+The numbers are facts of these modules: SNMPv2-MIB (RFC 3418), IF-MIB (RFC 2863), SNMP-COMMUNITY-MIB (RFC 3584),
+IANAifType-MIB, RFC1213-MIB (egpNeighborLoss), CISCO-CONFIG-MAN-MIB, CISCO-SYSLOG-MIB, NET-SNMP-AGENT-MIB.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from soc.model.ber import oid
@@ -20,6 +22,15 @@ class Named(NamedTuple):
     name: str | None
     instance: str | None
     labels: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Notification:
+    """What a notification is called, and what its MIB says of it."""
+
+    name: str
+    severity: str = ""
+    description: str = ""
 
 
 _TRUTH = {1: "true", 2: "false"}
@@ -44,6 +55,8 @@ _INTERFACE_X = (
     "ifHCOutMulticastPkts", "ifHCOutBroadcastPkts", "ifLinkUpDownTrapEnable", "ifHighSpeed", "ifPromiscuousMode",
     "ifConnectorPresent", "ifAlias", "ifCounterDiscontinuityTime",
 )  # fmt: skip
+_GENERIC = ("coldStart", "warmStart", "linkDown", "linkUp", "authenticationFailure", "egpNeighborLoss")
+_NET_SNMP = ("nsNotifyStart", "nsNotifyShutdown", "nsNotifyRestart")
 OBJECTS: Mapping[str, str] = {
     **{f"1.3.6.1.2.1.1.{i}": name for i, name in enumerate(_SYSTEM, 1)},
     **{f"1.3.6.1.2.1.2.2.1.{i}": name for i, name in enumerate(_INTERFACE, 1)},
@@ -64,26 +77,54 @@ LABELS: Mapping[str, Mapping[int, str]] = {
     "ifConnectorPresent": _TRUTH,
     "snmpEnableAuthenTraps": {1: "enabled", 2: "disabled"},
 }
-_cached: dict[bytes, Named] = {}
+NOTIFICATIONS: Mapping[str, Notification] = {
+    **{f"1.3.6.1.6.3.1.1.5.{i}": Notification(name) for i, name in enumerate(_GENERIC, 1)},
+    **{f"1.3.6.1.4.1.8072.4.0.{i}": Notification(name) for i, name in enumerate(_NET_SNMP, 1)},
+    "1.3.6.1.4.1.9.9.43.2.0.1": Notification("ciscoConfigManEvent"),
+    "1.3.6.1.4.1.9.9.41.2.0.1": Notification("clogMessageGenerated"),
+}
 
 
-def named(raw: bytes) -> Named:
-    """The identifier with these BER content bytes. Remembers what it read, up to a bound. Raises BadBer."""
-    found = _cached.get(raw)
-    if found is None:
-        found = _named(oid(raw, 0, len(raw)))
-        if len(raw) <= _MAX_CACHED_BYTES:
-            if len(_cached) >= _MAX_CACHED:
-                _cached.clear()
-            _cached[raw] = found
-    return found
+@dataclass(frozen=True)
+class Names:
+    """Tables by dotted identifier: objects, labels of their values, notifications. What it reads is remembered."""
+
+    objects: Mapping[str, str] = field(default_factory=lambda: OBJECTS)
+    labels: Mapping[str, Mapping[int, str]] = field(
+        default_factory=lambda: {i: LABELS[name] for i, name in OBJECTS.items() if name in LABELS}
+    )
+    notifications: Mapping[str, Notification] = field(default_factory=lambda: NOTIFICATIONS)
+    _cached: dict[bytes, Named] = field(default_factory=dict, repr=False, compare=False)
+
+    def named(self, raw: bytes) -> Named:
+        """The identifier with these BER content bytes. Remembers what it read, up to a bound. Raises BadBer."""
+        found = self._cached.get(raw)
+        if found is None:
+            found = self._named(oid(raw, 0, len(raw)))
+            if len(raw) <= _MAX_CACHED_BYTES:
+                if len(self._cached) >= _MAX_CACHED:
+                    self._cached.clear()
+                self._cached[raw] = found
+        return found
+
+    def _named(self, dotted: str) -> Named:
+        prefix = dotted
+        while prefix:
+            name = self.objects.get(prefix)
+            if name is not None:
+                return Named(dotted, name, dotted[len(prefix) + 1 :] or None, self.labels.get(prefix, _NONE))
+            prefix = prefix.rpartition(".")[0]
+        return Named(dotted, None, None, _NONE)
+
+    def notification(self, trap_oid: str) -> Notification | None:
+        """By its identifier, also when it has no zero before its number and its v1 form got one (RFC 3584, 3.1)."""
+        found = self.notifications.get(trap_oid)
+        if found is None:
+            enterprise, _, number = trap_oid.rpartition(".")
+            if enterprise.endswith(".0"):
+                found = self.notifications.get(f"{enterprise[:-2]}.{number}")
+        return found
 
 
-def _named(dotted: str) -> Named:
-    prefix = dotted
-    while prefix:
-        name = OBJECTS.get(prefix)
-        if name is not None:
-            return Named(dotted, name, dotted[len(prefix) + 1 :] or None, LABELS.get(name, _NONE))
-        prefix = prefix.rpartition(".")[0]
-    return Named(dotted, None, None, _NONE)
+STANDARD = Names()
+"""What we know without a site's own MIBs."""
