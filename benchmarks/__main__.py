@@ -12,9 +12,13 @@ from pathlib import Path
 
 from benchmarks.entries import Entry, entry
 
-PARTS = ("receive", "snmp", "parsers", "rules", "detect", "store", "chain")
-"""One module each, with `run(quick) -> rows`. Each runs in a process of its own, so that its peak memory is its own."""
 TOP = Path(__file__).resolve().parents[1]
+PARTS = tuple(
+    sorted(
+        path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef run(quick: bool" in path.read_text("utf-8")
+    )
+)
+"""Every module with `run(quick) -> rows`. Each runs in a process of its own, so that its peak memory is its own."""
 _EMPTY = "import numpy, pyarrow, duckdb"
 
 

@@ -20,6 +20,8 @@ from soc.store.queue import LogReader, trim
 
 MAX_FRAMES = 512
 SAVE_NS = 1_000_000_000
+SAVE_SHARE = 10
+"""Saving takes at most one part in so many of the time: a large state is saved less often."""
 TICK_NS = 1_000_000_000
 _VERSION = 1
 LISTENER = "correlate"
@@ -42,6 +44,7 @@ class Correlating:
         self._found: list[Finding] = []
         self._dirty = False
         self._saved_ns = self._ticked_ns = clock.monotonic_ns()
+        self._save_took_ns = 0
         self.counts = {"frames": 0, "repeated": 0, "documents": 0, "findings": 0}
         self._restore()
         self._correlator.wake(clock.now_ns() // 1000)
@@ -61,7 +64,7 @@ class Correlating:
             self._ticked_ns = now
             self._found += self._correlator.tick(self._safe_now_us())
         self._emit()
-        if self._dirty and now - self._saved_ns >= SAVE_NS:
+        if self._dirty and now - self._saved_ns >= max(SAVE_NS, SAVE_SHARE * self._save_took_ns):
             self.save()
         return len(blocks)
 
@@ -100,6 +103,7 @@ class Correlating:
 
         What was found is durable before it: a snapshot that is past a finding nobody has would lose it.
         """
+        began = self._clock.monotonic_ns()
         self._emit()
         state = {
             "version": _VERSION,
@@ -110,6 +114,7 @@ class Correlating:
         }
         files.replace(self._path, orjson.dumps(state))
         self._dirty, self._saved_ns = False, self._clock.monotonic_ns()
+        self._save_took_ns = self._saved_ns - began
         trim(self._root, places.MATCHED, self._cursors)
 
     def _restore(self) -> None:

@@ -176,6 +176,22 @@ WORDS: Catalogue = {
         "Các luật khớp theo đúng thứ tự trong {span}.",
         "The rules matched in their order within {span}.",
     ),
+    "ui.why.correlation.value_sum": (
+        "Tổng trong {span} là {value}; điều kiện: {sign} {amount}.",
+        "The sum within {span} is {value}; the condition is {sign} {amount}.",
+    ),
+    "ui.why.correlation.value_avg": (
+        "Trung bình trong {span} là {value}; điều kiện: {sign} {amount}.",
+        "The average within {span} is {value}; the condition is {sign} {amount}.",
+    ),
+    "ui.why.correlation.value_median": (
+        "Trung vị trong {span} là {value}; điều kiện: {sign} {amount}.",
+        "The median within {span} is {value}; the condition is {sign} {amount}.",
+    ),
+    "ui.why.correlation.value_percentile": (
+        "Bách phân vị thứ {percentile} trong {span} là {value}; điều kiện: {sign} {amount}.",
+        "Percentile {percentile} within {span} is {value}; the condition is {sign} {amount}.",
+    ),
     "ui.why.anomaly.first_seen": (
         "{field} = {value} chưa từng thấy với {entity}; đã biết {known} giá trị khác.",
         "{field} = {value} was never seen for {entity}; {known} other values are known.",

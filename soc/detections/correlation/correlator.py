@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from soc.detections.correlation.condition import METRICS, SIGNS
 from soc.detections.correlation.definition import Correlation
-from soc.detections.correlation.window import Seen, Window
+from soc.detections.correlation.window import Seen, Window, observed
 from soc.model.finding import Finding, finding_id
 
 MAX_GROUPS = 100_000
@@ -20,52 +22,85 @@ MAX_IDS = 1_000
 Group = tuple[str, ...]
 
 
+class _Stage:
+    """One correlation as one of its rules feeds it: which fields to read, and its windows."""
+
+    __slots__ = ("correlation", "counted", "fields", "is_number", "windows")
+
+    def __init__(self, correlation: Correlation, rule: str, windows: dict[Group, Window]) -> None:
+        self.correlation = correlation
+        self.fields = correlation.group_fields[rule]
+        self.counted = correlation.counted.get(rule)
+        self.is_number = correlation.type in METRICS
+        self.windows = windows
+
+
 class Correlations:
     """`feed` it documents of kind `event`; findings of a correlation are fed to those that refer to it."""
 
     def __init__(self, correlations: Sequence[Correlation]) -> None:
         self.correlations = {c.id: c for c in correlations}
-        self.by_rule: dict[str, list[Correlation]] = {}
-        for correlation in correlations:
-            for rule in dict.fromkeys(correlation.rules):
-                self.by_rule.setdefault(rule, []).append(correlation)
         self.windows: dict[str, dict[Group, Window]] = {c.id: {} for c in correlations}
         self.counters: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
+        self._stages = self._staged()
         referred = {rule for c in correlations for rule in c.rules}
         self.quiet = referred - {rule for c in correlations if c.generate for rule in c.rules}
+
+    def _staged(self) -> dict[str, list[_Stage]]:
+        stages: dict[str, list[_Stage]] = {}
+        for correlation in self.correlations.values():
+            for rule in dict.fromkeys(correlation.rules):
+                stages.setdefault(rule, []).append(_Stage(correlation, rule, self.windows[correlation.id]))
+        return stages
 
     def feed(self, document: Mapping[str, Any], now_us: int) -> list[Finding]:
         """Findings that this event completes, those that build on others after them."""
         findings: list[Finding] = []
+        apart = _apart(document)
         for rule in document["rules"]:
-            for correlation in self.by_rule.get(rule, ()):
-                findings.extend(self._offer(correlation, rule, document, now_us))
+            for stage in self._stages.get(rule, ()):
+                found = self._offer(stage, rule, apart, document, now_us)
+                if found:
+                    findings.extend(found)
         return findings
 
-    def _offer(self, correlation: Correlation, rule: str, document: Mapping[str, Any], now_us: int) -> list[Finding]:
-        values = [text(document["fields"].get(name)) for name in correlation.group_fields[rule]]
-        if None in values:
-            self.counters["ungrouped"] += 1
-            return []
-        counted = text(document["fields"].get(correlation.counted[rule])) if correlation.counted else ""
-        if counted is None:
-            self.counters["ungrouped"] += 1
-            return []
-        group = (*_apart(document), *(v for v in values if v is not None))
-        window = self._window(correlation, group)
+    def _offer(
+        self, stage: _Stage, rule: str, group: Group, document: Mapping[str, Any], now_us: int
+    ) -> Sequence[Finding]:
+        fields = document["fields"]
+        for name in stage.fields:
+            value = text(fields.get(name))
+            if value is None:
+                self.counters["ungrouped"] += 1
+                return ()
+            group += (value,)
+        counted: str | float = ""
+        if stage.counted is not None:
+            value = text(fields.get(stage.counted))
+            if value is None:
+                self.counters["ungrouped"] += 1
+                return ()
+            counted = value
+            if stage.is_number:
+                measured = number(value)
+                if measured is None:
+                    self.counters["not_a_number"] += 1
+                    return ()
+                counted = measured
+        correlation = stage.correlation
+        window = self._window(stage.windows, group)
         window.touched_us = now_us
-        seen = Seen(document["at_us"], in_order(document["position"]), rule, document["event_id"], counted)
+        seen = Seen(document["at_us"], document["position"], rule, document["event_id"], counted)
         fired = window.offer(correlation, seen, self.counters)
         if not fired:
-            return []
+            return ()
         self.fired[correlation.id] += 1
         finding = self._finding(correlation, group, fired, document)
         own = [] if correlation.id in self.quiet else [finding]
         return own + self.feed(_as_document(finding, correlation, document), now_us)
 
-    def _window(self, correlation: Correlation, group: Group) -> Window:
-        windows = self.windows[correlation.id]
+    def _window(self, windows: dict[Group, Window], group: Group) -> Window:
         window = windows.pop(group, None) or Window()
         windows[group] = window  # the newest touched stands last
         if len(windows) > MAX_GROUPS:
@@ -80,6 +115,15 @@ class Correlations:
         named = dict(zip(correlation.group_by, group[3:], strict=True))
         ids = dict.fromkeys(seen.event_id for seen in fired)
         count = len({seen.value for seen in fired}) if correlation.type == "value_count" else len(fired)
+        condition = correlation.condition
+        params: dict[str, Any] = {"count": count, "seconds": correlation.span_us // 1_000_000}
+        if correlation.type in METRICS:
+            found: float = observed(correlation, fired)
+            params |= {"value": found, "sign": SIGNS[condition.op], "amount": condition.amount}
+            params |= {"percentile": condition.percentile} if correlation.type == "value_percentile" else {}
+        else:
+            found = count
+            params["at_least"] = correlation.at_least
         return Finding(
             id=finding_id(correlation.id, *group, completing.event_id),
             rule_id=correlation.id,
@@ -100,13 +144,9 @@ class Correlations:
             tags=correlation.tags,
             explain={
                 "why": f"correlation.{correlation.type}",
-                "observed": count,
-                "expected": correlation.at_least,
-                "params": {
-                    "count": count,
-                    "at_least": correlation.at_least,
-                    "seconds": correlation.span_us // 1_000_000,
-                },
+                "observed": found,
+                "expected": condition.amount if correlation.type in METRICS else correlation.at_least,
+                "params": params,
             },
             title_vi=correlation.title_vi,
             playbook=correlation.playbook,
@@ -140,9 +180,11 @@ class Correlations:
         self.windows = {key: {} for key in self.correlations}
         for key, (version, groups) in data["windows"].items():
             if key in self.correlations and self.correlations[key].version == version:
-                self.windows[key] = {tuple(group): Window.from_json(window) for group, window in groups}
+                correlation = self.correlations[key]
+                self.windows[key] = {tuple(group): Window.from_json(window, correlation) for group, window in groups}
             elif groups:
                 self.counters["changed_definitions"] += 1
+        self._stages = self._staged()
 
 
 def _apart(document: Mapping[str, Any]) -> Group:
@@ -150,23 +192,30 @@ def _apart(document: Mapping[str, Any]) -> Group:
     return (document["site"], str(document.get("import_id") or ""), "simulated" if document.get("simulated") else "")
 
 
-def in_order(position: str) -> str:
-    """A position whose texts sort as its numbers do: syslog stamps often agree to the second, the log decides then."""
-    place, mark, rest = position.partition("#")
-    parts = (part.zfill(20) if part.isdecimal() else part for part in place.split(":"))
-    return ":".join(parts) + mark + rest
-
-
 def text(value: Any) -> str | None:
     """A grouping value as text; a list is joined in order; None when it is missing."""
-    if value is None:
-        return None
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def number(value: str) -> float | None:
+    """A finite number out of text; None when it is none."""
+    try:
+        made = float(value)
+    except ValueError:
+        return None
+    return made if math.isfinite(made) else None
 
 
 def _as_document(finding: Finding, correlation: Correlation, document: Mapping[str, Any]) -> dict[str, Any]:
-    """A finding as an event for the correlations that refer to its rule."""
+    """A finding as an event for the correlations that refer to its rule: its group, and fields of what completed it."""
     position = f"{document['position']}#{correlation.id}"
-    return {**document, "rules": [correlation.id], "fields": dict(finding.group), "position": position}
+    return {
+        **document,
+        "rules": [correlation.id],
+        "fields": {**document["fields"], **finding.group},
+        "position": position,
+    }

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sigma.correlations import SigmaCorrelationRule
+from sigma.correlations import (
+    CorrelationConditionAND,
+    CorrelationConditionNOT,
+    CorrelationConditionOR,
+    SigmaCorrelationRule,
+    SigmaExtendedCorrelationCondition,
+    SigmaRuleReference,
+)
 
 from soc.content import Document
+from soc.detections.correlation.condition import METRICS, TEMPORAL, TYPES, All, AnyOf, Condition, Expression, Is, Not
 from soc.detections.sigma.read import MALFORMED, POLICY, identity, version_of, vietnamese_title
 from soc.detections.sigma.rule import Refused, Rule
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
 
-TYPES = ("event_count", "value_count", "temporal", "temporal_ordered")
+MOST = 10_000
+"""The largest count a condition may ask for: a group keeps so many events."""
 
 
 @dataclass(frozen=True)
 class Correlation:
     """One correlation. `rules` are ids in the order of the document; `group_by` and `counted` name a field per rule.
 
-    `at_least` is the smallest count that fires: events, distinct values, or (temporal) distinct rules.
+    `at_least` is the smallest count that fires: events, distinct values, or (temporal) distinct rules; `expression` is
+    the extended condition of a temporal one. `of` are the rules and correlations themselves, in the order of `rules`.
     """
 
     id: str
@@ -31,7 +42,7 @@ class Correlation:
     type: str
     rules: tuple[str, ...]
     span_us: int
-    at_least: int
+    condition: Condition
     group_by: tuple[str, ...]
     group_fields: Mapping[str, tuple[str, ...]]
     counted: Mapping[str, str]
@@ -41,6 +52,16 @@ class Correlation:
     playbook: str = ""
     path: str = ""
     line: int = 1
+    of: tuple[Referable, ...] = field(default=(), repr=False, compare=False)
+    at_least: int = field(init=False, default=1)
+    expression: Expression | None = field(init=False, default=None)
+    tallied: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        # Read at every event, therefore looked up once.
+        object.__setattr__(self, "at_least", self.condition.at_least)
+        object.__setattr__(self, "expression", self.condition.expression)
+        object.__setattr__(self, "tallied", self.type in ("value_count", *TEMPORAL))
 
 
 Referable = Rule | Correlation
@@ -61,14 +82,21 @@ def read_correlation(
 
 
 def references(document: Document) -> list[str]:
-    """The ids or names that a correlation document refers to."""
+    """The ids or names that a correlation document refers to; without `rules`, those of its extended condition."""
     body = document.data.get("correlation")
-    rules = body.get("rules") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return []
+    rules, condition = body.get("rules"), body.get("condition")
+    if not rules and isinstance(condition, str):
+        with contextlib.suppress(*MALFORMED):
+            rules = SigmaExtendedCorrelationCondition(condition).get_referenced_rules()
     return [str(rule) for rule in (rules if isinstance(rules, list) else [rules] if rules else [])]
 
 
-def _lower(document: Document, sigma: object, known: Mapping[str, Referable], fields: FieldDictionary) -> Correlation:
-    kind = sigma.type.name.lower()  # type: ignore[attr-defined]
+def _lower(
+    document: Document, sigma: SigmaCorrelationRule, known: Mapping[str, Referable], fields: FieldDictionary
+) -> Correlation:
+    kind = sigma.type.name.lower()
     if kind not in TYPES:
         raise ValueError(f"correlation type '{kind}' is not built yet; one of {', '.join(TYPES)}")
     names = references(document)
@@ -78,13 +106,17 @@ def _lower(document: Document, sigma: object, known: Mapping[str, Referable], fi
     rules = {name: known[name] for name in names}
     data = document.data
     aliases = (data["correlation"].get("aliases")) or {}
-    group_by = tuple(map(str, sigma.group_by or ()))  # type: ignore[attr-defined]
+    group_by = tuple(map(str, sigma.group_by or ()))
     group_fields = {
         rule.id: tuple(_field(rule, name, _alias(aliases, group, name, rule), fields) for group in group_by)
         for name, rule in rules.items()
     }
-    at_least, counted_name = _condition(sigma, kind, len(rules))
-    counted = {r.id: _field(r, n, counted_name, fields) for n, r in rules.items()} if counted_name else {}
+    condition, counted_name = _condition(sigma, kind, rules)
+    counted = {
+        rule.id: _field(rule, name, _alias(aliases, counted_name, name, rule), fields)
+        for name, rule in rules.items()
+        if counted_name
+    }
     level = str(data.get("level") or "medium").lower()
     return Correlation(
         id=identity(document),
@@ -94,17 +126,18 @@ def _lower(document: Document, sigma: object, known: Mapping[str, Referable], fi
         level=level if level in LEVELS else "medium",
         type=kind,
         rules=tuple(rule.id for rule in rules.values()),
-        span_us=int(sigma.timespan.seconds) * 1_000_000,  # type: ignore[attr-defined]
-        at_least=at_least,
+        span_us=int(sigma.timespan.seconds) * 1_000_000,
+        condition=condition,
         group_by=group_by,
         group_fields=group_fields,
         counted=counted,
-        generate=bool(sigma.generate),  # type: ignore[attr-defined]
+        generate=bool(sigma.generate),
         tags=tuple(map(str, data.get("tags") or ())),
         title_vi=vietnamese_title(data),
         playbook=str(data.get("x-playbook") or ""),
         path=document.path,
         line=document.first_line,
+        of=tuple(rules.values()),
     )
 
 
@@ -114,30 +147,58 @@ def _alias(aliases: Mapping[str, Mapping[str, str]], group: str, name: str, rule
 
 
 def _field(rule: Referable, name: str, field: str, fields: FieldDictionary) -> str:
-    """The event field behind a name as the referenced rule sees it."""
+    """The event field behind a name as the referenced rule sees it.
+
+    Of a correlation it is what it groups by, or else the field of the event that completed it.
+    """
     if isinstance(rule, Correlation):
-        if field not in rule.group_by:
-            raise ValueError(f"'{name}' is a correlation that does not group by '{field}'")
-        return field
+        if field in rule.group_by:
+            return field
+        found = {_field(part, part.name or part.id, field, fields) for part in rule.of}
+        if len(found) == 1:
+            return found.pop()
+        raise ValueError(f"'{name}' does not group by '{field}', which its rules call {', '.join(sorted(found))}")
     mapped = rule.field(field, fields)
     if mapped is None:
         raise ValueError(f"groups by '{field}', which no parser writes for '{name}'")
     return mapped
 
 
-def _condition(sigma: object, kind: str, rules: int) -> tuple[int, str]:
-    condition = sigma.condition  # type: ignore[attr-defined]
-    if kind in ("temporal", "temporal_ordered"):
-        if condition is not None and not hasattr(condition, "op"):
-            raise ValueError("an extended condition of a temporal correlation is not built yet")
-        if condition is None or condition.op.name == "GTE":
-            return (rules if condition is None else min(rules, int(condition.count))), ""
-        raise ValueError("a temporal correlation takes 'gte' only")
-    op, count = condition.op.name, int(condition.count)
-    if op not in ("GT", "GTE"):
+def _condition(sigma: SigmaCorrelationRule, kind: str, rules: Mapping[str, Referable]) -> tuple[Condition, str]:
+    """The condition, and the field that it counts or measures ("" when none)."""
+    condition = sigma.condition
+    if isinstance(condition, SigmaExtendedCorrelationCondition):
+        return Condition(expression=_expression(condition.parsed, rules)), ""
+    op, amount = condition.op.name.lower(), condition.count
+    if kind in TEMPORAL:
+        if op != "gte":
+            raise ValueError("a temporal correlation takes 'gte', or an expression over its rules")
+        return Condition(amount=min(len(rules), amount)), ""
+    field = condition.fieldref
+    if kind != "event_count" and not isinstance(field, str):
+        raise ValueError(f"{kind} needs one 'field' in its condition")
+    if kind in METRICS:
+        percentile = condition.percentile if condition.percentile is not None else 50
+        if not 0 <= percentile <= 100:
+            raise ValueError(f"percentile {percentile} is not between 0 and 100")
+        return Condition(op, amount, percentile), str(field)
+    if op not in ("gt", "gte"):
         # `lt` and `eq` would hold of every window that is still filling.
-        raise ValueError(f"condition '{op.lower()}' cannot be decided while events still arrive; use gt or gte")
-    fieldref = condition.fieldref
-    if kind == "value_count" and not isinstance(fieldref, str):
-        raise ValueError("value_count needs one 'field' in its condition")
-    return max(1, count + (op == "GT")), fieldref if kind == "value_count" else ""
+        raise ValueError(f"condition '{op}' cannot be decided while events still arrive; use gt or gte")
+    made = Condition(op, max(amount, 1) if op == "gte" else amount)
+    if made.at_least > MOST:
+        raise ValueError(f"a group keeps {MOST} events, a count of {amount} is never reached")
+    return made, str(field) if kind == "value_count" else ""
+
+
+def _expression(parsed: object, rules: Mapping[str, Referable]) -> Expression:
+    match parsed:
+        case SigmaRuleReference():
+            return Is(rules[parsed.reference].id)
+        case CorrelationConditionNOT():
+            return Not(_expression(parsed.args[0], rules))
+        case CorrelationConditionAND():
+            return All(tuple(_expression(part, rules) for part in parsed.args))
+        case CorrelationConditionOR():
+            return AnyOf(tuple(_expression(part, rules) for part in parsed.args))
+    raise ValueError(f"cannot read '{parsed}' in the condition")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soc.detections import Correlator, DetectionSet
+from soc.detections.correlation import window
+from soc.detections.detector import _needs
 from soc.errors import StoreError
 from tests.detections.support import write
 
@@ -139,19 +143,103 @@ def test_a_correlation_may_build_on_another(tmp_path: Path) -> None:
     assert [f.rule_id for f in findings] == ["d"]
 
 
+GROUPED_OTHERWISE = """
+title: d
+name: d
+correlation: {type: value_count, rules: [c], group-by: [host.name], timespan: 1m, condition: {field: source.ip, gte: 2}}
+"""
+
+
+def test_a_correlation_on_another_may_group_by_what_its_events_say(tmp_path: Path) -> None:
+    """Two addresses that guess on one host: the host is read from the event that completed each count."""
+    correlator = Correlator(loaded(tmp_path, COUNT + "---" + GROUPED_OTHERWISE))
+    stream = [event(n, n, ip, **{"host.name": "h"}) for n, ip in enumerate("aaabbb")]
+    [finding] = correlator.feed(stream, 0)
+    assert (finding.rule_id, finding.group, finding.count) == ("d", {"host.name": "h"}, 2)
+
+
+def test_the_detector_hands_on_what_a_correlation_on_another_groups_by(tmp_path: Path) -> None:
+    """The rule at the bottom is projected with the fields that the top asks for."""
+    detections = loaded(tmp_path, COUNT + "---" + GROUPED_OTHERWISE)
+    needed = _needs(detections)
+    assert set(needed[detections.rules[0].id]) == {"source.ip", "host.name"}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         (COUNT.replace("failed", "nobody"), "'nobody', which is not loaded"),
         (COUNT.replace("gte", "lt"), "cannot be decided"),
         (COUNT.replace("source.ip", "nonsense"), "'nonsense'"),
-        (COUNT.replace("event_count", "value_avg").replace("{gte", "{field: user.name, gte"), "not built yet"),
+        (COUNT.replace("gte: 3", "gte: 10001"), "never reached"),
+        (COUNT.replace("event_count", "value_percentile").replace("{gte", "{field: x, percentile: 101, gte"), "101"),
+        (TEMPORAL.format(type="temporal").replace("10s}", "10s, condition: {lt: 2}}"), "takes 'gte'"),
+        (TEMPORAL.format(type="temporal").replace("10s}", "10s, condition: failed and login and other}"), "other"),
+        (COUNT.replace("event_count", "value_avg"), "without field"),
     ],
 )
 def test_what_cannot_run_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     """A correlation that cannot run is refused by reason."""
     detections = DetectionSet.load([write(tmp_path, RULES + text)])
     assert reason in detections.refused[0].reason
+
+
+def test_a_flood_does_not_make_a_group_deaf(counting: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the cap the oldest event goes, counted; the newest windows stay exact."""
+    monkeypatch.setattr(window, "MAX_EVENTS", 5)
+    found = fired(counting, [event(n, n / 10) for n in range(400)])
+    assert [at for _, at, _ in found] == [0, 10, 20, 30]
+    assert counting.correlations.counters["dropped_events"] == 395
+
+
+@pytest.mark.parametrize(("most", "expected"), [(2, []), (3, [("a", 21, 3)])])
+def test_a_late_event_is_looked_for_in_a_bounded_number_of_windows(
+    counting: Correlator, monkeypatch: pytest.MonkeyPatch, most: int, expected: list[tuple[str, int, int]]
+) -> None:
+    """Who sends late events on purpose buys no unbounded work with them; what was not looked at is counted."""
+    monkeypatch.setattr(window, "MAX_ENDS", most)
+    assert fired(counting, [event(1, 20), event(2, 21), event(3, 15)]) == expected
+    assert counting.correlations.counters["unchecked_windows"] == 3 - most
+
+
+METRIC = """
+title: c
+name: c
+correlation:
+  type: {type}
+  rules: [failed]
+  group-by: [source.ip]
+  timespan: 10s
+  condition: {{field: network.bytes, {rest}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest", "values", "expected"),
+    [
+        ("value_sum", "gte: 10", [4, 5, 1], 10),
+        ("value_sum", "gt: 10", [4, 5, 1], None),
+        ("value_avg", "gt: 3", [1, 2, 9], 4),
+        ("value_avg", "lt: 2", [3, 2, 0], 5 / 3),
+        ("value_median", "gte: 5", [1, 9], 5),
+        ("value_median", "eq: 2", [1, 4, 2], 2),
+        ("value_percentile", "percentile: 90, gt: 8", [1, 10, 5, 10], 9.1),
+        ("value_percentile", "percentile: 100, neq: 7", [7, 7, 8], 8),
+    ],
+)
+def test_metrics_of_a_field(tmp_path: Path, kind: str, rest: str, values: list[int], expected: float | None) -> None:
+    """`value_sum`, `value_avg`, `value_median`, `value_percentile` (linear between the closest ranks) of a window."""
+    correlator = Correlator(loaded(tmp_path, METRIC.format(type=kind, rest=rest)))
+    found = correlator.feed([event(n, n, **{"network.bytes": value}) for n, value in enumerate(values)], 0)
+    assert [f.explain["observed"] for f in found] == ([] if expected is None else [pytest.approx(expected)])
+
+
+def test_what_is_no_number_is_counted(tmp_path: Path) -> None:
+    """A metric leaves out what it cannot measure, and says how often."""
+    correlator = Correlator(loaded(tmp_path, METRIC.format(type="value_sum", rest="gte: 1")))
+    bad = [event(n, n, **{"network.bytes": value}) for n, value in enumerate(["much", "nan", "inf"])]
+    assert correlator.feed(bad, 0) == []
+    assert correlator.correlations.counters["not_a_number"] == 3
 
 
 STREAM = st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ab")), max_size=60)
@@ -204,3 +292,104 @@ def test_a_foreign_snapshot_is_refused(counting: Correlator) -> None:
     """Bytes that are no snapshot are told, not read."""
     with pytest.raises(StoreError):
         counting.restore(b"{}")
+
+
+Event = tuple[int, str, int]
+"""Event time in seconds, rule, value."""
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 40), st.sampled_from(["failed", "login", "sudo"]), st.integers(0, 5)), max_size=40
+)
+THREE = RULES + BASE.format(name="sudo", outcome="unknown") + "---\n"
+ALL = "rules: [failed, login, sudo], group-by: [source.ip], timespan: 10s"
+
+
+def _ordered(rules: list[str], wanted: list[str]) -> bool:
+    return any(list(chosen) == wanted for chosen in itertools.combinations(rules, len(wanted)))
+
+
+KINDS: dict[str, tuple[str, Callable[[list[Event]], bool]]] = {
+    "event_count": ("condition: {gte: 4}", lambda inside: len(inside) >= 4),
+    "value_count": ("condition: {field: network.bytes, gt: 2}", lambda inside: len({v for _, _, v in inside}) > 2),
+    "temporal": ("", lambda inside: {r for _, r, _ in inside} == {"failed", "login", "sudo"}),
+    "temporal two": ("condition: {gte: 2}", lambda inside: len({r for _, r, _ in inside}) >= 2),
+    "temporal_ordered": ("", lambda inside: _ordered([r for _, r, _ in inside], ["failed", "login", "sudo"])),
+    "temporal_ordered two": (
+        "condition: {gte: 2}",
+        lambda inside: any(
+            _ordered([r for _, r, _ in inside], list(pair))
+            for pair in (("failed", "login"), ("login", "sudo"), ("failed", "sudo"))
+        ),
+    ),
+    "temporal expression": (
+        "condition: sudo and not (failed or login)",
+        lambda inside: {r for _, r, _ in inside} == {"sudo"},
+    ),
+    "temporal_ordered expression": (
+        "condition: (failed or login) and sudo",
+        lambda inside: any(_ordered([r for _, r, _ in inside], [first, "sudo"]) for first in ("failed", "login")),
+    ),
+    "value_sum": ("condition: {field: network.bytes, gte: 9}", lambda inside: sum(v for _, _, v in inside) >= 9),
+    "value_avg": (
+        "condition: {field: network.bytes, lt: 2}",
+        lambda inside: sum(v for _, _, v in inside) < 2 * len(inside),
+    ),
+    "value_median": (
+        "condition: {field: network.bytes, gt: 3}",
+        lambda inside: (
+            sorted(v for _, _, v in inside)[len(inside) // 2] + sorted(v for _, _, v in inside)[(len(inside) - 1) // 2]
+            > 6
+        ),
+    ),
+    "value_percentile": (
+        "condition: {field: network.bytes, percentile: 0, gte: 3}",
+        lambda inside: min(v for _, _, v in inside) >= 3,
+    ),
+}
+
+
+def _brute(stream: list[Event], holds: Callable[[list[Event]], bool]) -> list[int]:
+    """Every window looked at anew after every event; the moments at which one fired."""
+    seen: list[tuple[int, int, Event]] = []
+    last: int | None = None
+    found = []
+    for n, new in enumerate(stream):
+        if seen and new[0] <= max(at for at, _, _ in seen) - 20:
+            continue
+        seen.append((new[0], n, new))
+        for end in sorted({at for at, _, _ in seen}):
+            inside = [each for at, _, each in sorted(seen) if end - 10 < at <= end]
+            in_it = end - 10 < new[0] <= end
+            if in_it and (last is None or end >= last + 10) and holds(inside):
+                last = end
+                found.append(end)
+                break
+    return found
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[DetectionSet, Any]:
+    """A correlation of one type over three rules, and what its condition means, spelled out."""
+    condition, holds = KINDS[request.param]
+    body = f"type: {request.param.split()[0]}, {ALL}" + (f", {condition}" if condition else "")
+    text = THREE + f"title: c\nname: c\ncorrelation: {{{body}}}\n"
+    detections = DetectionSet.load([write(tmp_path_factory.mktemp("rules"), text)])
+    assert not detections.refused, detections.refused
+    return detections, holds
+
+
+@given(stream=EVENTS, cut=st.integers(0, 40))
+@settings(max_examples=200)
+def test_every_type_agrees_with_brute_force_and_with_a_restart(
+    kind: tuple[DetectionSet, Any], stream: list[Event], cut: int
+) -> None:
+    """Any order of arrival, and a snapshot in between, gives what the definition says."""
+    detections, holds = kind
+    ids = {rule.name: rule.id for rule in detections.rules}
+    documents = [event(n, at, rule=ids[rule], **{"network.bytes": value}) for n, (at, rule, value) in enumerate(stream)]
+    first, second, whole = (Correlator(detections) for _ in range(3))
+    found = first.feed(documents[:cut], 0)
+    second.restore(first.snapshot())
+    found += second.feed(documents[cut:], 0)
+    assert [round(f.last_us / SECOND) for f in found] == _brute(stream, holds)
+    assert found == whole.feed(documents, 0)
+    assert second.snapshot() == whole.snapshot()
