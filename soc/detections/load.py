@@ -12,7 +12,8 @@ from sigma.processing.pipeline import ProcessingPipeline
 from soc.content import Document, load, yaml_files
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
-from soc.detections.sigma.read import MALFORMED, identity, read_rule
+from soc.detections.sigma.collection import Filter, merged
+from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
 from soc.detections.sigma.rule import Refused, Route, Rule
 from soc.errors import ConfigError, ContentError
 from soc.model.fields import FIELDS, FieldDictionary
@@ -75,6 +76,7 @@ class _Reader:
         self.pipelines = pipelines
         self.datasets = datasets
         self.documents: dict[str, Document] = {}
+        self.filters: list[Filter] = []
         self.refused: list[Refused] = []
 
     def collect(self, path: Path) -> None:
@@ -90,6 +92,9 @@ class _Reader:
             except OSError as error:
                 self.refused.append(Refused("", str(file), 1, f"cannot be read: {error.strerror}"))
                 continue
+            found, unknown = merged(found)
+            for fault in unknown:
+                self._refuse(fault.document, str(fault), "action")
             for document in found:
                 self._place(document, here)
         self.documents.update(here)
@@ -110,23 +115,21 @@ class _Reader:
         rules: list[Rule] = []
         models: list[Definition] = []
         waiting: list[Document] = []
+        self._read_filters()
         for document in self.documents.values():
             data = document.data
+            if "filter" in data:
+                continue
             if "correlation" in data:
                 waiting.append(document)
             elif "anomaly" in data:
                 self._model(document, models)
-            elif "filter" in data:
-                self._refuse(document, "Sigma filters are not built yet", "filter")
-            elif "action" in data:
-                self._refuse(
-                    document, "'action' documents of Sigma 1 are not read; write one rule a document", "action"
-                )
             else:
                 rule = self._rule(document)
                 if rule is not None:
                     rules.append(rule)
         correlations = self._correlations(waiting, rules)
+        self._refuse_idle_filters(rules)
         return DetectionSet(
             tuple(rules),
             tuple(correlations),
@@ -135,8 +138,41 @@ class _Reader:
             tuple(self.documents.values()),
         )
 
+    def _read_filters(self) -> None:
+        for document in self.documents.values():
+            if "filter" in document.data:
+                try:
+                    self.filters.append(Filter.read(document, POLICY))
+                except MALFORMED as error:
+                    self._refuse(document, str(error) or type(error).__name__, "filter")
+
+    def _refuse_idle_filters(self, rules: Sequence[Rule]) -> None:
+        """A filter that does nothing is a mistake that somebody has to see."""
+        used = {id for rule in rules for id in rule.filters}
+        told = {refused.id for refused in self.refused}
+        for each in self.filters:
+            if identity(each.document) not in used | told:
+                self._refuse(each.document, "no rule that is loaded is meant by it", "filter")
+
+    def _filtered(self, document: Document) -> Rule | Refused:
+        """The rule with its filters. One that cannot be joined is refused, never the rule: it then hides nothing."""
+        rule = read_rule(document, self.fields, self.pipelines, filters=self.filters)
+        if not isinstance(rule, Refused) or not self.filters:
+            return rule
+        plain = read_rule(document, self.fields, self.pipelines)
+        if isinstance(plain, Refused):
+            return plain
+        good: list[Filter] = []
+        for each in self.filters:
+            tried = read_rule(document, self.fields, self.pipelines, filters=[*good, each])
+            if isinstance(tried, Refused):
+                self._refuse(each.document, f"cannot be joined to '{plain.title}': {tried.reason}", "filter")
+            else:
+                good, plain = [*good, each], tried
+        return plain
+
     def _rule(self, document: Document, *, internal: bool = False) -> Rule | None:
-        rule = read_rule(document, self.fields, self.pipelines, internal=internal)
+        rule = read_rule(document, self.fields, self.pipelines, internal=True) if internal else self._filtered(document)
         if isinstance(rule, Refused):
             self.refused.append(rule)
             return None

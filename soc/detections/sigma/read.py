@@ -18,6 +18,7 @@ from sigma.rule import SigmaRule
 from sigma.rule.detection import SigmaDetection
 
 from soc.content import Document
+from soc.detections.sigma.collection import Filter, apply, shown
 from soc.detections.sigma.mapping import field_name
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
 from soc.detections.sigma.routing import NoRoute, Way, ways
@@ -58,10 +59,12 @@ class Names:
         return mapped
 
 
-def version_of(document: Document) -> str:
-    """Twelve hex digits that change with the definition."""
-    data = orjson.dumps(document.data, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    return hashlib.blake2b(data, digest_size=6).hexdigest()
+def version_of(*documents: Document) -> str:
+    """Twelve hex digits that change with the definition, and with the filters that are joined to it."""
+    digest = hashlib.blake2b(digest_size=6)
+    for document in documents:
+        digest.update(orjson.dumps(document.data, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
+    return digest.hexdigest()
 
 
 def identity(document: Document) -> str:
@@ -71,11 +74,16 @@ def identity(document: Document) -> str:
 
 
 def read_rule(
-    document: Document, fields: FieldDictionary, pipelines: Sequence[ProcessingPipeline] = (), *, internal: bool = False
+    document: Document,
+    fields: FieldDictionary,
+    pipelines: Sequence[ProcessingPipeline] = (),
+    *,
+    filters: Sequence[Filter] = (),
+    internal: bool = False,
 ) -> Rule | Refused:
     """Read one rule; what cannot run comes back as `Refused` with the reason and the line it stands on."""
     try:
-        return _rule(document, fields, pipelines, internal)
+        return _rule(document, fields, pipelines, filters, internal)
     except CannotRun as error:
         return Refused(identity(document), document.path, document.line("detection"), str(error))
     except NoRoute as error:
@@ -89,11 +97,14 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, SigmaError) else f"malformed: {text}"
 
 
-def _rule(document: Document, fields: FieldDictionary, pipelines: Sequence[Any], internal: bool) -> Rule:
+def _rule(
+    document: Document, fields: FieldDictionary, pipelines: Sequence[Any], filters: Sequence[Filter], internal: bool
+) -> Rule:
     data = document.data
     sigma = SigmaRule.from_dict(data, collect_errors=True, policy=POLICY)
     if sigma.errors:
         raise CannotRun("; ".join(dict.fromkeys(_reason(error) for error in sigma.errors)))
+    filtered = apply(filters, data, sigma)
     for pipeline in pipelines:
         pipeline.apply(sigma)
     source = sigma.logsource
@@ -112,7 +123,7 @@ def _rule(document: Document, fields: FieldDictionary, pipelines: Sequence[Any],
     return Rule(
         id=identity(document),
         name=str(data.get("name") or ""),
-        version=version_of(document),
+        version=version_of(document, *(each.document for each in filtered)),
         title=str(data.get("title") or identity(document)),
         level=level if level in LEVELS else "medium",
         variants=tuple(variants),
@@ -122,6 +133,7 @@ def _rule(document: Document, fields: FieldDictionary, pipelines: Sequence[Any],
         path=document.path,
         line=document.first_line,
         internal=internal,
+        filters=tuple(identity(each.document) for each in filtered),
     )
 
 
@@ -146,7 +158,7 @@ def _condition(item: Any, detections: Any, names: Names) -> Node:
         case cond.ConditionIdentifier():
             if item.identifier not in detections.detections:
                 raise CannotRun(f"condition names '{item.identifier}', which is no detection")
-            return lower_detection(item.identifier, detections.detections[item.identifier], names)
+            return lower_detection(shown(item.identifier), detections.detections[item.identifier], names)
         case cond.ConditionSelector():
             found = [_condition(i, detections, names) for i in item.resolve_referenced_detections(detections)]
             if not found:

@@ -89,7 +89,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that can run. `internal` ones (the detection part of a model) make no findings of their own."""
+    """A rule that can run. `internal` ones (the detection part of a model) make no findings of their own.
+
+    `filters` are the ids of the Sigma filters that are joined to its condition.
+    """
 
     id: str
     name: str
@@ -103,6 +106,7 @@ class Rule:
     path: str = ""
     line: int = 1
     internal: bool = False
+    filters: tuple[str, ...] = ()
 
     def field(self, name: str, fields: FieldDictionary) -> str | None:
         """The event field behind one of the rule's own names, or any other name; None when nobody writes it."""
