@@ -225,7 +225,9 @@ keyword: hash.md5 hash.sha1 hash.sha256 pe.imphash
 keyword: url.original url.full url.scheme url.domain url.path url.query url.fragment url.extension url.username
 long: url.port
 keyword: http.request.method http.request.referrer http.request.body.content http.version http.request.id
-keyword: http.response.mime_type
+keyword: http.request.mime_type http.response.mime_type http.request.auth_scheme http.request.proxy_auth_scheme
+keyword: http.response.server http.response.location
+bool: http.request.has_cookie
 long: http.response.status_code http.request.bytes http.response.bytes http.request.body.bytes
 long: http.response.body.bytes
 keyword: user_agent.original user_agent.name user_agent.version user_agent.os.name
@@ -236,7 +238,23 @@ many long: dns.answers.ttl
 long: dns.answers_count dns.authorities_count dns.additionals_count dns.edns.udp_size dns.edns.version
 keyword: dns.edns.client_subnet
 many keyword: dns.more_questions
-keyword: tls.version tls.cipher tls.client.server_name tls.client.ja3 tls.server.ja3s tls.client.hash.sha256
+keyword: tls.version tls.version_protocol tls.cipher tls.curve tls.next_protocol tls.alert
+bool: tls.established tls.resumed
+keyword: tls.client.server_name tls.client.ja3 tls.client.ja4 tls.server.ja3s tls.client.subject tls.client.issuer
+keyword: tls.client.hash.sha256 tls.client.hash.sha1 tls.server.hash.sha256 tls.server.hash.sha1
+keyword: tls.server.subject tls.server.issuer tls.server.x509.serial_number tls.client.x509.serial_number
+date: tls.server.not_before tls.server.not_after tls.client.not_before tls.client.not_after
+many keyword: tls.client.supported_ciphers tls.client.offered_protocols tls.server.chain_sha256 tls.client.chain_sha256
+many keyword: tls.server.x509.alternative_names tls.client.x509.alternative_names
+keyword: dhcp.type dhcp.operation dhcp.transaction_id dhcp.client_mac dhcp.client_hardware dhcp.client_id
+keyword: dhcp.host_name dhcp.fqdn dhcp.domain dhcp.vendor_class dhcp.message dhcp.circuit_id dhcp.remote_id
+keyword: dhcp.boot_server dhcp.boot_file
+ip: dhcp.client_ip dhcp.assigned_ip dhcp.next_server_ip dhcp.relay_ip dhcp.requested_ip dhcp.server_id dhcp.subnet_mask
+many ip: dhcp.routers dhcp.dns_servers dhcp.ntp_servers
+many long: dhcp.parameters dhcp.options
+long: dhcp.lease_s dhcp.renewal_s dhcp.rebinding_s dhcp.seconds dhcp.hops
+bool: dhcp.is_broadcast arp.is_gratuitous arp.is_probe
+keyword: arp.operation arp.previous_mac
 keyword: email.from.address email.subject email.message_id
 many keyword: email.to.address
 

@@ -13,11 +13,14 @@ from typing import Any
 
 import orjson
 
+from soc.parsers.decoders import packet_arp
 from soc.parsers.decoders.flow_community import answer_of
+from soc.parsers.decoders.flow_values import mac_text
 from soc.parsers.decoders.packet_file import Damage, Packet
 from soc.parsers.decoders.packet_flows import ACK, FIN, LINGER_NS, RST, SYN, Flow, Side, Table
 from soc.parsers.decoders.packet_fragments import Fragments, Whole
 from soc.parsers.decoders.packet_layers import (
+    ETHER_ARP,
     ETHER_IPV4,
     ETHER_IPV6,
     ICMP,
@@ -54,6 +57,7 @@ class Sensor:
         self.budget = Budget()
         self.table = Table(self._told)
         self.fragments = Fragments()
+        self.bindings = packet_arp.Bindings()
         self._records: list[dict[str, Any]] = []
         self._now = 0
 
@@ -239,7 +243,9 @@ class Sensor:
         side.flow.talk(self, side, data[at + 8 : stop], stop - at - 8, self._at(packet))
 
     def _other(self, packet: Packet, found: Frame) -> None:
-        """Neither IP nor ARP: a flow of the two stations and the EtherType."""
+        """Not IP: a flow of the two stations and the EtherType; what ARP says is told besides."""
+        if found.ether == ETHER_ARP:
+            self._arp(packet, found)
         kind = found.ether.to_bytes(2, "big")
         tags = b"".join([tag.to_bytes(2, "big") for tag in found.vlans])
         key = b"\0" + kind + found.sender + found.target + tags
@@ -250,6 +256,27 @@ class Sensor:
         side.packets += 1
         side.octets += packet.length - found.at
         side.flow.last = packet.ns
+
+    def _arp(self, packet: Packet, found: Frame) -> None:
+        values: dict[str, Any] = {"interface": packet.interface}
+        if found.vlans:
+            values |= {"vlan": found.vlans[-1], "vlans": found.vlans}
+        at = self._at(packet)
+        try:
+            said, address, station = packet_arp.decode(packet.data[found.at :])
+        except ValueError as error:
+            kept = packet.data[found.at : found.at + MAX_SHOWN].hex()
+            self._emit(
+                "arp", at, values | {"action": "malformed", "why": str(error), "data_hex": kept, "marks": ["malformed"]}
+            )
+            return
+        values |= said
+        if station and found.sender and station != found.sender:
+            values["marks"] = ["sender_differs"]  # the frame came from another station than it says
+        self._emit("arp", at, values | {"action": said["operation"]})
+        before = self.bindings.said((packet.interface, found.vlans), address, station) if station else None
+        if before is not None:
+            self._emit("arp", at, values | {"action": "address_changed", "previous_mac": mac_text(before)})
 
     def _at(self, packet: Packet) -> At:
         return At(packet.ns, packet.number, packet.offset, self.file)
@@ -291,7 +318,7 @@ class Sensor:
 
     def sums(self) -> dict[str, int]:
         """Packets, octets, and how often each bound was met."""
-        return dict(self.counts + self.table.counts + self.fragments.counts + self.budget.counts)
+        return dict(self.counts + self.table.counts + self.fragments.counts + self.budget.counts + self.bindings.counts)
 
     # records out ----------------------------------------------------------------------------------------------------
 

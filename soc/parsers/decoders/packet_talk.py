@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from soc.parsers.decoders import packet_dns
+from soc.parsers.decoders import packet_dhcp, packet_dns, packet_http, packet_tls
 from soc.parsers.decoders.packet_flows import Flow, Side, Teller
 from soc.parsers.decoders.packet_streams import At
 
 Datagram = Callable[[Teller, Side, bytes, int, At], None]
 """Takes the payload of a UDP datagram and its length on the wire."""
-_ENOUGH = 8
-"""So many octets tell a protocol."""
 
 
 class Spoken(Protocol):
@@ -45,7 +43,9 @@ def tell_dns(teller: Teller, flow: Flow, is_reply: bool, data: bytes, at: At, *,
     teller.tell("dns", flow, at, values, is_reply)
 
 
-DATAGRAMS: Mapping[int, Datagram] = dict.fromkeys(packet_dns.PORTS, dns)
+DATAGRAMS: Mapping[int, Datagram] = dict.fromkeys(packet_dns.PORTS, dns) | dict.fromkeys(
+    packet_dhcp.PORTS, packet_dhcp.tell
+)
 """By port."""
 
 
@@ -74,6 +74,12 @@ class DnsStream:
                 tell_dns(self._teller, self._flow, reply, rest, self._flow.first, is_cut=True)
 
 
+_BEGINNINGS: tuple[tuple[Callable[[bytes], bool | None], Callable[[Teller, Flow], Spoken]], ...] = (
+    (packet_tls.begins, packet_tls.TlsTalk),
+    (packet_http.begins, packet_http.HttpTalk),
+)
+
+
 class Talk:
     """A connection whose protocol is told from its first octets; it listens to its streams only as long as needed."""
 
@@ -84,17 +90,20 @@ class Talk:
 
     def data(self, reply: bool, data: bytes, at: At) -> None:
         """Octets in order."""
+        if self._heads[reply]:
+            data = self._heads[reply] + data
+            self._heads[reply] = b""
         spoken = self._spoken
         if spoken is None:
-            head = self._heads[reply] + data
-            spoken = self._spoken = chosen(self._teller, self._flow, head)
-            if spoken is None:
-                if len(head) < _ENOUGH:
-                    self._heads[reply] = head
+            found = [(begins(data), make) for begins, make in _BEGINNINGS]
+            make = next((make for is_so, make in found if is_so), None)
+            if make is None:
+                if any(is_so is None for is_so, _ in found):
+                    self._heads[reply] = data
                 else:
                     self._end()
                 return
-            data = head
+            spoken = self._spoken = make(self._teller, self._flow)
         if not spoken.data(reply, data, at):
             self._teller.quiet(self._flow.sides[reply])
 
@@ -112,8 +121,3 @@ class Talk:
     def _end(self) -> None:
         for side in self._flow.sides:
             self._teller.quiet(side)
-
-
-def chosen(teller: Teller, flow: Flow, head: bytes) -> Spoken | None:
-    """The protocol that begins with these octets; None as long as none does."""
-    return None
