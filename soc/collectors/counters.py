@@ -55,7 +55,8 @@ class Counters:
     """The counts of a collector. Thread-safe.
 
     The file holds only what is settled, and the sequence number of the last frame in it, so that after a crash the
-    frames behind that number complete it: what was in memory then was neither queued nor counted.
+    frames behind that number complete it: what was in memory then was neither queued nor counted. It also keeps since
+    when (µs UTC) each listener has heard somebody.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,6 +66,7 @@ class Counters:
         self._lock = threading.Lock()
         self._counts: dict[Key, Count] = {}
         self._peers: dict[tuple[str, str, int], int] = {}
+        self._since: dict[tuple[str, str], int] = {}
         self._changed = False
         self._load()
 
@@ -124,6 +126,7 @@ class Counters:
         count = self._counts.get((site, listener, peer, hour))
         if count is not None:
             return count
+        self._since.setdefault((site, listener), at_ns // 1000)
         place = (site, listener, hour)
         known = self._peers.get(place, 0)
         if known >= MAX_PEERS and peer != EVERYBODY:
@@ -147,7 +150,8 @@ class Counters:
                 return
             self._forget(now_ns // HOUR_NS * HOUR_NS - KEPT_HOURS * HOUR_NS)
             rows = [_row(key, count, count.received - count.waiting) for key, count in self._counts.items()]
-            data = orjson.dumps({"version": _VERSION, "seq": self.seq, "counts": rows})
+            since = [[*place, at_us] for place, at_us in self._since.items()]
+            data = orjson.dumps({"version": _VERSION, "seq": self.seq, "counts": rows, "since": since})
             self._changed = self.unsaved_drops = False
         try:
             files.replace(self.path, data, what="cannot write the counters")
@@ -175,6 +179,7 @@ class Counters:
                 hint="install the version of soc that wrote them",
             )
         self.seq = document["seq"]
+        self._since = {(site, listener): at_us for site, listener, at_us in document.get("since", [])}
         for row in document["counts"]:
             count = self._count(row["site"], row["listener"], row["peer"], row["hour_us"] * 1000)
             count.queued, count.bytes, count.flagged = row["queued"], row["bytes"], row["flagged"]

@@ -55,6 +55,11 @@ class Correlator:
         for model in self.models.values():
             model.wake(at_us)
 
+    def sources(self, most: int) -> list[dict[str, Any]]:
+        """Cadence, silence and clock of the sources heard last, at most so many; see `SourceSilent.known`."""
+        watching = (model for model in self.models.values() if isinstance(model, SourceSilent))
+        return next((model.known(most) for model in watching), [])
+
     def snapshot(self) -> bytes:
         """The whole state as JSON, byte for byte the same for the same state."""
         state = {

@@ -190,8 +190,18 @@ def _sources(columns: Columns) -> list[dict[str, Any]]:
         at_us = _first(row, "@timestamp", 0)
         receipt_us = _first(row, "event.created", at_us)
         document = {"kind": "sources", "source": source, "n": len(rows), "receipt_us": receipt_us, "at_us": at_us}
-        documents.append({**document, "position": _position(row), **_whose(row)})
+        drift_us = _drift_us(row, at_us, receipt_us)
+        clock = {} if drift_us is None else {"drift_us": drift_us}
+        documents.append({**document, **clock, "position": _position(row), **_whose(row)})
     return documents
+
+
+def _drift_us(row: Row, at_us: int, receipt_us: int) -> int | None:
+    """By how much the device's own stamp is ahead of our receipt (µs); None when the device said no time."""
+    claimed = _first(row, "soc.time.device")
+    if claimed is not None:  # so far off that the event was placed by its receipt
+        return int(claimed) - receipt_us
+    return at_us - receipt_us if _first(row, "soc.time.basis") in ("device", "inferred") else None
 
 
 def _finding(hit: Hit, columns: Columns) -> Finding:

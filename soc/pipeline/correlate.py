@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -23,6 +24,9 @@ SAVE_NS = 1_000_000_000
 SAVE_SHARE = 10
 """Saving takes at most one part in so many of the time: a large state is saved less often."""
 TICK_NS = 1_000_000_000
+TOLD_NS = 5_000_000_000
+MAX_TOLD = 20_000
+"""Sources whose habits are told to the API, those heard last; all of them are watched."""
 _VERSION = 1
 LISTENER = "correlate"
 
@@ -45,6 +49,7 @@ class Correlating:
         self._dirty = False
         self._saved_ns = self._ticked_ns = clock.monotonic_ns()
         self._save_took_ns = 0
+        self._told_ns = self._saved_ns - TOLD_NS
         self.counts = {"frames": 0, "repeated": 0, "documents": 0, "findings": 0}
         self._restore()
         self._correlator.wake(clock.now_ns() // 1000)
@@ -66,7 +71,19 @@ class Correlating:
         self._emit()
         if self._dirty and now - self._saved_ns >= max(SAVE_NS, SAVE_SHARE * self._save_took_ns):
             self.save()
+        if now - self._told_ns >= TOLD_NS:
+            self._told_ns = now
+            self._tell()
         return len(blocks)
+
+    def _tell(self) -> None:
+        """What people see of the sources' habits; nothing depends on it, so it need not be durable."""
+        told = {"at_us": self._clock.now_ns() // 1000, "sources": self._correlator.sources(MAX_TOLD)}
+        path = places.habits(self._settings)
+        fresh = path.with_suffix(".new")
+        with suppress(OSError):
+            fresh.write_bytes(orjson.dumps(told))
+            fresh.replace(path)
 
     def _feed(self, block: RawBlock) -> list[Finding]:
         self._cursors[block.partition] = Position(block.node, block.log, block.seq)

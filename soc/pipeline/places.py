@@ -51,6 +51,11 @@ def poll_counters(settings: Settings) -> Path:
     return settings.path("run", "poll.json")
 
 
+def habits(settings: Settings) -> Path:
+    """What `correlate` knows of the sources: how often they speak, whether they fell silent, how their clocks go."""
+    return settings.path("run", "sources.json")
+
+
 def relay_counters(settings: Settings) -> Path:
     """The hub's counters, one file for each log of each unit."""
     return settings.path("run", "relay")

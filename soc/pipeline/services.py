@@ -37,7 +37,7 @@ from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
 from soc.parsers import packets
-from soc.pipeline import places, records
+from soc.pipeline import places, records, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.playbooks.definition import PlaybookSet
@@ -254,22 +254,28 @@ class Services:
             reader.close()
 
     def sources(self, since_us: int) -> dict[str, Any]:
-        """`{sources: [...], totals: {...}}`, see `Accounts`."""
+        """`{sources: [...], totals: {...}}`, see `Accounts` and `sources.describe`."""
         accounts = self.accounts(since_us)
         rows = accounts.rows()
-        self._add_polls(rows)
+        self._add_polls(rows, accounts.now_us)
+        sources.describe(rows, self.settings, self.registry, accounts.now_us)
         return {"since_us": accounts.since_us, "sources": rows, "totals": accounts.totals()}
 
-    def _add_polls(self, rows: list[dict[str, Any]]) -> None:
+    def _add_polls(self, rows: list[dict[str, Any]], now_us: int) -> None:
         """How each polled source is doing, also of one that never gave a record."""
         state = read_state(state_file(self.settings, places.POLL)) or {}
         of = {(row["listener"], row["peer"]): row for row in rows}
         for health in state.get(places.POLLS, ()):
             row = of.get((health["name"], health["peer"]))
             if row is None:
-                row = Account().to_document((self.settings.site_id, health["name"], health["peer"]))
+                row = Account().to_document((self.settings.site_id, health["name"], health["peer"]), now_us)
                 rows.append(row)
             row["poll"] = health
+
+    def points(self, since_us: int) -> list[dict[str, Any]]:
+        """Monitoring points and what they saw, see `sources.points`."""
+        rows = self.accounts(since_us).rows()
+        return sources.points(rows, self.settings, sources.Heard.read(self.settings), self.relays())
 
     def status(self) -> dict[str, Any]:
         """Processes, how far each consumer is behind, the store, the outbox."""

@@ -72,7 +72,19 @@ SOURCE = {
     "site": "kontum", "listener": "syslog-udp", "peer": f"127.5.10.6{ESCAPE}", "system_id": "portal",
     "system_name": "Cổng dịch vụ công", "datasets": ["linux.sshd"], "last_seen_us": NOW_US, "rate_per_s": 12.5,
     "received": 1000, "queued": 990, "dropped": {"full": 10}, "stored": 980, "dead": 0, "pending": 10, "unparsed": 1,
-    "balanced": True,
+    "balanced": True, "peers": 1, "bytes": 4096, "flagged": 2, "lag_us": 2_000_000, "unparsed_share": 0.001,
+    "first_seen_us": NOW_US, "known": True, "drift_us": -10_800_000_000,
+    "guess": {"product": f"linux.sshd{ESCAPE}", "share": 0.98},
+    "silence": {"last_us": NOW_US, "cadence_us": 20_000_000, "limit_us": 300_000_000, "silent": False},
+}  # fmt: skip
+POINT = {
+    "kind": "listener", "unit": "", "site": "kontum", "listener": f"syslog-udp{ESCAPE}", "protocol": "syslog-udp",
+    "address": "0.0.0.0:514", "since_us": NOW_US, "last_seen_us": NOW_US, "sources": 12, "received": 1000,
+    "bytes": 4096, "dropped": {"kernel": 3}, "datasets": ["linux.sshd"], "systems": ["portal"],
+}  # fmt: skip
+ADOPTED = {
+    "address": "127.5.10.6", "system": "portal", "name": f"Cổng{ESCAPE}", "organization": "Sở TTTT", "site": "kontum",
+    "level": 3, "before": [], "after": ["127.5.10.6"], "applied": False,
 }  # fmt: skip
 STANDING = {
     "system_id": "portal", "name": f"Cổng dịch vụ công{ESCAPE}", "level": 3, "required_months": 3,
@@ -160,6 +172,11 @@ def _answers() -> dict[tuple[str, str], Canned]:
         ("GET", "/v1/sources"): {
             "since_us": 0, "sources": [SOURCE],
             "totals": {**SOURCE, "sources": 1, "balanced": True},
+        },
+        ("GET", "/v1/sources/points"): [POINT],
+        **{
+            ("POST", f"/v1/sources/{act}"): lambda body: {**ADOPTED, "applied": body.get("apply", False)}
+            for act in ("adopt", "release")
         },
         ("GET", "/v1/tickets"): [TICKET], ("GET", ticket): TICKET, ("POST", f"{ticket}/move"): TICKET,
         ("POST", f"{ticket}/note"): TICKET, ("POST", f"{ticket}/tasks/verify/done"): TICKET,

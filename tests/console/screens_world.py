@@ -111,6 +111,8 @@ class FakeService:
         self.down = False
         self.wall = True
         self.events: dict[str, list[dict[str, Any]]] = {}
+        self.sources: list[dict[str, Any]] = []
+        self.points: list[dict[str, Any]] = []
         self._lock = threading.RLock()
 
     def _escalated(self, tx: Any, alert: Alert, ticket: Ticket, person: Any) -> None:
@@ -168,6 +170,10 @@ class FakeService:
                 return FakeAnswer({"ok": True})
             if path == "/v1/me":
                 return FakeAnswer(self._me())
+            if path == "/v1/sources":
+                return FakeAnswer({"since_us": 0, "sources": self.sources, "totals": None})
+            if path == "/v1/sources/points":
+                return FakeAnswer(self.points)
             if path in ("/v1/alerts", "/v1/tickets"):
                 keys = {"status": params["status"]} if "status" in params else {}
                 found = tx.find(path[4:-1], keys=keys, limit=params["limit"])

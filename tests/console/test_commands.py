@@ -98,7 +98,11 @@ READS: list[tuple[str, int, str, str]] = [
     ("playbook done 9c1e22f0 --note blocked", 0, "Đã ghi nhận lượt", "is recorded"),
     ("search source.ip:203.0.113.9", 0, "Loại nhật ký", "Dataset"),
     ("search --top user.name", 0, "Số lượng", "Count"),
-    ("source list", 0, "Nhận lần cuối", "Last seen"),
+    ("source list", 0, "Nhịp", "Cadence"),
+    ("source list --unknown", 0, "Có lẽ là", "Probably"),
+    ("source points", 0, "Thu từ", "Sees since"),
+    ("source adopt 127.5.10.6 --system portal --yes", 0, "Đã thay đổi", "Changed"),
+    ("source release 127.5.10.6 --system portal --dry-run", 0, "Chưa thay đổi gì", "Nothing was changed"),
     ("national status", 0, "Nơi nhận", "Destination"),
     ("national messages", 0, "Đang chờ", "Pending"),
     ("retention check", 3, "Chưa đạt", "Breach"),
@@ -365,7 +369,7 @@ def test_deletion_asks_first(soc: Soc, client: FakeClient) -> None:
 def test_pipes_get_times_that_say_their_zone(soc: Soc, client: FakeClient) -> None:
     """A tab-separated line has ISO 8601 with Vietnam's offset, not a number of microseconds."""
     client.answers[("GET", "/v1/alerts")] = [{"id": RUN_ID, "last_us": 1_795_627_303_000_000, "level": "high"}]
-    assert "2026-11-26T00:21:43.000+07:00" in soc("alert", "list").out
+    assert "2026-11-26T00:21:43.000+07:00" in soc("alert", "list", terminal=False).out
 
 
 def test_a_hold_speaks_of_local_days(soc: Soc, client: FakeClient) -> None:
@@ -497,6 +501,30 @@ def test_a_polled_source_says_how_it_is_doing(soc: Soc, client: FakeClient) -> N
     said = soc("source", "list").err
     assert "cloud (rest): FAILING; last success 2026" in said
     assert "3 errors in a row, 7 in all; 12 records behind: cloud.example answers 500" in said
+
+
+def test_habits_stand_in_the_list(soc: Soc, client: FakeClient) -> None:
+    """Cadence or silence, the clock, and the part that no parser understood."""
+    text = soc("source", "list").out
+    assert "≤ 20 s" in text
+    assert "-3 h" in text
+    assert "0.1 %" in text
+    client.answers[("GET", "/v1/sources")]["sources"][0]["silence"]["silent"] = True
+    assert "SILENT" in soc("source", "list").out
+
+
+def test_adoption_shows_its_plan_and_asks(soc: Soc, client: FakeClient) -> None:
+    """Nothing is applied before a person said yes, or with --dry-run."""
+    assert soc("source", "adopt", "127.5.10.6", "--system", "portal", "--dry-run").code == 0
+    assert soc("source", "adopt", "127.5.10.6", "--system", "portal").code == 2
+    sent = [asked.get("apply", False) for verb, path, asked in client.calls if path == "/v1/sources/adopt"]
+    assert sent == [False, False]
+    result = soc("source", "adopt", "127.5.10.6", "--system", "portal", "--reason", "r", "--yes")
+    assert "would belong to system portal" in result.err
+    assert client.asked("POST", "/v1/sources/adopt") == {
+        "address": "127.5.10.6", "system": "portal", "site": client.answers[("GET", "/v1/systems/portal")]["site"],
+        "reason": "r", "apply": True,
+    }  # fmt: skip
 
 
 def test_no_wall_is_said(soc: Soc) -> None:

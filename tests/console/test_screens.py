@@ -557,6 +557,43 @@ async def test_the_list_of_tickets(service: FakeService) -> None:
         await at.sees("Ticket KT-2026-000001")
 
 
+def _source(peer: str, **more: Any) -> dict[str, Any]:
+    return {
+        "site": "kontum", "listener": "syslog-udp", "peer": peer, "system_id": "", "system_name": "", "known": True,
+        "datasets": ["linux.sshd"], "guess": None, "last_seen_us": NOW_US - 5_000_000, "received": 1234, "dropped": {},
+        "unparsed_share": 0.0, "drift_us": None, "silence": None, **more,
+    }  # fmt: skip
+
+
+async def test_the_list_of_sources(service: FakeService) -> None:
+    """o lists the sources with cadence, clock and losses; u only those nobody owns, p the monitoring points."""
+    habit = {"last_us": NOW_US, "cadence_us": 20_000_000, "limit_us": 300_000_000, "silent": False}
+    async with seat(service, service.clock) as at:
+        await at.press("o")
+        await at.sees("No source has sent anything yet")
+        service.sources = [
+            _source("127.1.0.1", system_id="portal", system_name="Portal", silence=habit, drift_us=10_800_000_000),
+            _source("127.1.0.2", silence={**habit, "silent": True}, dropped={"kernel": 7}, unparsed_share=0.125),
+            _source("127.1.0.3\x1b[2J", known=False, guess={"product": "cisco.asa\x1b[2J", "share": 0.9}),
+        ]
+        service.points = [{
+            "kind": "edge", "unit": "xa-dakbla", "site": "dakbla", "listener": "", "protocol": "relay", "received": 9,
+            "since_us": NOW_US - 86_400_000_000, "last_seen_us": NOW_US, "sources": 2, "systems": ["portal"],
+            "dropped": {"kernel": 3}, "datasets": ["cisco.asa"],
+        }]  # fmt: skip
+        await at.press("f5")
+        await at.sees("silent: 1", "nobody's: 1", "127.1.0.1", "≤ 20 s", "clock +3 h", "5 s ago")
+        await at.sees("SILENT", "7 dropped", "unread 12.5 %", "NOBODY'S · probably cisco.asa")
+        await at.press("u")
+        await at.sees("Sources that no system owns: 1", "soc source adopt")
+        assert "127.1.0.1" not in at.text()
+        assert "\x1b" not in at.text()
+        await at.press("p")
+        await at.sees("xa-dakbla", "unit relay", "sources 2, systems 1", "3 dropped")
+        await at.press("p", "escape")
+        await at.sees("7/7 alerts")
+
+
 async def test_without_colour_every_meaning_is_a_word(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR sends the terminal's own colours only; level, badge and link are words."""
     monkeypatch.setenv("NO_COLOR", "1")

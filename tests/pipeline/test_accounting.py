@@ -91,7 +91,16 @@ def test_a_record_that_was_received_and_is_nowhere_is_shown(tmp_path: Path) -> N
 def test_drops_are_part_of_what_was_received() -> None:
     """received = queued + dropped, by reason."""
     accounts = Accounts(0, 0)
-    row = {"site": "s", "listener": "l", "peer": "p", "hour_us": 0, "received": 5, "queued": 0}
+    row = {
+        "site": "s",
+        "listener": "l",
+        "peer": "p",
+        "hour_us": 0,
+        "received": 5,
+        "queued": 0,
+        "bytes": 0,
+        "flagged": 0,
+    }
     accounts.collected([{**row, "dropped": {"queue_full": 3, "kernel": 2}}])
     [found] = accounts.rows()
     assert found["balanced"] is True

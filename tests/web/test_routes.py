@@ -78,6 +78,48 @@ def test_sources_balance_or_say_so(world: World) -> None:
     assert accounts["totals"]["stored"] == 6
 
 
+def test_sources_that_nobody_owns(world: World) -> None:
+    """Listed for adoption with what they probably are; a unit's person is not told of them."""
+    world.append(None, 2, **{"soc.product": "linux.sshd", "soc.source": "hue/syslog/10.99.0.1"})
+    found = ok(world.caller("an").get("/v1/sources", params={"since": "1h", "unknown": "true"}))
+    rows = {row["peer"]: row for row in found["sources"]}
+    assert (rows["10.99.0.1"]["known"], rows["10.99.0.1"]["guess"]) == (False, {"product": "linux.sshd", "share": 1.0})
+    assert found["totals"] is None
+    assert "10.99.0.1" not in world.caller("tier1-b").get("/v1/sources", params={"unknown": "true"}).text
+
+
+def test_monitoring_points(world: World) -> None:
+    """What each place sees; a person of one unit sees their own sources only."""
+    [point] = ok(world.caller("an").get("/v1/sources/points", params={"since": "1h"}))
+    assert (point["kind"], point["site"], point["listener"], point["sources"]) == ("listener", "hue", "syslog", 2)
+    assert point["systems"] == sorted(SYSTEMS.values())
+    [mine] = ok(world.caller("tier1-b").get("/v1/sources/points", params={"since": "1h"}))
+    assert (mine["sources"], mine["systems"]) == (1, [SYSTEMS[B]])
+
+
+def test_a_source_is_adopted_and_released(world: World) -> None:
+    """First the plan, which changes nothing; each change is in the ledger with its reason; releasing undoes it."""
+    admin, registry = world.caller("giang"), world.services.registry
+    body = {"address": "10.99.0.1", "site": "hue", "system": SYSTEMS[A], "reason": "quyết định 7"}
+    plan = ok(admin.post("/v1/sources/adopt", body))
+    assert (plan["before"], plan["after"], plan["applied"]) == ([], ["10.99.0.1"], False)
+    assert world.services.registry is registry
+    assert ok(admin.post("/v1/sources/adopt", {**body, "apply": True}))["applied"] is True
+    assert world.services.registry.by_source("hue", "10.99.0.1", NOW_US).id == SYSTEMS[A]
+    assert admin.post("/v1/sources/adopt", {**body, "apply": True}).status_code == 409
+    undo = {"address": "10.99.0.1", "system": SYSTEMS[A], "reason": "nhầm", "apply": True}
+    assert ok(admin.post("/v1/sources/release", undo))["after"] == []
+    assert world.services.registry.get(SYSTEMS[A]) == registry.get(SYSTEMS[A])
+    said = [(who, act) for who, _, act, *_ in acts(world) if act.startswith("source.")]
+    assert said == [("giang", "source.adopt"), ("giang", "source.release")]
+
+
+def test_only_who_manages_sources_adopts_them(world: World) -> None:
+    """An analyst sees them and may not change them."""
+    body = {"address": "10.99.0.1", "site": "hue", "system": SYSTEMS[A]}
+    assert world.caller("binh").post("/v1/sources/adopt", body).status_code == 403
+
+
 # Alerts and tickets
 
 

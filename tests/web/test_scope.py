@@ -24,6 +24,12 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/events/top": ({}, None),
     "GET /v1/events/{id}": ({"id": "event"}, None),
     "GET /v1/sources": ({}, None),
+    "GET /v1/sources/points": ({}, None),
+    "POST /v1/sources/adopt": (
+        {},
+        {"address": "10.99.0.1", "site": "hue", "system": "{system}", "reason": "x", "apply": True},
+    ),
+    "POST /v1/sources/release": ({}, {"address": "10.1.0.9", "system": "{system}", "reason": "x", "apply": True}),
     "GET /v1/systems": ({}, None),
     "GET /v1/systems/{id}": ({"id": "system"}, None),
     "PUT /v1/systems/{id}": ({"id": "system"}, {"document": system(A, contact="mallory")}),
@@ -82,7 +88,8 @@ QUERIES = {
 COMMON = {"GET /v1/me", "GET /v1/simulation/probe", "GET /v1/playbooks", "GET /v1/playbooks/{id}"}
 """What belongs to no unit."""
 SHOWN_TO_ALL = {
-    "GET /v1/events", "GET /v1/events/top", "GET /v1/events/{id}", "GET /v1/sources", "GET /v1/systems",
+    "GET /v1/events", "GET /v1/events/top", "GET /v1/events/{id}", "GET /v1/sources",
+    "GET /v1/sources/points", "GET /v1/systems",
     "GET /v1/systems/{id}", "GET /v1/alerts", "GET /v1/alerts/{id}", "GET /v1/alerts/{id}/events", "GET /v1/tickets",
     "GET /v1/tickets/{id}", "GET /v1/runs", "GET /v1/runs/{id}", "GET /v1/national/messages", "GET /v1/retention",
     "GET /v1/retention/plans/{hash}", "GET /v1/retention/holds",
@@ -187,7 +194,7 @@ def test_the_same_calls_show_it_to_people_of_all_units(both: World, call: str) -
 def test_an_officer_sees_their_own_unit(both: World, call: str) -> None:
     """A scope cuts away the others, not one's own."""
     response = called(both, "officer-a", call)
-    if call == "GET /v1/sources":
+    if call.startswith("GET /v1/sources"):
         assert response.status_code == 403
     else:
         assert response.status_code == 200

@@ -11,13 +11,14 @@ from soc.console.widgets.dialogs import Reading
 KEYS = {
     "queue": (
         ("Enter", "open"), ("a", "acknowledge"), ("e", "escalate"), ("c", "close"), ("n", "note"), ("/", "search"),
-        ("s", "status"), ("l", "level"), ("t", "tickets"),
+        ("s", "status"), ("l", "level"), ("t", "tickets"), ("o", "sources"),
     ),
     "alert": (("1 2 3", "tabs"), ("Enter", "event"), ("a e c n", "same")),
     "ticket": (
         ("1 2 3", "tabs"), ("Enter", "guidance"), ("d", "done"), ("p", "plan"), ("g", "approve"), ("r", "run"),
         ("v", "revert"), ("n", "note"),
     ),
+    "sources_list": (("u", "unknown"), ("p", "points")),
     "everywhere": (("?", "help"), ("Esc", "back"), ("q", "quit"), ("F5", "refresh")),
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from soc.console.screens import acts
 from soc.console.screens.alert import AlertScreen
 from soc.console.screens.base import SETTLE_S, ConsoleScreen
 from soc.console.screens.help import help_page
+from soc.console.screens.sources import SourcesScreen
 from soc.console.screens.tickets import TicketsScreen
 from soc.console.session import Service, Session, found
 from soc.console.text import clean, when
@@ -92,6 +93,7 @@ class QueueScreen(ConsoleScreen):
         Binding("s", "status", show=False),
         Binding("l", "level", show=False),
         Binding("t", "tickets", show=False),
+        Binding("o", "sources", show=False),
         Binding("escape", "unfilter", show=False),
         Binding("f5", "refresh", show=False),
         Binding("question_mark", "help", show=False),
@@ -256,6 +258,10 @@ class QueueScreen(ConsoleScreen):
     def action_tickets(self) -> None:
         """The list of tickets."""
         self.app.push_screen(TicketsScreen(self.session))
+
+    def action_sources(self) -> None:
+        """The list of log sources."""
+        self.app.push_screen(SourcesScreen(self.session))
 
     def action_help(self) -> None:
         """All keys."""

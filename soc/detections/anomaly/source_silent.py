@@ -10,15 +10,18 @@ from soc.detections.anomaly.model import Definition
 from soc.model.finding import Finding, finding_id
 
 KEPT = 64
-"""Gaps remembered per source; its cadence is their 95th percentile, so that a regular pause is no alarm."""
+"""Gaps remembered per source; its cadence is their 95th percentile, so that a regular pause is no alarm. As many
+readings of its clock; the greatest is its drift, for whatever delays a message makes the others smaller."""
 MAX_SOURCES = 100_000
 
 
 class _Source:
-    """The last gaps of one source in µs (oldest first), when it last spoke, and whether its silence was told."""
+    """The last gaps of one source in µs (oldest first), by how much its clock was ahead of ours (µs) in its last
+    messages, when it last spoke, and whether its silence was told."""
 
     def __init__(self, document: Mapping[str, Any], last_us: int) -> None:
         self.gaps: list[int] = []
+        self.drifts: list[int] = []
         self.last_us = last_us
         self.told = False
         self.of = {name: document.get(name) for name in ("source", "site", "system_id", "organization_id", "simulated")}
@@ -26,6 +29,11 @@ class _Source:
     def cadence_us(self) -> int:
         ordered = sorted(self.gaps)
         return ordered[min(len(ordered) - 1, (len(ordered) * 95 + 99) // 100 - 1)]
+
+    def note_clock(self, document: Mapping[str, Any]) -> None:
+        """Remember what this message tells of the device's clock."""
+        if "drift_us" in document:
+            self.drifts = [*self.drifts[-(KEPT - 1) :], document["drift_us"]]
 
 
 class SourceSilent:
@@ -54,7 +62,8 @@ class SourceSilent:
             if len(self.sources) >= MAX_SOURCES:
                 self.counters["unwatched_sources"] += 1
                 return []
-            self.sources[key] = _Source(document, at_us)
+            source = self.sources[key] = _Source(document, at_us)
+            source.note_clock(document)
             return []
         gap = at_us - source.last_us
         if gap <= 0:
@@ -62,6 +71,7 @@ class SourceSilent:
         limit = self._limit_us(source)
         if limit is None or gap <= limit:
             source.gaps = [*source.gaps[-(KEPT - 1) :], gap]  # an outage must not teach that outages are normal
+        source.note_clock(document)
         source.last_us, source.told = at_us, False
         source.of = _Source(document, at_us).of
         return []
@@ -114,14 +124,29 @@ class SourceSilent:
             simulated=bool(of["simulated"]),
         )
 
+    def known(self, most: int) -> list[dict[str, Any]]:
+        """What is known of the sources heard last, at most so many: site, source, last_us, cadence_us and limit_us
+        (None while it is learned), silent, drift_us (ahead of our clock; None when its messages do not tell)."""
+        recent = sorted(self.sources.items(), key=lambda item: (-item[1].last_us, item[0]))[:most]
+        return [
+            {
+                "site": site, "source": name, "last_us": s.last_us, "limit_us": limit,
+                "cadence_us": None if limit is None else s.cadence_us(),
+                "silent": s.told, "drift_us": max(s.drifts, default=None),
+            }
+            for (site, name), s in recent
+            for limit in [self._limit_us(s)]
+        ]  # fmt: skip
+
     def snapshot(self) -> Any:
-        sources = [[list(k), s.gaps, s.last_us, s.told, s.of] for k, s in sorted(self.sources.items())]
+        sources = [[list(k), s.gaps, s.last_us, s.told, s.of, s.drifts] for k, s in sorted(self.sources.items())]
         return {"sources": sources, "counters": dict(self.counters)}
 
     def restore(self, data: Any) -> None:
         self.counters = Counter(data["counters"])
         self.sources = {}
-        for key, gaps, last_us, told, of in data["sources"]:
+        for key, gaps, last_us, told, of, *drifts in data["sources"]:  # snapshots of before have no drifts
             source = _Source(of, last_us)
             source.gaps, source.told = list(gaps), told
+            source.drifts = list(*drifts)
             self.sources[key[0], key[1]] = source

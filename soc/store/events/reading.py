@@ -64,6 +64,7 @@ class View:
     def pruned(self, query: Query) -> View:
         """The same view without what cannot match: by time, unit and the columns that the query needs."""
         low, high = time_bounds(query)
+        received_from, received_to = time_bounds(query, "event.created")
         since = max((x for x in (self.since_us, low) if x is not None), default=None)
         until = self.until_us
         kept = [
@@ -72,6 +73,8 @@ class View:
             if (since is None or s.max_event_us >= since)
             and (until is None or s.min_event_us < until)
             and (high is None or s.min_event_us <= high)
+            and (received_from is None or s.max_receipt_us >= received_from)
+            and (received_to is None or s.min_receipt_us <= received_to)
             and (self.scope.units is None or s.units & self.scope.units)
             and possible(query, s.columns)
         ]

@@ -56,12 +56,12 @@ def possible(query: Query, columns: Collection[str]) -> bool:
             return True
 
 
-def time_bounds(query: Query) -> tuple[int | None, int | None]:
-    """Inclusive bounds of `@timestamp` (µs) that every match obeys."""
-    if isinstance(query, Between) and query.field == "@timestamp":
+def time_bounds(query: Query, name: str = "@timestamp") -> tuple[int | None, int | None]:
+    """Inclusive bounds of a date (µs) that every match obeys."""
+    if isinstance(query, Between) and query.field == name:
         return query.low, query.high
     if isinstance(query, And):
-        bounds = [time_bounds(item) for item in query.items]
+        bounds = [time_bounds(item, name) for item in query.items]
         lows = [low for low, _ in bounds if low is not None]
         highs = [high for _, high in bounds if high is not None]
         return max(lows, default=None), min(highs, default=None)

@@ -21,7 +21,8 @@ from soc.web.envelope import Body, Id, Text, answer
 router = APIRouter()
 Read = Annotated[Asking, Depends(Allowed("system.read"))]
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_writing = threading.Lock()
+writing = threading.Lock()
+"""Held from the look at the registry until what follows from it is written."""
 
 
 class Keep(Body):
@@ -69,12 +70,16 @@ def put(ask: Annotated[Asking, Depends(Allowed("system.manage"))], id: Id, body:
     system = validate(body.document, f"system {id}")
     if system.id != id or not _SAFE_ID.fullmatch(id):
         raise UsageError(f"'{id}' is not the id of this definition, or no safe one: letters, digits, '.', '_', '-'")
-    with _writing:
-        _keep(ask, system, body.reason)
+    with writing:
+        keep(ask, system, "system.put", body.reason)
     return answer("system", to_document(system))
 
 
-def _keep(ask: Asking, system: InformationSystem, reason: str) -> None:
+def keep(ask: Asking, system: InformationSystem, act: str, reason: str) -> None:
+    """Write a system's definition, use it, and enter it in the ledger; call it with `writing` held.
+
+    Raises ContentError for a clash with another system, UsageError when its file is not ours to write.
+    """
     services = ask.services
     others = [s for s in services.registry.systems() if s.id != system.id]
     before = services.registry.get(system.id)
@@ -93,7 +98,7 @@ def _keep(ask: Asking, system: InformationSystem, reason: str) -> None:
         services.reload_registry()
         with ask.change() as tx:
             shown = None if before is None else to_document(before)
-            tx.ledger("system.put", f"system:{system.id}", shown, to_document(system), reason)
+            tx.ledger(act, f"system:{system.id}", shown, to_document(system), reason)
             tx.change("system", system.id, "put", unit=system.organization_id)
     except BaseException:  # nothing may stand in the registry that the ledger does not know of
         path.unlink() if old is None else files.replace(path, old)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from soc.detections import Correlator, DetectionSet
@@ -117,3 +118,32 @@ def test_our_own_absence_is_not_the_sources_silence(tmp_path: Path) -> None:
     [finding] = model.tick(4_101 * SECOND)
     assert early == []
     assert finding.explain["observed"] == 4_101 - 180
+
+
+def test_what_is_known_of_a_source(tmp_path: Path) -> None:
+    """Cadence once it is learned, and its clock: the reading that waited least on its way."""
+    model = correlator(tmp_path, SILENT)
+    model.feed([spoke(0, drift_us=-3_500_000)], 0)
+    [before] = model.sources(10)
+    assert (before["cadence_us"], before["limit_us"], before["drift_us"]) == (None, None, -3_500_000)
+    model.feed([spoke(20 * n, drift_us=-3_000_000 - n * 1000) for n in range(1, 10)] + [spoke(200)], 0)
+    [known] = model.sources(10)
+    assert known == {
+        "site": "s", "source": "10.0.0.1", "last_us": 200 * SECOND, "cadence_us": 20 * SECOND,
+        "limit_us": 100 * SECOND, "silent": False, "drift_us": -3_001_000,
+    }  # fmt: skip
+    model.tick(1_000 * SECOND)
+    assert model.sources(10)[0]["silent"] is True
+    model.feed([spoke(2_000, source="10.0.0.2")], 0)
+    assert [s["source"] for s in model.sources(1)] == ["10.0.0.2"], "those heard last"
+
+
+def test_a_snapshot_without_clocks_is_read(tmp_path: Path) -> None:
+    """Of the version before: cadence is kept, clocks are learned anew."""
+    model = correlator(tmp_path, SILENT)
+    model.feed([spoke(20 * n, drift_us=5) for n in range(10)], 0)
+    old = orjson.loads(model.snapshot())
+    for _, inner in old["models"].values():
+        inner["sources"] = [row[:5] for row in inner["sources"]]
+    model.restore(orjson.dumps(old))
+    assert [(s["cadence_us"], s["drift_us"]) for s in model.sources(9)] == [(20 * SECOND, None)]

@@ -12,9 +12,10 @@ from soc.errors import Conflict, NewerStore, NotFound, QueryError, StoreError, T
 from soc.model.batch import EventBatch
 from soc.model.clock import FixedClock
 from soc.model.fields import FIELDS
-from soc.model.query import And, Between, Equals, Exists, InNetwork, MatchAll, Not, Word
+from soc.model.query import And, Between, Equals, Exists, InNetwork, MatchAll, Not, Query, Word
 from soc.model.scope import Scope
 from soc.store.events import Aggregate, EventStore, proof
+from soc.store.events.reading import View
 from soc.store.query import parse
 from tests.store.events.samples import ALL, START_US, batch, event, frame, partition, upto
 
@@ -307,6 +308,30 @@ def test_time_bounds(store: EventStore) -> None:
         found = texts(store, since_us=START_US + 1001, until_us=START_US + 1003)
         assert found == ["record 1 2", "record 1 1"]
         seal(store)
+
+
+def test_bounds_of_receipt_pass_over_files(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks by receipt reads only the files of that time, and finds the same as in hot rows."""
+    read: list[int] = []
+    pruned = View.pruned
+
+    def counted(view: View, query: Query) -> View:
+        kept = pruned(view, query)
+        read.append(len(kept.segments))
+        return kept
+
+    monkeypatch.setattr(View, "pruned", counted)
+    late = [event(2, 0, **{"event.created": START_US + 7_200_000_000})]
+    store.append([frame(1)], upto(1, 4))
+    query = Between("event.created", low=START_US + 3_600_000_000)
+    store.append([batch(late)], upto(2, 0))
+    before = texts(store, query)
+    for number in (3, 4):
+        seal(store)
+        store.append([frame(number)], upto(number, 4))
+    assert before == texts(store, query) == ["record 2 0"]
+    assert texts(store, Between("event.created", high=START_US - 1)) == []
+    assert read[-1] == 0
 
 
 def test_values_leave_as_json(store: EventStore) -> None:
