@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from soc.model.batch import Column
 from soc.model.fields import FieldType
 from soc.model.position import event_id, position_prefix
@@ -13,6 +16,8 @@ from soc.parsers import times
 from soc.parsers.decoders.syslog_odd import utf16
 
 K, L = FieldType.KEYWORD, FieldType.LONG
+Array = np.ndarray[Any, Any]
+_ID = np.dtype([("ms", "V6"), ("high", ">u2"), ("low", ">u8")])
 _MARKS: tuple[tuple[str, ...], ...] = tuple(
     tuple(
         word
@@ -105,6 +110,75 @@ class Envelope:
             result["soc.record"] = Column.of(L, [self.first + i for i in rows])
         return result
 
+    def columns_of_parts(
+        self,
+        rows: Array,
+        parts: Array,
+        product: str,
+        dataset: str,
+        at_us: Array,
+        flags: Column | None,
+        *,
+        basis: str = times.DEVICE,
+    ) -> dict[str, Column]:
+        """The same for records of many events: everything at once, `at_us` the device's time (0 or less: it has none).
+
+        `flags` are complete but for what the block and the clock add.
+        """
+        n, block = len(rows), self.block
+        receipt = np.array(self.receipt_us, np.int64)[rows]
+        is_told = at_us > 0
+        is_skewed = is_told & (np.abs(at_us - receipt) > times.SKEW_US) & (not self.is_file)
+        is_believed = is_told & ~is_skewed
+        result = {
+            "@timestamp": Column.numpy(FieldType.DATE, np.where(is_believed, at_us, receipt)),
+            "event.id": Column.arrow(FieldType.BINARY, self._ids_of_parts(rows, parts)),
+            "event.created": Column.numpy(FieldType.DATE, receipt),
+            "event.ingested": Column.constant(FieldType.DATE, self.now_us, n),
+            "event.dataset": Column.constant(K, dataset, n),
+            "event.kind": Column.constant(K, "event", n),
+            "soc.site": Column.constant(K, block.site, n),
+            "soc.source": Column.constant(K, block.source, n),
+            "soc.listener": Column.constant(K, block.listener, n),
+            "soc.position": Column.of(K, self._positions_of_parts(rows, parts)),
+            "soc.part": Column.numpy(L, parts),
+            "soc.time.basis": _either(is_believed, basis, times.RECEIVED),
+            "soc.product": Column.constant(K, product or None, n),
+            "soc.shape": Column.constant(K, None, n),
+            "soc.flags": flags if flags is not None else Column.constant(K, None, n, many=True),
+        }
+        if is_skewed.any() or self.flags:
+            known = result["soc.flags"].to_list()
+            own = {k: known[k] for k in range(n) if known[k]}
+            result["soc.flags"] = self._flags(rows.tolist(), own, set(np.flatnonzero(is_skewed).tolist()))
+        if is_skewed.any():
+            device = pa.array(at_us, pa.timestamp("us", tz="UTC"), mask=~is_skewed)
+            result["soc.time.device"] = Column.arrow(FieldType.DATE, device)
+        for name in ("soc.import.id", "log.file.path"):
+            if name in block.origin:
+                result[name] = Column.constant(K, block.origin[name], n)
+        if self.first is not None:
+            result["soc.record"] = Column.numpy(L, rows + self.first)
+        return result
+
+    def _ids_of_parts(self, rows: Array, parts: Array) -> Any:
+        """`event_id` of each, hashed once a record."""
+        prefix, seq = position_prefix(self.block.node, self.block.log), self.block.seq
+        distinct, place = np.unique(rows, return_inverse=True)
+        firsts = [event_id(self.receipt_ns[row], prefix, seq, row) for row in distinct.tolist()]
+        ids = np.frombuffer(b"".join(firsts), _ID)[place.reshape(-1)].copy()
+        low = ids["low"].astype(np.uint64) + parts.astype(np.uint64)
+        ids["high"] += low < parts.astype(np.uint64)  # what the lower 64 bits carry
+        ids["low"] = low
+        ends = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(_ID.itemsize)
+        return pa.BinaryArray.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(ends), pa.py_buffer(ids)])
+
+    def _positions_of_parts(self, rows: Array, parts: Array) -> list[str]:
+        prefix = f"{self.block.node}:{self.block.log}:{self.block.seq}:"
+        heads = [f"{prefix}{row}:" for row in range(self.block.n)]
+        tails = [str(part) for part in range(int(parts.max()) + 1 if len(parts) else 0)]
+        return [heads[row] + tails[part] for row, part in zip(rows.tolist(), parts.tolist(), strict=True)]
+
     def text_columns(self, rows: Sequence[int], texts: Sequence[str]) -> dict[str, Column]:
         """`event.original`, and `soc.original_bytes` where the text is not all of it."""
         result = {"event.original": Column.of(FieldType.TEXT, [texts[i] for i in rows])}
@@ -163,6 +237,12 @@ class Envelope:
         if values is None or not any(values):
             return Column.constant(K, None, len(rows), many=True)
         return Column.of(K, values, many=True)
+
+
+def _either(mask: Array, one: str, other: str) -> Column:
+    if mask.all():
+        return Column.constant(K, one, len(mask))
+    return Column.arrow(K, pa.array([other, one], pa.string()).take(pa.array(mask.astype(np.int8))))
 
 
 def _number(text: str | None) -> int | None:

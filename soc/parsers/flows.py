@@ -11,26 +11,29 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldDictionary, FieldType, parse_type
 from soc.model.flow_elements import FIELD_TYPES
 from soc.parsers import times, wire
-from soc.parsers.decoders import ipfix, netflow_v9, sflow
-from soc.parsers.decoders.flow_derive import Derived, derive
+from soc.parsers.decoders import ipfix, netflow_v5, netflow_v9, sflow
+from soc.parsers.decoders.flow_derive import Clock, Derived, derive
 from soc.parsers.decoders.flow_lists import read as read_list
 from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Walker, originals
 from soc.parsers.decoders.flow_state import MEMORY, Memory
 from soc.parsers.decoders.flow_templates import LISTS, Slot, columns_of
-from soc.parsers.decoders.flow_values import Values
+from soc.parsers.decoders.flow_text import fixed_binary, same
+from soc.parsers.decoders.flow_values import Array, Values
 from soc.parsers.definition import Definition
 from soc.parsers.mapping import Mapped
 from soc.parsers.state import ParserState
-from soc.parsers.work import UNPARSED, Flags, Work, make_batch
+from soc.parsers.work import UNPARSED, Flags, Work, make_batch, make_batch_of_parts
 
 FORMATS = ("netflow", "netflow-v9", "ipfix", "sflow")
 """What `recognise: {format: …}` of a flow definition says."""
 _DIALECTS: Mapping[int, tuple[Dialect, str]] = {
+    netflow_v5.VERSION: (netflow_v5.DIALECT, "netflow"),
     netflow_v9.VERSION: (netflow_v9.DIALECT, "netflow-v9"),
     ipfix.VERSION: (ipfix.DIALECT, "ipfix"),
 }
@@ -47,9 +50,12 @@ def netflow(
         by_version.setdefault(int.from_bytes(data[:2], "big") if len(data) > 1 else 0, []).append(i)
     mine = by_version.keys() & _DIALECTS.keys()
     result: list[EventBatch] = []
-    if by_version.keys() - mine:
-        theirs = frozenset(i for version in mine for i in by_version[version])
-        result.extend(wire.netflow(work, records, definitions.get("netflow"), theirs))
+    reasons = {
+        i: f"NetFlow version {version} is not read" if len(records[i]) > 1 else "shorter than a version number"
+        for version in by_version.keys() - mine
+        for i in by_version[version]
+    }
+    result.extend(wire.refused(work, records, reasons))
     if not mine:
         return result, state
     memory = Memory(state.memory.get(MEMORY, {}))
@@ -91,70 +97,98 @@ class _Group:
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.chunks = chunks
-        self.counts = [chunk.cut.n for chunk in chunks]
-        self.n = sum(self.counts)
-        self.values, self.unfit = chunks[0].layout.values([chunk.cut for chunk in chunks])
+        self.counts = np.array([chunk.cut.n for chunk in chunks])
+        self.n = int(self.counts.sum())
+        cuts = [chunk.cut for chunk in chunks]
+        self.values, self.unfit = chunks[0].layout.values(cuts)
+        self.octets = chunks[0].layout.addresses(cuts)
         self.at_us = self.each([chunk.head.at_us for chunk in chunks])
-        self.rows: list[int] = self.each([chunk.datagram.row for chunk in chunks]).tolist()
-        self.parts = [part for chunk in chunks for part in range(chunk.part, chunk.part + chunk.cut.n)]
+        self.rows = self.each([chunk.datagram.row for chunk in chunks])
+        begins = np.cumsum(self.counts) - self.counts
+        self.parts = np.arange(self.n) + self.each([chunk.part for chunk in chunks]) - np.repeat(begins, self.counts)
 
-    def each(self, values: Sequence[int]) -> Any:
+    def each(self, values: Sequence[int]) -> Array:
         """One number a chunk, repeated for each of its records."""
         return np.repeat(np.array(values, np.int64), self.counts)
 
-    def flags(self, derived: Derived | None) -> Flags:
-        """By place in the group."""
-        result: Flags = {}
-        at = 0
-        for chunk, n in zip(self.chunks, self.counts, strict=True):
-            marks = (*dict.fromkeys(chunk.datagram.marks), *(("replayed",) if chunk.is_replayed else ()))
-            if chunk.template.number in chunk.context.contested:
-                marks = (*marks, "template_contested")
-            if marks:
-                result |= dict.fromkeys(range(at, at + n), marks)
-            at += n
-        if derived is not None:
-            for name, places in (("sampled", derived.sampled), ("sampler_unknown", derived.unknown)):
-                for k in places:
-                    result[k] = (*result.get(k, ()), name)
-        return result
+    def flags(self, derived: Derived | None) -> Column | None:
+        """Of each flow; few sets of flags occur, so each is made once."""
+        known: dict[tuple[str, ...], int] = {(): 0}
+        codes = self.each([known.setdefault(_marks(chunk), len(known)) for chunk in self.chunks])
+        for name, mask in (("sampled", derived.sampled), ("sampler_unknown", derived.unknown)) if derived else ():
+            if mask is not None and mask.any():
+                more = {code: known.setdefault((*marks, name), len(known)) for marks, code in list(known.items())}
+                table = np.array([more.get(code, code) for code in range(len(known))])
+                codes = np.where(mask, table[codes], codes)
+        if not codes.any():
+            return None
+        words = pa.array([list(marks) or None for marks in known], pa.list_(pa.string()))
+        return Column.arrow(FieldType.KEYWORD, words.take(pa.array(codes)), many=True)
+
+
+def _marks(chunk: Chunk) -> tuple[str, ...]:
+    marks = (*dict.fromkeys(chunk.datagram.marks), *(("replayed",) if chunk.is_replayed else ()))
+    return (*marks, "template_contested") if chunk.template.number in chunk.context.contested else marks
 
 
 def _flows(work: Work, definition: Definition, chunks: Sequence[Chunk]) -> EventBatch:
     group = _Group(chunks)
-    head, is_options = chunks[0].head, chunks[0].template.is_options
-    uptime = group.each([chunk.head.uptime_ms for chunk in chunks]) if head.version == netflow_v9.VERSION else None
-    derived = None if is_options else derive(group.values, chunks[0].context, group.at_us, uptime)
+    n, head, is_options = group.n, chunks[0].head, chunks[0].template.is_options
+    uptime = None if head.version == ipfix.VERSION else group.each([chunk.head.uptime_ms for chunk in chunks])
+    rate = group.each([chunk.head.rate for chunk in chunks]) if any(chunk.head.rate > 1 for chunk in chunks) else None
+    clock = Clock(group.at_us, uptime, rate)
+    derived = None if is_options else derive(group.values, group.octets, chunks[0].context, clock)
     extra: dict[str, Any] = {
-        "@peer": [work.envelope.block.peer] * group.n,
-        "@version": group.each([head.version] * len(chunks)),
-        "@domain": group.each([head.domain] * len(chunks)),
+        "@peer": same(work.envelope.block.peer, n),
+        "@version": same(head.version, n),
+        "@domain": same(head.domain, n),
+        "@engine_type": same(head.domain >> 8, n),
+        "@engine_id": same(head.domain & 0xFF, n),
         "@sequence": group.each([chunk.head.sequence for chunk in chunks]),
-        "@template": group.each([chunk.template.number for chunk in chunks]),
+        "@template": same(chunks[0].template.number, n),
     }
     if uptime is not None:
         extra["@uptime_ms"] = uptime
     if is_options:
-        extra |= {"@action": ["netflow_options"] * group.n, "@types": [("info",)] * group.n}
+        extra |= {"@action": same("netflow_options", n), "@types": [("info",)] * n}
     else:
         assert derived is not None
         extra |= derived.values
     values = {**group.values, **extra}
-    mapped = Mapped(group.n, work.zone)
+    mapped = Mapped(n, work.zone)
     mapped.constants(definition.constants)
     mapped.fields(definition.maps, values.get, definition.missing)
-    layers = (_raw(group), _lost(group.parts, [c.datagram for c in chunks for _ in range(c.cut.n)]))
-    at = group.at_us.tolist()
-    stamps: list[times.Stamp | None] = [(us, times.DEVICE) if us > 0 else None for us in at]
-    return make_batch(
-        work, group.rows, definition.id, definition.dataset, stamps=stamps, layers=layers, mapped=mapped,
-        parts=group.parts, flags=group.flags(derived),
+    return make_batch_of_parts(
+        work, group.rows, group.parts, definition.id, definition.dataset, at_us=group.at_us,
+        layers=(_raw(group), _lost_of(group)), mapped=mapped, flags=group.flags(derived),
     )  # fmt: skip
+
+
+def _lost_of(group: _Group) -> dict[str, Column]:
+    """`_lost` of a group, whose chunks share their datagrams' losses."""
+    if not any(chunk.datagram.lost for chunk in group.chunks):
+        return {}
+    datagrams = [chunk.datagram for chunk in group.chunks for _ in range(chunk.cut.n)]
+    return _lost(group.parts.tolist(), datagrams)
+
+
+def _originals(group: _Group) -> Column:
+    """Message header, set header and record of each record, as they were sent."""
+    chunks, layout = group.chunks, group.chunks[0].layout
+    if layout.variable:
+        return Column.of(FieldType.BINARY, [octets for chunk in chunks for octets in originals(chunk)])
+    size = len(chunks[0].prefix)
+    rows = np.empty((group.n, size + layout.fixed_length), np.uint8)
+    heads = np.frombuffer(b"".join(chunk.prefix for chunk in chunks), np.uint8).reshape(-1, size)
+    rows[:, :size] = np.repeat(heads, group.counts, axis=0)
+    records = b"".join(chunk.cut.fixed for chunk in chunks)
+    rows[:, size:] = np.frombuffer(records, np.uint8).reshape(-1, layout.fixed_length)
+    return Column.arrow(FieldType.BINARY, fixed_binary(rows))
 
 
 def _raw(group: _Group) -> dict[str, Column]:
     """The elements under their own names, and the octets of header and record."""
-    result = {"soc.original_bytes": Column.of(FieldType.BINARY, [o for c in group.chunks for o in originals(c)])}
+    result = {"soc.original_bytes": _originals(group)}
     for slot, values in columns_of(group.chunks[0].layout, group.values):
         result[slot.field] = _column(slot, values, group)
     for name, texts in group.unfit.items():
@@ -167,6 +201,8 @@ def _column(slot: Slot, values: Values, group: _Group) -> Column:
     kind = _TYPES.get(slot.kind, FieldType.KEYWORD)
     if isinstance(values, np.ndarray):
         return Column.numpy(kind, values)
+    if isinstance(values, pa.Array):
+        return Column.arrow(kind, values)
     if slot.kind in LISTS:
         lookup = group.chunks[0].context.templates.get
         values = [read_list(slot.kind, data, lookup) for data in values]

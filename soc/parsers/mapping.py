@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from soc.model.batch import Column
 from soc.model.fields import Field, FieldType
 from soc.model.values import Unfit, canonical_ip, fit
 from soc.parsers import times
+from soc.parsers.decoders.flow_text import coded, is_small, is_whole, plain
 from soc.parsers.definition import FieldMap
 
 Values = Callable[[str], Sequence[Any] | Column | None]
-"""Gives the values of a source name, one an event, or None when nothing of that name exists.
+"""Gives the values of a source name, one an event, or None when nothing of that name exists: a list, a numpy or an
+Arrow array. A dictionary array is converted once for each of its words.
 
 A constant column stands for the same value in each event; any other column is taken as it is, and must fit its field.
 """
@@ -26,6 +29,8 @@ Rest = dict[int, dict[str, Any]]
 def over(before: Column, after: Column) -> Column:
     """`after`, and `before` where it has no value."""
     if after.form == "constant" and after.values is not None:
+        return after
+    if after.form == "numpy" or (after.form == "arrow" and after.values.null_count == 0):
         return after
     later = after.to_list()
     if None not in later:
@@ -80,7 +85,7 @@ class Mapped:
     def _times(self, spec: FieldMap, raw: Sequence[Any]) -> None:
         cache: dict[Any, times.Stamp] = {}
         stamps: list[times.Stamp | None] = []
-        for value in raw:
+        for value in plain(raw):
             if value is None:
                 stamps.append(None)
             elif spec.time == "":  # µs already
@@ -93,7 +98,11 @@ class Mapped:
 
     def _column(self, spec: FieldMap, raw: Sequence[Any]) -> Column:
         field = spec.field
+        if isinstance(raw, pa.Array):
+            return self._arrow(spec, raw)
         if isinstance(raw, np.ndarray):
+            if spec.table is not None and is_small(raw):
+                return self._arrow(spec, coded(raw, lambda number: number))
             if field.type in (FieldType.LONG, FieldType.DATE) and spec.table is None and not field.many:
                 return Column.numpy(field.type, raw)
             raw = raw.tolist()
@@ -111,6 +120,20 @@ class Mapped:
         if spec.time:
             raw = [None if v is None else times.written(v, spec.time, self.zone)[0] for v in raw]
         return Column.of(field.type, self._typed(field, raw), many=field.many)
+
+    def _arrow(self, spec: FieldMap, raw: pa.Array) -> Column:
+        field = spec.field
+        is_plain = spec.table is None and not (spec.take or spec.part or spec.split or spec.scale or spec.time)
+        if isinstance(raw, pa.DictionaryArray):
+            words = Mapped(len(raw.dictionary), self.zone)
+            column = words._column(spec, raw.dictionary.to_pylist())
+            if not words.misfits:
+                if raw.null_count == 0 and len(raw.dictionary) == 1:
+                    return Column.constant(field.type, column.to_list()[0], len(raw), many=field.many)
+                return Column.arrow(field.type, column.to_arrow().take(raw.indices), many=field.many)
+        elif is_plain and not field.many and raw.type == _ARROW_OF.get(field.type):
+            return Column.arrow(field.type, raw)
+        return self._column(spec, raw.to_pylist())
 
     def _typed(self, field: Field, raw: Sequence[Any]) -> list[Any]:
         quick = None if field.many else _QUICK.get(field.type)
@@ -149,6 +172,10 @@ def _longs(raw: Sequence[Any]) -> list[Any]:
     return result
 
 
+_ARROW_OF = {
+    FieldType.KEYWORD: pa.string(), FieldType.IP: pa.string(), FieldType.LONG: pa.int64(),
+}  # fmt: skip
+"""Arrow types that are these fields' own; addresses come in their canonical form."""
 _QUICK: dict[FieldType, Callable[[Sequence[Any]], list[Any]]] = {
     FieldType.KEYWORD: _strings,
     FieldType.TEXT: _strings,
@@ -168,8 +195,11 @@ def _first(sources: tuple[str, ...], values: Values, missing: frozenset[str]) ->
                 return None if raw.is_missing() or (raw.form == "constant" and raw.values in missing) else raw
             raw = raw.to_list()
         if missing and not isinstance(raw, np.ndarray):
-            raw = [None if v.__class__ is str and v in missing else v for v in raw]
-        result = raw if result is None else [a if a is not None else b for a, b in zip(result, raw, strict=True)]
+            raw = [None if v.__class__ is str and v in missing else v for v in plain(raw)]
+        if result is None:
+            result = raw
+        elif not is_whole(result):
+            result = [a if a is not None else b for a, b in zip(plain(result), plain(raw), strict=True)]
     return result
 
 

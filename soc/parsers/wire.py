@@ -1,4 +1,4 @@
-"""Binary datagrams: flows and traps. One datagram may give many events; each keeps its bytes."""
+"""Binary datagrams: traps, and what no decoder reads. Each event keeps its bytes."""
 
 from __future__ import annotations
 
@@ -9,47 +9,10 @@ from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 from soc.model.snmp_record import FORMAT as SNMP_V3
 from soc.parsers import times
-from soc.parsers.decoders import netflow_v5
 from soc.parsers.decoders.snmp_traps import VARBINDS
 from soc.parsers.definition import Definition
 from soc.parsers.mapping import Mapped
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
-
-
-def netflow(
-    work: Work, datagrams: Sequence[bytes], definition: Definition | None, others: frozenset[int] = frozenset()
-) -> list[EventBatch]:
-    """NetFlow v5 flows; damaged datagrams and versions that nobody reads stay unparsed, with the reason.
-
-    `others` are the datagrams that another decoder reads.
-    """
-    flows = netflow_v5.decode(datagrams)
-    unread = {i: why for i, why in flows.refused.items() if i not in others}
-    result: list[EventBatch] = []
-    if flows.rows and definition is not None:
-        peer = work.envelope.block.peer
-        marks: Flags = {k: flows.flags[i] for k, i in enumerate(flows.rows) if i in flows.flags}
-        at = flows.values["at_us"].tolist()
-        stamps: list[times.Stamp | None] = [(us, times.DEVICE) if us > 0 else None for us in at]
-
-        def values(name: str) -> Any:
-            return [peer] * len(flows.rows) if name == "@peer" else flows.values.get(name)
-
-        result.append(
-            _mapped(
-                work,
-                definition,
-                flows.rows,
-                values=values,
-                stamps=stamps,
-                originals=flows.originals,
-                parts=flows.parts,
-                flags=marks,
-            )
-        )
-    elif flows.rows:
-        unread |= dict.fromkeys(flows.rows, "no definition reads NetFlow v5")
-    return [*result, *refused(work, datagrams, unread)]
 
 
 def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:

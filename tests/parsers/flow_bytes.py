@@ -29,6 +29,15 @@ def fields(specs: Sequence[Field]) -> bytes:
     )
 
 
+def v5_of(count: int, records: int, *, version: int = 5, extra: bytes = b"") -> bytes:
+    """A NetFlow v5 datagram that claims `count` flows and holds `records`."""
+    head = struct.pack(">HHIIIIBBH", version, count, 100_000, EXPORT_S, 0, 7, 0, 1, 0)
+    record = struct.pack(
+        ">IIIHHIIIIHHBBBBHHBBH", 1, 2, 0, 1, 2, 10, 4096, 85_000, 95_000, 5, 6, 0, 2, 6, 0, 0, 0, 0, 0, 0
+    )
+    return head + record * records + extra
+
+
 def v9(*sets: bytes, seq: int = 1, domain: int = 7, uptime: int = 100_000, count: int | None = None) -> bytes:
     """A NetFlow v9 message (RFC 3954 section 5.1)."""
     n = len(sets) if count is None else count

@@ -1,32 +1,21 @@
-"""Key-value text, flat JSON, NetFlow v5, BER and SNMP."""
+"""Key-value text, flat JSON, BER and SNMP."""
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.asn1.asn1 import ASN1_OID
 from scapy.layers.snmp import SNMP, SNMPtrapv2, SNMPvarbind
 
-from soc.parsers.decoders import flat, keyvalue, netflow_v5, snmp, windows
+from soc.parsers.decoders import flat, keyvalue, snmp, windows
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=20,
 )
-
-
-def flows(count: int, records: int, *, version: int = 5, extra: bytes = b"") -> bytes:
-    """A datagram that claims `count` flows and holds `records`."""
-    head = struct.pack(">HHIIIIBBH", version, count, 100_000, 1_795_143_598, 0, 7, 0, 1, 0)
-    record = struct.pack(
-        ">IIIHHIIIIHHBBBBHHBBH", 1, 2, 0, 1, 2, 10, 4096, 85_000, 95_000, 5, 6, 0, 2, 6, 0, 0, 0, 0, 0, 0
-    )
-    return head + record * records + extra
 
 
 def test_quoted_text_cannot_overrule_a_key() -> None:
@@ -56,37 +45,6 @@ def test_any_document_is_flat_and_perhaps_windows(document: dict[str, Any]) -> N
     event = windows.decode({"winlog": {**document, "event_id": 1}})
     assert event is not None
     assert all(v is None or isinstance(v, str) for v in (*event.system, *event.data.values()))
-
-
-@pytest.mark.parametrize(
-    ("count", "records", "extra", "found", "flags"),
-    [
-        (2, 2, b"", 2, None),
-        (30, 2, b"", 2, ("truncated",)),
-        (1, 2, b"", 1, ("trailing_bytes",)),
-        (1, 1, b"x", 1, ("trailing_bytes",)),
-    ],
-)
-def test_a_count_that_lies(count: int, records: int, extra: bytes, found: int, flags: tuple[str, ...] | None) -> None:
-    """Only whole records that the header vouches for are flows; the lie is flagged."""
-    result = netflow_v5.decode([flows(count, records, extra=extra)])
-    assert (len(result.rows), result.flags.get(0)) == (found, flags)
-
-
-def test_a_clock_that_wrapped_does_no_harm() -> None:
-    """`first` may be larger than the uptime: both are 32-bit counters."""
-    data = bytearray(flows(1, 1))
-    struct.pack_into(">I", data, 4, 5)  # uptime 5 ms, just wrapped
-    struct.pack_into(">I", data, 24 + 24, 2**32 - 995)  # a second before
-    first = netflow_v5.decode([bytes(data)]).values["first_us"].tolist()
-    assert first == [1_795_143_598_000_000 - 1_000_000]
-
-
-@given(st.lists(st.binary(max_size=200) | st.builds(lambda b: b"\0\5" + b, st.binary(max_size=200)), max_size=4))
-def test_every_datagram_is_flows_or_refused(datagrams: list[bytes]) -> None:
-    """Nothing vanishes and nothing raises."""
-    result = netflow_v5.decode(datagrams)
-    assert set(result.rows) | set(result.refused) == set(range(len(datagrams)))
 
 
 def test_snmp_reads_what_scapy_writes() -> None:

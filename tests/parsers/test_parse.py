@@ -15,7 +15,7 @@ from soc.model.position import Position, event_id_at
 from soc.model.record import OVERSIZE, RawBlock
 from soc.parsers import ParserSet, ParserState
 from tests.parsers.conftest import RECEIPT_NS, Rows
-from tests.parsers.test_decoders import flows
+from tests.parsers.flow_bytes import v5_of
 
 SSH = b"<38>Nov 20 09:59:58 web01 sshd[12]: Failed password for root from 203.0.113.9 port 22 ssh2"
 FILE = {"log.file.path": "/var/log/a", "first_record": "101", "soc.import.id": "i1"}
@@ -133,7 +133,7 @@ def test_strange_names_cannot_widen_the_store(rows: Rows) -> None:
 
 def test_thirty_flows_are_thirty_events(rows: Rows) -> None:
     """Parts of one datagram have their own ids and positions."""
-    events = rows([flows(30, 30), b"\0\x09rubbish"], format="netflow", peer="192.0.2.1")
+    events = rows([v5_of(30, 30), b"\0\x09rubbish"], format="netflow", peer="192.0.2.1")
     assert len(events) == 31
     assert [e["soc.part"] for e in events[:3]] == [0, 1, 2]
     assert events[29]["flow.exporter.ip"] == "192.0.2.1"

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from soc.parsers.decoders.flow_community import community_ids
+from soc.parsers.decoders.flow_community import community_ids, community_rows
 from soc.parsers.decoders.flow_options import factors
 from soc.parsers.decoders.flow_state import Context
+from soc.parsers.decoders.flow_text import coded, is_small, is_whole, masked, plain, same
 from soc.parsers.decoders.flow_values import I64_MAX, Array, Values
 
 _ICMP = (1, 58)
@@ -44,27 +45,38 @@ _NAT = {
 _FORWARDING = ("unknown", "forwarded", "dropped", "consumed")
 _STACK = ("mplsTopLabelStackSection", *(f"mplsLabelStackSection{i}" for i in range(2, 11)))
 _NONE = "0.0.0.0"  # noqa: S104 (no address to bind to)
-_NUMBERS = tuple(str(i) for i in range(256))
 
 
 @dataclass(frozen=True)
 class Derived:
-    """`values` by `@name`; `sampled` flows were estimated, `unknown` ones name a sampler that nobody described."""
+    """`values` by `@name`; which flows were estimated, which name a sampler that nobody described (None: none)."""
 
     values: Mapping[str, Values]
-    sampled: Sequence[int]
-    unknown: Sequence[int]
+    sampled: Array | None
+    unknown: Array | None
 
 
-def derive(values: Mapping[str, Values], context: Context, at_us: Array, uptime_ms: Array | None) -> Derived:
-    """Of n flows; `at_us` is the export time and `uptime_ms` the exporter's clock then (only v9 has it)."""
-    n = len(at_us)
+@dataclass(frozen=True)
+class Clock:
+    """Of each flow the export time (µs UTC), the exporter's uptime then (ms, None where no header has it), and by how
+    much its header says that packets were sampled (None: it says nothing)."""
+
+    at_us: Array
+    uptime_ms: Array | None = None
+    rate: Array | None = None
+
+
+def derive(values: Mapping[str, Values], octets: Mapping[str, Array], context: Context, clock: Clock) -> Derived:
+    """Of n flows; `octets` are those of their addresses, as far as each has them in the same place."""
+    n = len(clock.at_us)
     result: dict[str, Values] = {}
     _addresses(result, values)
-    _ports(result, values)
+    _ports(result, values, octets)
     _counts(result, values)
     factor, unknown = factors(context, values, n)
-    sampled: list[int] = [] if factor is None else np.flatnonzero(factor != 1).tolist()
+    if clock.rate is not None and factor is None and (clock.rate > 1).any():
+        factor = np.maximum(clock.rate, 1).astype(np.float64)
+    sampled = None if factor is None else factor != 1
     if factor is not None:
         result["@sampling_interval"] = np.rint(factor).astype(np.int64)
         for name in ("@source_bytes", "@source_packets", "@destination_bytes", "@destination_packets"):
@@ -72,16 +84,11 @@ def derive(values: Mapping[str, Values], context: Context, at_us: Array, uptime_
                 result[name] = _times(result[name], factor)
     for what in ("bytes", "packets"):
         _total(result, what)
-    _moments(result, values, context, at_us, uptime_ms)
+    _moments(result, values, context, clock.at_us, clock.uptime_ms)
     _names(result, values, context)
     _events(result, values)
     _extras(result, values)
     return Derived(result, sampled, unknown)
-
-
-def plain(values: Values) -> list[Any]:
-    """As a list."""
-    return values if isinstance(values, list) else values.tolist()
 
 
 def first(values: Mapping[str, Values], names: Sequence[str]) -> Values | None:
@@ -93,8 +100,8 @@ def first(values: Mapping[str, Values], names: Sequence[str]) -> Values | None:
             continue
         if result is None:
             result = found
-        elif isinstance(result, list):
-            result = [b if a is None else a for a, b in zip(result, plain(found), strict=True)]
+        elif not is_whole(result):
+            result = [b if a is None else a for a, b in zip(plain(result), plain(found), strict=True)]
     return result
 
 
@@ -104,31 +111,86 @@ def _addresses(result: dict[str, Values], values: Mapping[str, Values]) -> None:
         six = first(values, (f"{name}v6Address", f"{name}v6Prefix"))
         if four is not None and six is not None:
             # Some templates have room for both; the family that a flow does not have is all zeros.
-            pairs = zip(four, six, strict=True)
+            pairs = zip(plain(four), plain(six), strict=True)
             result[f"@{side}_ip"] = [b if b not in (None, "::") and a in (None, _NONE) else a for a, b in pairs]
         elif four is not None or six is not None:
-            result[f"@{side}_ip"] = plain(four if four is not None else six)  # type: ignore[arg-type]
+            found: Values = four if four is not None else six
+            result[f"@{side}_ip"] = found
+            if side == "source" and is_whole(found):
+                result["@type"] = same("ipv4" if four is not None else "ipv6", len(found))
     source = result.get("@source_ip")
-    if source is not None:
-        kinds: dict[Any, str | None] = {None: None}
-        result["@type"] = [
-            kinds[a] if a in kinds else kinds.setdefault(a, "ipv6" if ":" in a else "ipv4") for a in source
-        ]
+    if source is not None and "@type" not in result:
+        result["@type"] = [None if a is None else "ipv6" if ":" in a else "ipv4" for a in plain(source)]
 
 
-def _ports(result: dict[str, Values], values: Mapping[str, Values]) -> None:
+def _ports(result: dict[str, Values], values: Mapping[str, Values], octets: Mapping[str, Array]) -> None:
     source = first(values, ("sourceTransportPort", "udpSourcePort", "tcpSourcePort"))
     target = first(values, ("destinationTransportPort", "udpDestinationPort", "tcpDestinationPort"))
     protocol = first(values, ("protocolIdentifier", "nextHeaderIPv6"))
+    if isinstance(source, np.ndarray) and isinstance(target, np.ndarray) and is_small(protocol):
+        _plain_ports(result, values, octets, source, target, np.asarray(protocol))
+        return
+    _odd_ports(result, values, source, target, protocol)
+
+
+def _plain_ports(
+    result: dict[str, Values],
+    values: Mapping[str, Values],
+    octets: Mapping[str, Array],
+    source: Array,
+    target: Array,
+    protocol: Array,
+) -> None:
+    """What nearly all templates have: both ports and a protocol, in fields of their own."""
+    result["@protocol"] = coded(protocol, str)
+    result["@source_port"], result["@destination_port"] = source, target
+    first_port, second_port = source, target
+    kind, code = _icmp(values, protocol, target)
+    if kind is not None and code is not None:
+        is_icmp = (protocol == _ICMP[0]) | (protocol == _ICMP[1])
+        kinds, codes = (np.array([v or 0 for v in plain(side)], np.int64) for side in (kind, code))
+        result["@icmp_type"], result["@icmp_code"] = masked(kinds, is_icmp), masked(codes, is_icmp)
+        result["@source_port"], result["@destination_port"] = masked(source, ~is_icmp), masked(target, ~is_icmp)
+        first_port, second_port = np.where(is_icmp, kinds, source), np.where(is_icmp, codes, target)
+    ends = _both_octets(result, values, octets)
+    if ends is not None and (not len(protocol) or int(protocol.max()) < 256):
+        ports = (first_port & 0xFFFF).astype(np.uint16), (second_port & 0xFFFF).astype(np.uint16)
+        result["@community_id"] = community_rows(*ends, protocol.astype(np.uint8), ports)
+    elif "@source_ip" in result and "@destination_ip" in result:
+        addresses = plain(result["@source_ip"]), plain(result["@destination_ip"])
+        result["@community_id"] = community_ids(*addresses, protocol, (first_port, second_port))
+
+
+def _both_octets(
+    result: Mapping[str, Values], values: Mapping[str, Values], octets: Mapping[str, Array]
+) -> tuple[Array, Array] | None:
+    """The octets of both ends, when each flow has those of one family and no other field speaks of addresses."""
+    for family in ("v4", "v6"):
+        names = f"sourceIP{family}Address", f"destinationIP{family}Address"
+        ends = [octets.get(name) for name in names]
+        is_theirs = all(result.get(f"@{side}_ip") is values.get(name) for side, name in
+                        zip(("source", "destination"), names, strict=True))  # fmt: skip
+        if ends[0] is not None and ends[1] is not None and is_theirs:
+            return ends[0], ends[1]
+    return None
+
+
+def _odd_ports(
+    result: dict[str, Values],
+    values: Mapping[str, Values],
+    source: Values | None,
+    target: Values | None,
+    protocol: Values | None,
+) -> None:
     n = next((len(v) for v in (source, target, protocol, result.get("@source_ip")) if v is not None), 0)
     nothing: list[Any] = [None] * n
     kind, code = _icmp(values, protocol, target)
     if kind is not None and code is not None and protocol is not None:
         is_icmp = [p in _ICMP for p in plain(protocol)]
-        result["@icmp_type"] = [v if yes else None for v, yes in zip(kind, is_icmp, strict=True)]
-        result["@icmp_code"] = [v if yes else None for v, yes in zip(code, is_icmp, strict=True)]
+        result["@icmp_type"] = [v if yes else None for v, yes in zip(plain(kind), is_icmp, strict=True)]
+        result["@icmp_code"] = [v if yes else None for v, yes in zip(plain(code), is_icmp, strict=True)]
         hash_ports = tuple(
-            [b if yes else a for a, b, yes in zip(plain(side) if side is not None else nothing, icmp, is_icmp,
+            [b if yes else a for a, b, yes in zip(plain(side) if side is not None else nothing, plain(icmp), is_icmp,
                                                   strict=True)]
             for side, icmp in ((source, kind), (target, code))
         )  # fmt: skip
@@ -144,7 +206,7 @@ def _ports(result: dict[str, Values], values: Mapping[str, Values]) -> None:
         result["@destination_port"] = target
     if protocol is not None:
         numbers = plain(protocol)
-        result["@protocol"] = [None if p is None else _NUMBERS[p] if p < 256 else str(p) for p in numbers]
+        result["@protocol"] = [None if p is None else str(p) for p in numbers]
         if "@source_ip" in result and "@destination_ip" in result:
             ends = plain(result["@source_ip"]), plain(result["@destination_ip"])
             result["@community_id"] = community_ids(*ends, protocol, (hash_ports[0], hash_ports[1]))
@@ -152,23 +214,26 @@ def _ports(result: dict[str, Values], values: Mapping[str, Values]) -> None:
 
 def _icmp(
     values: Mapping[str, Values], protocol: Values | None, target: Values | None
-) -> tuple[list[Any] | None, list[Any] | None]:
+) -> tuple[Values | None, Values | None]:
     """Type and code: of their own elements, of the joint one, or (Cisco) type * 256 + code as destination port."""
     if protocol is None or not _any_icmp(protocol):
         return None, None
     kind = first(values, ("icmpTypeIPv4", "icmpTypeIPv6"))
     code = first(values, ("icmpCodeIPv4", "icmpCodeIPv6"))
     if kind is not None and code is not None:
-        return plain(kind), plain(code)
+        return kind, code
     four, six = values.get("icmpTypeCodeIPv4"), values.get("icmpTypeCodeIPv6")
+    joint: Values | None
     if four is not None and six is not None:
-        joint: list[Any] = [a or b for a, b in zip(plain(four), plain(six), strict=True)]
+        joint = [a or b for a, b in zip(plain(four), plain(six), strict=True)]
     else:
-        found = four if four is not None else six if six is not None else target
-        if found is None:
-            return None, None
-        joint = plain(found)
-    return [None if v is None else v >> 8 & 255 for v in joint], [None if v is None else v & 255 for v in joint]
+        joint = four if four is not None else six if six is not None else target
+    if joint is None:
+        return None, None
+    if isinstance(joint, np.ndarray):
+        return joint >> 8 & 255, joint & 255
+    numbers = plain(joint)
+    return [None if v is None else v >> 8 & 255 for v in numbers], [None if v is None else v & 255 for v in numbers]
 
 
 def _any_icmp(protocol: Values) -> bool:
@@ -207,6 +272,9 @@ def _total(result: dict[str, Values], what: str) -> None:
         found = forward if forward is not None else back
         if found is not None:
             result[f"@{what}"] = found
+        return
+    if isinstance(forward, np.ndarray) and isinstance(back, np.ndarray):
+        result[f"@{what}"] = np.where(back > I64_MAX - forward, I64_MAX, forward + back)
         return
     result[f"@{what}"] = [
         None if a is None and b is None else min((a or 0) + (b or 0), I64_MAX)
@@ -287,10 +355,17 @@ def _names(result: dict[str, Values], values: Mapping[str, Values], context: Con
     for way in ("ingress", "egress"):
         found = values.get(f"{way}Interface")
         if names and found is not None:
-            result[f"@{way}_name"] = [names.get(index) for index in plain(found)]
+            result[f"@{way}_name"] = _meant(found, names.get)
     applications, ids = context.applications, values.get("applicationId")
     if applications and ids is not None:
         result["@application"] = [None if v is None else applications.get(v) for v in plain(ids)]
+
+
+def _meant(numbers: Values, meaning: Callable[[int], Any]) -> Values:
+    """The text of each number, None for those without one."""
+    if is_small(numbers):
+        return coded(np.asarray(numbers), meaning)
+    return [None if v is None else meaning(v) for v in plain(numbers)]
 
 
 def _events(result: dict[str, Values], values: Mapping[str, Values]) -> None:
@@ -302,19 +377,19 @@ def _events(result: dict[str, Values], values: Mapping[str, Values]) -> None:
         return
     nat = values.get("natEvent")
     if nat is not None:
-        result["@action"] = [_NAT.get(v) for v in plain(nat)]
+        result["@action"] = _meant(nat, _NAT.get)
 
 
 def _extras(result: dict[str, Values], values: Mapping[str, Values]) -> None:
     flags = values.get("tcpControlBits")
     if flags is not None:
-        result["@tcp_flags"] = [None if v is None else tcp_letters(v & 0x1FF) or None for v in plain(flags)]
+        result["@tcp_flags"] = _meant(flags, lambda v: tcp_letters(v & 0x1FF) or None)
     vlan = first(values, ("vlanId", "dot1qVlanId"))
     if vlan is not None:
-        result["@vlan"] = [str(v) if v else None for v in plain(vlan)]
+        result["@vlan"] = _meant(vlan, lambda v: str(v) if v else None)
     status = values.get("forwardingStatus")
     if status is not None:
-        result["@forwarding"] = [None if v is None else _FORWARDING[v >> 6 & 3] for v in plain(status)]
+        result["@forwarding"] = _meant(status, lambda v: _FORWARDING[v >> 6 & 3])
     stack = [plain(values[name]) for name in _STACK if name in values]
     if stack:
         result["@mpls_labels"] = [_labels(row) for row in zip(*stack, strict=True)]

@@ -7,7 +7,8 @@ from typing import Any
 
 from soc.model.flow_elements import ELEMENTS
 from soc.model.values import iso
-from soc.parsers.decoders.flow_templates import LISTS, VARIABLE, Template, columns_of, layout_of
+from soc.parsers.decoders.flow_templates import LISTS, VARIABLE, Template, columns_of
+from soc.parsers.decoders.flow_text import plain
 from soc.parsers.decoders.flow_values import HEX, scalars
 
 MAX_DEPTH = 4
@@ -101,17 +102,17 @@ def _records(number: int, data: bytes, lookup: Lookup, depth: int) -> Read:
     template = lookup(number)
     if template is None:
         return {"template": number, "hex": data.hex()}
-    layout = layout_of(template.fields)
+    layout = template.layout
     cut = layout.cut(data)
     values, unfit = layout.values([cut])
     records: list[Read] = [{} for _ in range(cut.n)]
     for slot, column in columns_of(layout, values):
-        plain = column if isinstance(column, list) else column.tolist()
+        items = plain(column)
         if slot.kind in LISTS:
-            plain = [read(slot.kind, value, lookup, depth + 1) for value in plain]
+            items = [read(slot.kind, value, lookup, depth + 1) for value in items]
         elif slot.kind.startswith("dateTime"):
-            plain = [None if value is None else iso(value) for value in plain]
-        for record, value in zip(records, plain, strict=True):
+            items = [None if value is None else iso(value) for value in items]
+        for record, value in zip(records, items, strict=True):
             if value is not None:
                 record[slot.key] = value
     for field, texts in unfit.items():

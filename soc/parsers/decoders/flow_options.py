@@ -5,7 +5,7 @@ Sampling: NetFlow v9 fields 34, 35, 48–50 (RFC 3954); IPFIX 302, 304–306, 30
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from soc.parsers.decoders.flow_state import MAX_NAME, MAX_NAMES, Context, Rate
 from soc.parsers.decoders.flow_templates import Cut, Layout, Template
+from soc.parsers.decoders.flow_text import is_small, plain
 from soc.parsers.decoders.flow_values import Array, Values
 
 DEFAULT = ""
@@ -31,13 +32,13 @@ def learn_options(context: Context, template: Template, layout: Layout, cut: Cut
     if not wanted:
         return context
     values, _ = layout.values([cut])
-    plain = {key: _plain(column) for key, column in values.items()}
+    listed = {key: plain(column) for key, column in values.items()}
     samplers: dict[str, Rate] = {}
     interfaces: dict[int, str] = {}
     applications: dict[str, str] = {}
     boot = context.boot_us
     for i in range(cut.n):
-        record = {key: column[i] for key, column in plain.items()}
+        record = {key: column[i] for key, column in listed.items()}
         found = rate(record)
         if found is not None:
             samplers[sampler_key(record)] = found
@@ -109,59 +110,68 @@ def rate(record: Mapping[str, Any]) -> Rate | None:
     return (top, bottom) if top and 0 < bottom <= top <= _MAX_RATE else None
 
 
-def factors(context: Context, values: Mapping[str, Values], n: int) -> tuple[Array | None, list[int]]:
-    """How many packets each counted packet stands for (None: one), and the flows whose sampler nobody described."""
+def factors(context: Context, values: Mapping[str, Values], n: int) -> tuple[Array | None, Array | None]:
+    """How many packets each counted packet stands for (None: one), and which flows name a sampler that nobody
+    described (None: none does)."""
     if values.keys() & RATE_KEYS:
-        return _own(values, n), []
-    if not context.samplers:
-        return None, _nameless(values)
-    default = _ratio(context.samplers.get(DEFAULT, (1, 1)))
+        return _own(values, n), None
     ids = values.get("samplerId", values.get("selectorId"))
+    if not context.samplers:
+        return None, None if ids is None else _any(_each(ids, lambda number: float(bool(number))) != 0)
+    default = _ratio(context.samplers.get(DEFAULT, (1, 1)))
     if ids is not None:
         return _looked_up(context, "sampler", ids, default)
     interfaces = values.get("ingressInterface")
     if interfaces is not None and any(key.startswith("interface:") for key in context.samplers):
-        return _looked_up(context, "interface", interfaces, default)[0], []
-    return (None if default == 1 else np.full(n, default)), []
-
-
-def _nameless(values: Mapping[str, Values]) -> list[int]:
-    ids = values.get("samplerId", values.get("selectorId"))
-    return [] if ids is None else [i for i, number in enumerate(_plain(ids)) if number]
+        return _looked_up(context, "interface", interfaces, default)[0], None
+    return (None if default == 1 else np.full(n, default)), None
 
 
 def _own(values: Mapping[str, Values], n: int) -> Array | None:
-    plain = {key: _plain(values[key]) for key in RATE_KEYS if key in values}
+    columns = {key: values[key] for key in RATE_KEYS if key in values}
+    if n and all(isinstance(column, np.ndarray) and (column == column[0]).all() for column in columns.values()):
+        found = rate({key: plain(column[:1])[0] for key, column in columns.items()})
+        return None if found is None or _ratio(found) == 1 else np.full(n, _ratio(found))
+    listed = {key: plain(column) for key, column in columns.items()}
     known: dict[tuple[Any, ...], float] = {}
     result = np.ones(n)
-    for i, row in enumerate(zip(*plain.values(), strict=True)):
+    for i, row in enumerate(zip(*listed.values(), strict=True)):
         if row not in known:
-            known[row] = _ratio(rate(dict(zip(plain, row, strict=True))) or (1, 1))
+            known[row] = _ratio(rate(dict(zip(listed, row, strict=True))) or (1, 1))
         result[i] = known[row]
     return result if (result != 1).any() else None
 
 
-def _looked_up(context: Context, what: str, ids: Values, default: float) -> tuple[Array | None, list[int]]:
-    known: dict[Any, float] = {}
-    unknown: list[int] = []
-    result = np.empty(len(ids))
-    for i, number in enumerate(_plain(ids)):
-        if number not in known:
-            found = context.samplers.get(f"{what}:{number}")
-            known[number] = default if found is None else _ratio(found)
+def _looked_up(context: Context, what: str, ids: Values, default: float) -> tuple[Array | None, Array | None]:
+    def ratio(number: Any) -> float:
+        found = context.samplers.get(f"{what}:{number}")
+        return default if found is None else _ratio(found)
+
+    def is_nameless(number: Any) -> float:
         # Number 0 is how routers say that a flow was not sampled.
-        if number and default == 1 and f"{what}:{number}" not in context.samplers:
-            unknown.append(i)
-        result[i] = known[number]
-    return (result if (result != 1).any() else None), unknown
+        return float(bool(number) and default == 1 and f"{what}:{number}" not in context.samplers)
+
+    result = _each(ids, ratio)
+    return (result if (result != 1).any() else None), _any(_each(ids, is_nameless) != 0)
+
+
+def _each(ids: Values, meaning: Callable[[Any], float]) -> Array:
+    """`meaning` of each, asked once for each that differs."""
+    if not isinstance(ids, np.ndarray) or not is_small(ids):
+        known: dict[Any, float] = {}
+        return np.array([known[i] if i in known else known.setdefault(i, meaning(i)) for i in plain(ids)], np.float64)
+    table = np.zeros(int(ids.max()) + 1 if len(ids) else 1)
+    for number in np.flatnonzero(np.bincount(ids)).tolist():
+        table[number] = meaning(number)
+    return np.asarray(table[ids])
+
+
+def _any(mask: Array) -> Array | None:
+    return mask if mask.any() else None
 
 
 def _ratio(found: Rate) -> float:
     return found[0] / found[1]
-
-
-def _plain(values: Values) -> list[Any]:
-    return values if isinstance(values, list) else values.tolist()
 
 
 __all__ = ["DEFAULT", "factors", "learn_options", "rate", "sampler_key"]

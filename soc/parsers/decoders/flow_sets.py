@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from soc.parsers.decoders.flow_options import learn_options
 from soc.parsers.decoders.flow_state import Context, Exporter, Memory, Waiting
-from soc.parsers.decoders.flow_templates import Cut, Layout, Spec, Template, layout_of
+from soc.parsers.decoders.flow_templates import Cut, Layout, Spec, Template
 
 MAX_FIELDS = 512
 """A template with more fields is refused."""
@@ -21,9 +22,9 @@ _SET = struct.Struct(">HH")
 _FIRST_DATA = 256
 
 
-@dataclass(frozen=True)
-class Head:
-    """A message header. `at_us` is the export time (µs UTC), `uptime_ms` only v9 has, `stop` is where the sets end."""
+class Head(NamedTuple):
+    """A message header. `at_us` is the export time (µs UTC), `uptime_ms` IPFIX has not, `stop` is where the sets end,
+    `rate` is how many packets each counted one stands for (only v5 says so; 0 and 1: one)."""
 
     version: int
     at_us: int
@@ -33,13 +34,14 @@ class Head:
     size: int
     stop: int
     marks: tuple[str, ...] = ()
+    rate: int = 0
 
 
 class Malformed(ValueError):
     """A set, or a message, that cannot be read; the text says why."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Datagram:
     """One record while it is read; `marks` becomes the flags of all its events."""
 
@@ -63,8 +65,7 @@ class Datagram:
         return first
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """The records of one data set: `body` with its `cut`, under a template and what the exporter said until then."""
 
     datagram: Datagram
@@ -96,8 +97,9 @@ class Dialect:
     """What tells v9 from IPFIX.
 
     `templates` and `options` are set numbers. `field` reads one field of a template (octets, place, whether it is a
-    scope) and `sizes` the header of an options template: number, scope fields, all fields, where they begin.
-    `window` is how far behind a sequence number may come late; `counts` is what it counts by the standard.
+    scope) and `sizes` the header of an options template: number, scope fields, all fields, where they begin. `record`
+    is what follows the header when there are no sets. `window` is how far behind a sequence number may come late;
+    `counts` is what it counts by the standard.
     """
 
     version: int
@@ -109,6 +111,7 @@ class Dialect:
     window: int
     counts: str
     withdraws: bool
+    record: Template | None = None
 
 
 @dataclass
@@ -137,7 +140,11 @@ class Walker:
         exporter = self._memory.exporter(f"{self._source}|{head.version}|{head.domain}", receipt_ns)
         datagram = Datagram(row, head, data, list(head.marks))
         datagram.is_again = exporter.is_again(self._node, self._seq, row)
-        self._sets(datagram, exporter)
+        if self._dialect.record is None:
+            self._sets(datagram, exporter)
+        else:
+            self._data(datagram, head, exporter, self._dialect.record, data[: head.size], data[head.size : head.stop])
+            self._left(datagram, b"", data[head.stop :], "record that the header counts")
         if not datagram.is_again:
             self._sequence(datagram, exporter)
         if datagram.news or not datagram.parts:
@@ -206,7 +213,8 @@ class Walker:
             if template is None:
                 self._wait(datagram, exporter, number, piece)
             else:
-                self._data(datagram, datagram.head, exporter, template, piece)
+                self._data(datagram, datagram.head, exporter, template, datagram.raw[: datagram.head.size] + piece[:4],
+                           piece[4:])  # fmt: skip
 
     def _templates(self, datagram: Datagram, exporter: Exporter, piece: bytes, is_options: bool) -> None:
         for template in read_templates(self._dialect, piece, is_options):
@@ -238,7 +246,7 @@ class Walker:
         try:
             if template is None:
                 raise Malformed(f"template {number} was forgotten at once")
-            self._data(inner, head, exporter, template, entry.data, is_replayed=True)
+            self._data(inner, head, exporter, template, entry.head + entry.data[:4], entry.data[4:], is_replayed=True)
         except Malformed as error:
             marks = ("replayed",)
             self.read.notes.append(Note(inner, inner.part(), entry.head + entry.data, marks, str(error)))
@@ -250,20 +258,20 @@ class Walker:
         head: Head,
         exporter: Exporter,
         template: Template,
-        piece: bytes,
+        prefix: bytes,
+        body: bytes,
         *,
         is_replayed: bool = False,
     ) -> None:
-        layout, body = layout_of(template.fields), piece[4:]
+        layout = template.layout
         cut = layout.cut(body)
         if cut.n == 0:
             raise Malformed(f"no whole record of template {template.number}")
-        prefix = datagram.raw[: head.size] + piece[:4]
         part = datagram.part(cut.n)
         self.read.chunks.append(
             Chunk(datagram, head, exporter.share(), template, layout, cut, body, prefix, part, is_replayed)
         )
-        self._left(datagram, piece[:4], body[cut.used :], "record", min(MAX_PADDING, layout.least - 1))
+        self._left(datagram, prefix[head.size :], body[cut.used :], "record", min(MAX_PADDING, layout.least - 1))
         if datagram.units is not None:
             datagram.units += cut.n
         if template.is_options:
@@ -311,7 +319,7 @@ def _template(dialect: Dialect, piece: bytes, at: int, is_options: bool) -> tupl
 
 
 def originals(chunk: Chunk) -> list[bytes]:
-    """Message header, set header and record of each record, as they were sent."""
+    """Message header, set header and record of each record of a template with variable lengths, as they were sent."""
     prefix, body, start = chunk.prefix, chunk.body, 0
     result: list[bytes] = []
     for end in chunk.cut.ends:

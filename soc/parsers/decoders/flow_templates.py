@@ -6,12 +6,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from soc.model.flow_elements import ELEMENTS, NTOP, Element
-from soc.parsers.decoders.flow_values import HEX, Values, cell_format, column, scalars
+from soc.parsers.decoders import flow_text
+from soc.parsers.decoders.flow_values import HEX, Array, Values, cell_format, column, scalars
 
 VARIABLE = 65535
 """The length of an element that carries its own length."""
@@ -35,6 +36,11 @@ class Template:
     is_options: bool
     fields: tuple[Spec, ...]
 
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Made ready; templates of the same fields share one."""
+        return layout_of(self.fields)
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -47,19 +53,15 @@ class Slot:
     form: str
 
 
-@dataclass(frozen=True)
-class Cut:
-    """The records of one set: the fixed octets of all, the variable pieces by slot, where each record ends."""
+class Cut(NamedTuple):
+    """The records of one set: the fixed octets of all, the variable pieces by slot, where each record ends (nothing
+    where all are equally long), how many octets of the set are records."""
 
     n: int
     fixed: bytes
     pieces: tuple[list[bytes], ...]
     ends: list[int]
-
-    @property
-    def used(self) -> int:
-        """Octets of the set that are records."""
-        return self.ends[-1] if self.ends else 0
+    used: int
 
 
 class Layout:
@@ -100,11 +102,11 @@ class Layout:
     def cut(self, body: bytes) -> Cut:
         """The whole records of a set; what is left behind the last one is padding, or a lie."""
         if not self.variable and self.fixed_length < MIN_RECORD:
-            return Cut(0, b"", (), [])
+            return Cut(0, b"", (), [], 0)
         if not self.variable:
             n = len(body) // self.fixed_length
-            ends = list(range(self.fixed_length, n * self.fixed_length + 1, self.fixed_length))
-            return Cut(n, body[: n * self.fixed_length], (), ends)
+            used = n * self.fixed_length
+            return Cut(n, body[:used], (), [], used)
         return self._walk(body)
 
     def _walk(self, body: bytes) -> Cut:
@@ -136,12 +138,23 @@ class Layout:
             ends.append(at)
         return _whole(len(ends), fixed, self.fixed_length, pieces, ends)
 
+    def addresses(self, cuts: Sequence[Cut]) -> dict[str, Array]:
+        """The octets of the addresses of fixed slots, a row a record, by slot key."""
+        wanted = [(slot.key, name) for slot, name, _ in self._cells if slot.kind in ADDRESSES]
+        if not wanted:
+            return {}
+        cells = self._records(cuts)
+        return {key: flow_text.octets(cells[name]) for key, name in wanted}
+
+    def _records(self, cuts: Sequence[Cut]) -> Array:
+        return np.frombuffer(b"".join(cut.fixed for cut in cuts), self._dtype)
+
     def values(self, cuts: Sequence[Cut]) -> tuple[dict[str, Values], dict[str, list[Any]]]:
         """The columns of all records by slot key, and by field name the hexadecimal text of what did not fit.
 
         Lists (RFC 6313) stay octets here.
         """
-        cells = np.frombuffer(b"".join(cut.fixed for cut in cuts), self._dtype) if self.fixed_length else None
+        cells = self._records(cuts) if self.fixed_length else None
         result: dict[str, Values] = {}
         unfit: dict[str, list[Any]] = {}
         n = sum(cut.n for cut in cuts)
@@ -159,11 +172,12 @@ class Layout:
         return result, unfit
 
 
+ADDRESSES = ("ipv4Address", "ipv6Address")
 LISTS = ("basicList", "subTemplateList", "subTemplateMultiList")
 
 
 def _whole(n: int, fixed: list[bytes], length: int, pieces: tuple[list[bytes], ...], ends: list[int]) -> Cut:
-    return Cut(n, b"".join(fixed)[: n * length], pieces, ends)
+    return Cut(n, b"".join(fixed)[: n * length], pieces, ends, ends[-1] if ends else 0)
 
 
 def _slots(fields: Sequence[Spec]) -> Iterator[tuple[Slot, Spec]]:

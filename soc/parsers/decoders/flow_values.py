@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
+
+from soc.parsers.decoders import flow_text
 
 Array = np.ndarray[Any, Any]
-Values = Array | list[Any]
-"""A numpy array (nothing missing) or a list with None where a value is missing."""
+Values: TypeAlias = "Array | list[Any] | pa.Array"
+"""A numpy array (nothing missing), an Arrow array, or a list with None where a value is missing."""
 HEX = "hex"
 """The kind of what no table names, or of a length that its type cannot have: kept as hexadecimal text."""
 I64_MAX = 2**63 - 1
@@ -59,8 +62,11 @@ def column(kind: str, cells: Array) -> Values:
         return _scaled(cells, 1000)
     if kind in _NTP:
         return ntp_us(cells & _MICRO_BITS if kind == "dateTimeMicroseconds" else cells)
-    if kind == "ipv4Address":
-        return list(map(ipv4_text, cells.tolist()))
+    if kind == "ipv4Address" and len(cells) > 1 and (cells == cells[0]).all():
+        return flow_text.ipv4_texts(flow_text.octets(cells[:1])).take(np.zeros(len(cells), np.int64))
+    whole = _WHOLE.get(kind)
+    if whole is not None:
+        return whole(flow_text.octets(cells))
     reader = _READERS.get(kind, bytes.hex)
     return list(map(reader, cells.tolist()))
 
@@ -82,8 +88,7 @@ def scalar(kind: str, data: bytes) -> Any:
     form = cell_format(kind, len(data))
     if form is None:
         raise ValueError(f"{len(data)} octets for {kind}")
-    values = column(kind, np.frombuffer(data, form))
-    return values[0] if isinstance(values, list) else values.tolist()[0]
+    return flow_text.plain(column(kind, np.frombuffer(data, form)))[0]
 
 
 def scalars(kind: str, pieces: Sequence[bytes]) -> tuple[list[Any], dict[int, str]]:
@@ -155,4 +160,8 @@ def truth(number: int) -> bool | None:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "macAddress": mac_text, "string": text, "octetArray": bytes.hex, "ipv6Address": ipv6_text, "boolean": truth,
     HEX: bytes.hex,
+}  # fmt: skip
+_WHOLE: dict[str, Callable[[Array], Any]] = {
+    "ipv4Address": flow_text.ipv4_texts, "ipv6Address": lambda table: flow_text.ipv6_texts(table, ipv6_text),
+    "macAddress": flow_text.mac_texts, "octetArray": flow_text.hex_texts, HEX: flow_text.hex_texts,
 }  # fmt: skip
