@@ -35,6 +35,7 @@ class Count:
     """Records of one source and hour. At rest received = queued + dropped; `bytes` are those of queued records.
 
     `refused` counts connections, not records, that we turned away or ended, `refused_for` the same by reason.
+    `unbelieved` counts records that are kept but not believed, by reason (SNMPv3); they are among the flagged ones.
     """
 
     queued: int = 0
@@ -42,6 +43,7 @@ class Count:
     flagged: int = 0
     refused: int = 0
     refused_for: dict[str, int] = field(default_factory=dict)
+    unbelieved: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
 
@@ -121,6 +123,13 @@ class Counters:
             count.refused_for[reason] = count.refused_for.get(reason, 0) + 1
             self._changed = True
 
+    def unbelieved(self, site: str, listener: str, peer: str, at_ns: int, reason: str) -> None:
+        """A record is kept, but not believed. Reasons come from a short list, never from the peer."""
+        with self._lock:
+            count = self._count(site, listener, peer, at_ns)
+            count.unbelieved[reason] = count.unbelieved.get(reason, 0) + 1
+            self._changed = True
+
     def _count(self, site: str, listener: str, peer: str, at_ns: int) -> Count:
         hour = at_ns // HOUR_NS * HOUR_NS
         count = self._counts.get((site, listener, peer, hour))
@@ -136,7 +145,7 @@ class Counters:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """All counts, by hour and source: site, listener, peer, hour_us, received, queued, bytes, flagged, refused,
-        refused_for and dropped (by reason)."""
+        refused_for, unbelieved and dropped (by reason)."""
         with self._lock:
             rows = sorted(self._counts.items(), key=lambda item: (item[0][3], item[0]))
             return [_row(key, count, count.received) for key, count in rows]
@@ -185,6 +194,7 @@ class Counters:
             count.queued, count.bytes, count.flagged = row["queued"], row["bytes"], row["flagged"]
             count.refused, count.dropped = row["refused"], row["dropped"]
             count.refused_for = row.get("refused_for", {})
+            count.unbelieved = row.get("unbelieved", {})
 
 
 def _row(key: Key, count: Count, received: int) -> dict[str, Any]:
@@ -200,5 +210,6 @@ def _row(key: Key, count: Count, received: int) -> dict[str, Any]:
         "flagged": count.flagged,
         "refused": count.refused,
         "refused_for": dict(count.refused_for),
+        "unbelieved": dict(count.unbelieved),
         "dropped": dict(count.dropped),
     }

@@ -240,7 +240,7 @@ class _Listener:
             elif (kind := _kind(data)) == _TRAP:
                 plain.records.append(data)
             elif kind == _V3 and self._usm is not None:
-                self._secured(self._usm, data, address, secured)
+                self._secured(self._usm, data, address, secured, now)
             else:
                 self._other(data, address, plain)
         for each, batch in ((spec, plain), (self._v3, secured)):
@@ -267,7 +267,7 @@ class _Listener:
             return
         self._confirmed(data, data, lambda: answer, address, batch)
 
-    def _secured(self, usm: Usm, data: bytes, address: Address, batch: _Batch) -> None:
+    def _secured(self, usm: Usm, data: bytes, address: Address, batch: _Batch, now: int) -> None:
         found = usm.receive(data)
         record = found.record
         if found.report is not None:
@@ -277,7 +277,9 @@ class _Listener:
         elif found.answer is not None:
             self._confirmed(found.inform, record.pack(), found.answer, address, batch)
         elif record.reason:
-            self._count(record.reason.partition(":")[0])
+            spec, reason = self.spec, record.reason.partition(":")[0]
+            self._count(reason)
+            self._counters.unbelieved(spec.site, spec.name, peer_name(address[0]), now, reason)
             batch.add(record.pack(), UNVERIFIED)
         else:
             batch.records.append(record.pack())

@@ -37,6 +37,7 @@ class Account:
     `bytes` and `flagged` are the collector's, of queued records; `products` says what parsers took records for;
     `oldest_us` is the receipt of the oldest record that waits. `peers` is more than one where the collector could not
     count each by name (`+others`).
+    `unbelieved` are records that were kept although their sender could not be verified, by reason.
     """
 
     received: int = 0
@@ -44,6 +45,7 @@ class Account:
     bytes: int = 0
     flagged: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    unbelieved: Counter[str] = field(default_factory=Counter)
     stored: int = 0
     dead: int = 0
     pending: int = 0
@@ -94,7 +96,8 @@ class Account:
             "guess": self.guess, "first_seen_us": self.first_seen_us or None, "last_seen_us": self.last_seen_us or None,
             "rate_per_s": round(self.recent / (RATE_US / 1_000_000), 2),
             "received": self.received, "bytes": self.bytes, "queued": self.queued, "flagged": self.flagged,
-            "dropped": dict(self.dropped), "stored": self.stored, "dead": self.dead, "pending": self.pending,
+            "dropped": dict(self.dropped), "unbelieved": dict(self.unbelieved),
+            "stored": self.stored, "dead": self.dead, "pending": self.pending,
             "lag_us": max(now_us - self.oldest_us, 0) if self.oldest_us else 0,
             "unparsed": self.unparsed, "unparsed_share": round(self.unparsed / self.stored, 4) if self.stored else None,
             "balanced": self.is_balanced if is_whole else None,
@@ -138,6 +141,7 @@ class Accounts:
             self._named.setdefault(key, set()).add(row["hour_us"])
             if row["peer"] == OTHERS:
                 self._crowded.setdefault(key[:2], set()).add(row["hour_us"])
+            account.unbelieved.update(row.get("unbelieved", {}))
 
     def queued(self, key: Key, records: int) -> None:
         """Records that the queue took and no counter says yet. What has no wire before it is received by that."""

@@ -483,6 +483,8 @@ def test_sources_say_what_was_dropped_and_whether_it_balances(soc: Soc, client: 
     assert "10 records dropped (full)" in result.err
     assert "Balances: 1,000 received" in result.err
     accounts = client.answers[("GET", "/v1/sources")]
+    accounts["sources"][0]["unbelieved"] = {"a wrong digest": 3}
+    assert "3 records kept but not believed (a wrong digest)" in soc("source", "list").err
     client.answers[("GET", "/v1/sources")] = {**accounts, "totals": {**accounts["totals"], "balanced": False}}
     assert "DOES NOT BALANCE" in soc("source", "list").err
     client.answers[("GET", "/v1/sources")] = {**accounts, "totals": None}

@@ -101,8 +101,9 @@ def test_drops_are_part_of_what_was_received() -> None:
         "bytes": 0,
         "flagged": 0,
     }
-    accounts.collected([{**row, "dropped": {"queue_full": 3, "kernel": 2}}])
+    accounts.collected([{**row, "dropped": {"queue_full": 3, "kernel": 2}, "unbelieved": {"a wrong digest": 2}}])
     [found] = accounts.rows()
+    assert found["unbelieved"] == {"a wrong digest": 2}
     assert found["balanced"] is True
     assert found["dropped"] == {"queue_full": 3, "kernel": 2}
     assert accounts.totals()["dropped"] == {"queue_full": 3, "kernel": 2}

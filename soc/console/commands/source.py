@@ -187,6 +187,10 @@ def _remarks(call: Call, data: Mapping[str, Any]) -> None:
             call.output.say(_polled(row["poll"]))
         for reason, count in sorted((row.get("dropped") or {}).items()):
             call.output.say(t("cmd.source.dropped", peer=clean(row["peer"]), count=number(count), reason=clean(reason)))
+        for reason, count in sorted((row.get("unbelieved") or {}).items()):
+            call.output.say(
+                t("cmd.source.unbelieved", peer=clean(row["peer"]), count=number(count), reason=clean(reason))
+            )
     totals = data.get("totals")
     if totals is None:  # an owner unit's person sees its own sources only
         return

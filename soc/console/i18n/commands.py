@@ -388,6 +388,10 @@ SENTENCES: Catalogue = {
     "cmd.source.point.edge": ("đơn vị", "unit"),
     "cmd.source.point.listener": ("cổng nhận", "listener"),
     "cmd.source.dropped": ("{peer}: bỏ {count} bản ghi ({reason})", "{peer}: {count} records dropped ({reason})"),
+    "cmd.source.unbelieved": (
+        "{peer}: giữ nhưng không tin {count} bản ghi ({reason})",
+        "{peer}: {count} records kept but not believed ({reason})",
+    ),
     "cmd.source.poll": (
         "{name} ({driver}): {state}; lần cuối được {when}; {errors} lỗi liên tiếp, {all_errors} tất cả{lag}{fault}",
         "{name} ({driver}): {state}; last success {when}; {errors} errors in a row, {all_errors} in all{lag}{fault}",
