@@ -20,7 +20,7 @@ DECODERS = (
     "packet",
 )  # fmt: skip
 FORMATS = (
-    "netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "hec", "gelf", "packet-flow", "packet-dns",
+    "netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "elastic", "hec", "gelf", "packet-flow", "packet-dns",
     "packet-http", "packet-tls", "packet-dhcp", "packet-arp", "packet-capture",
 )  # fmt: skip
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")

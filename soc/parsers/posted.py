@@ -18,27 +18,32 @@ from soc.model.fields import FieldType
 from soc.parsers import ecs, times
 from soc.parsers.decoders import gelf, windows
 from soc.parsers.decoders.flat import flatten
+from soc.parsers.decoders.syslog import Headers
 from soc.parsers.definition import Definition
 from soc.parsers.documents import JsonRecords, read
 from soc.parsers.mapping import Mapped, Rest, over
 from soc.parsers.text import TextRecords
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
 
-FORMATS = ("elastic", "hec", "gelf")
+FORMATS = ("elastic", "document", "hec", "gelf")
+"""`document` is a JSON object alone, `elastic` one behind its action line."""
 _STREAM = re.compile(r"(?:\.ds-)?(?:logs|metrics|traces)-([a-z0-9_.]{1,64})-[^-].*")
 # A document with one of these was understood by whoever made it.
 _DONE = ("event.category", "event.action", "event.type")
+_LONGEST = 64
 
 
 @dataclass
 class _Found:
-    """One record: its ECS names, what the protocol says beside (`meta`, for a definition to map), the line inside, a
-    name for its dataset; or a Windows event as it is."""
+    """One record: its ECS names, what the protocol says beside (`meta`, for a definition to map), the line inside and
+    the program and process that wrote it, a name for its dataset; or a Windows event as it is."""
 
     row: int
     names: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     line: str | None = None
+    program: str | None = None
+    pid: str | None = None
     extra: str = ""
     windows: Mapping[str, Any] | None = None
 
@@ -46,15 +51,17 @@ class _Found:
 def batches(work: Work, form: str) -> list[EventBatch]:
     """The events of a block of this format."""
     texts = work.envelope.texts()
-    definition = work.index.formats.get(form)
+    definition = work.index.formats.get("elastic" if form == "document" else form)
     found: list[_Found] = []
     unread: list[int] = []
     for row, text in enumerate(texts):
         one = _READERS[form](row, text)
         if one is None:
             unread.append(row)
-        else:
-            found.append(one)
+            continue
+        if definition is not None and one.windows is None:
+            _look(one, definition)
+        found.append(one)
     result: list[EventBatch] = []
     records = TextRecords(work, [""] * len(texts))
     records.texts = texts
@@ -75,6 +82,34 @@ def batches(work: Work, form: str) -> list[EventBatch]:
     return result
 
 
+def _look(one: _Found, definition: Definition) -> None:
+    """Give the definition what it maps, unless the document has the ECS name itself; find the line and its program."""
+    said: dict[str, Any] = {}
+    for spec in definition.maps:
+        name = spec.field.name
+        if name in one.names:
+            said[name] = one.names[name]
+            continue
+        for source in spec.sources:
+            if source in one.names and source not in one.meta:
+                one.meta[source] = one.names[source] if _is_ecs(source) else one.names.pop(source)
+            if (value := one.meta.get(source)) is not None:
+                said[name] = value
+                break  # the others stay under their own names
+    if any(name in one.names for name in _DONE):
+        one.line = None
+    elif one.line is None and isinstance(said.get("message"), str):
+        one.line = said["message"]
+    program, pid = said.get("process.name"), said.get("process.pid")
+    one.program = program if isinstance(program, str) and len(program) <= _LONGEST else None
+    one.pid = str(pid) if isinstance(pid, str | int) and len(str(pid)) <= _LONGEST else None
+
+
+def _is_ecs(name: str) -> bool:
+    """A name that is kept under itself too."""
+    return name.startswith("log.syslog.")
+
+
 # reading the records --------------------------------------------------------------------------------------------------
 
 
@@ -85,11 +120,11 @@ def _elastic(row: int, text: str) -> _Found | None:
         return None
     if windows.decode(document) is not None:
         return _Found(row, _beside_windows(document), windows=document)
-    found = _Found(row, flatten(document), extra=_stream(line))
-    message = found.names.get("message")
-    if isinstance(message, str) and not any(name in found.names for name in _DONE):
-        found.line = message
-    return found
+    return _Found(row, flatten(document), extra=_stream(line))
+
+
+def _document(row: int, text: str) -> _Found | None:
+    return _elastic(row, f"\n{text}")
 
 
 def _beside_windows(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +177,9 @@ def _gelf(row: int, text: str) -> _Found | None:
     return found
 
 
-_READERS: dict[str, Callable[[int, str], _Found | None]] = {"elastic": _elastic, "hec": _hec, "gelf": _gelf}
+_READERS: dict[str, Callable[[int, str], _Found | None]] = {
+    "elastic": _elastic, "document": _document, "hec": _hec, "gelf": _gelf,
+}  # fmt: skip
 
 
 # making the events ----------------------------------------------------------------------------------------------------
@@ -242,6 +279,8 @@ def _lines(
     """The events of lines that a product recognises, and the records that are left."""
     by_row = {one.row: one for one in found if one.line is not None}
     records = TextRecords(work, [by_row[i].line or "" if i in by_row else "" for i in range(len(texts))])
+    for row, one in by_row.items():
+        _head(records.headers, row, one)
     groups = records.groups(list(by_row), None)
     groups.pop("", None)
     known = sorted(row for _, rows in groups.values() for row in rows)
@@ -256,6 +295,14 @@ def _lines(
     place = {row: k for k, row in enumerate(known)}
     result = [_filled(batch, layers, place) for batch in records.batches(known, None)]
     return result, [one for one in found if one.row not in place]
+
+
+def _head(headers: Headers, row: int, one: _Found) -> None:
+    """A line that came without its header has it beside, in the document."""
+    if one.program is None or headers.priority[row] is not None or headers.at_us[row] is not None:
+        return
+    headers.host[row], headers.program[row], headers.pid[row] = None, one.program, one.pid
+    headers.message[row] = one.line or ""
 
 
 def _filled(batch: EventBatch, layers: _Layers, place: Mapping[int, int]) -> EventBatch:

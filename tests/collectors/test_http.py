@@ -185,9 +185,9 @@ def test_a_bulk_request_that_is_none(web, queue, body):
 @pytest.mark.parametrize(
     ("body", "media", "query", "records", "form"),
     [
-        (b'{"a":1}\n{"b":2}\n', "application/x-ndjson", "", [b'{"a":1}', b'{"b":2}'], "json"),
-        (b' [{"a": 1},\n {"b":[2]}] ', "application/json", "", [b'{"a": 1}', b'{"b":[2]}'], "json"),
-        (b'{"a":\n 1}', "application/json", "", [b'{"a":\n 1}'], "json"),
+        (b'{"a":1}\n{"b":2}\n', "application/x-ndjson", "", [b'{"a":1}', b'{"b":2}'], "document"),
+        (b' [{"a": 1},\n {"b":[2]}] ', "application/json", "", [b'{"a": 1}', b'{"b":[2]}'], "document"),
+        (b'{"a":\n 1}', "application/json", "", [b'{"a":\n 1}'], "document"),
         (b"<34>one\r\n<34>two\n\n", "text/plain", "", [b"<34>one", b"<34>two"], "lines"),
         (b'{"a":1}\nplain\n', "text/plain", "", [b'{"a":1}', b"plain"], "lines"),
         (b"CEF:0|a|b|c|d|e|5|\n", "text/plain", "?format=cef", [b"CEF:0|a|b|c|d|e|5|"], "lines"),
@@ -198,7 +198,7 @@ def test_a_bulk_request_that_is_none(web, queue, body):
             [b'{"short_message":"a","host":"b"}'],
             "gelf",
         ),
-        (b"\xef\xbb\xbf{}", "application/json", "", [b"{}"], "json"),
+        (b"\xef\xbb\xbf{}", "application/json", "", [b"{}"], "document"),
     ],
 )
 def test_logs_of_any_kind(web, queue, body, media, query, records, form):

@@ -228,11 +228,11 @@ def test_nothing_is_lost_to_kill_9(tmp_path, send):
         door = Door(port, None, "", host="127.7.4.2")
         client = threading.Thread(target=_patiently, args=(send, door, texts))
         client.start()
-        assert until(lambda: len(_stored(tmp_path)) > 100)
+        assert until(lambda: len(stored(tmp_path)) > 100)
     with collector_process(tmp_path, port=port):
         client.join(40)
         assert not client.is_alive()
-    counts = Counter(_message(record) for record in _stored(tmp_path))
+    counts = Counter(_message(record) for record in stored(tmp_path))
     assert counts.keys() == set(texts)
     assert sum(counts.values()) - len(texts) <= (50 if send is helpers_bulk else len(texts))
     assert max(counts.values()) <= 2
@@ -253,7 +253,7 @@ def _patiently(send, door, texts):
         send(door, texts)
 
 
-def _stored(root):
+def stored(root):
     return [record for block in LogReader(root, "raw").read({}, None, 1_000_000) for record in block.records()]
 
 

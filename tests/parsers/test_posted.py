@@ -68,6 +68,36 @@ def test_a_line_inside_is_read_by_its_product(rows: Rows) -> None:
     assert (other["event.dataset"], other["message"]) == (DATASET, "nobody knows this")
 
 
+FAILED_LOGIN = "Failed password for invalid user admin from 203.0.113.9 port 5022 ssh2"
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        # syslog-ng's elasticsearch-http, as it came; rsyslog with its names; journald's; Filebeat's journald input.
+        {"PROGRAM": "sshd", "PRIORITY": "info", "PID": "12", "MESSAGE": FAILED_LOGIN, "HOST": "web01",
+         "FACILITY": "auth"},
+        {"message": FAILED_LOGIN, "programname": "sshd", "procid": "12", "hostname": "web01"},
+        {"MESSAGE": FAILED_LOGIN, "SYSLOG_IDENTIFIER": "sshd", "_HOSTNAME": "web01", "_PID": "12", "PRIORITY": "6"},
+        {"message": FAILED_LOGIN, "log": {"syslog": {"appname": "sshd", "procid": "12"}}, "host": {"name": "web01"}},
+        {"message": FAILED_LOGIN, "process": {"name": "sshd", "pid": 12}, "host": {"name": "web01"}},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["elastic", "document"])
+def test_a_line_whose_header_stands_beside_it(rows: Rows, beside: dict[str, Any], form: str) -> None:
+    """Shippers take the header off the line: the program is in a name of the document, and sshd's line is sshd's."""
+    (event,) = rows([bulk(beside) if form == "elastic" else json.dumps(beside).encode()], format=form)
+    assert (event["event.dataset"], event["user.name"], event["source.ip"]) == ("linux.sshd", "admin", "203.0.113.9")
+    assert (event["process.name"], event["process.pid"], event["host.name"]) == ("sshd", 12, "web01")
+
+
+def test_a_program_beside_a_line_with_a_header_says_nothing(rows: Rows) -> None:
+    """The line's own header is nearer to who wrote it."""
+    line = f"<86>Nov 20 09:59:58 web01 sshd[12]: {FAILED_LOGIN}"
+    (event,) = rows([bulk({"message": line, "process": {"name": "filebeat"}})], format="elastic")
+    assert (event["event.dataset"], event["process.name"]) == ("linux.sshd", "sshd")
+
+
 def test_what_was_understood_already_is_not_read_again(rows: Rows) -> None:
     """A document with an action or a category keeps its own names."""
     line = "<86>Nov 20 09:59:58 web01 sshd[12]: Failed password for invalid user admin from 203.0.113.9 port 5022 ssh2"
@@ -169,7 +199,7 @@ VALUES = st.recursive(
 DOCUMENTS = st.lists(st.dictionaries(NAMES, VALUES, max_size=6), min_size=1, max_size=5)
 
 
-@given(DOCUMENTS, st.sampled_from(["elastic", "hec", "gelf", "json"]))
+@given(DOCUMENTS, st.sampled_from(["elastic", "document", "hec", "gelf", "json"]))
 def test_any_document_is_an_event(parsers: ParserSet, documents: list[dict[str, Any]], form: str) -> None:
     """One each, with every field of an event, ready for the store."""
     records = [json.dumps(d).encode() for d in documents]
@@ -183,7 +213,10 @@ def test_any_document_is_an_event(parsers: ParserSet, documents: list[dict[str, 
         assert batch.columns["soc.site"].to_list() == ["default"] * batch.n
 
 
-@given(st.lists(st.binary(max_size=60), min_size=1, max_size=4), st.sampled_from(["elastic", "hec", "gelf"]))
+@given(
+    st.lists(st.binary(max_size=60), min_size=1, max_size=4),
+    st.sampled_from(["elastic", "document", "hec", "gelf"]),
+)
 def test_any_bytes_are_an_event(parsers: ParserSet, records: list[bytes], form: str) -> None:
     """Nothing is lost, whatever came."""
     block = RawBlock.of(records, receipt_ns=RECEIPT_NS, format=form)

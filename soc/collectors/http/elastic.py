@@ -65,6 +65,13 @@ def is_write(path: str) -> bool:
     return _WRITES.fullmatch(path) is not None
 
 
+def drops_when_refused(path: str, agent: str) -> bool:
+    """Whether the sender is rsyslog's omelasticsearch, which names no agent. It takes any answer to a bulk request that
+    has no items for its last word, whatever the status, and gives the records up; a connection that ends makes it send
+    them again."""
+    return not agent and path.endswith("/_bulk")
+
+
 def _is_index(path: str) -> bool:
     return _INDEX.fullmatch(path[1:]) is not None
 

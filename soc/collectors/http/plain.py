@@ -6,6 +6,8 @@ from soc.collectors.http.bodies import BadBody, lines, objects
 from soc.collectors.http.calls import Call, Reply, Taken
 
 LOGS = ("/v1/logs", "/gelf")
+FORMAT = "document"
+"""A record is one JSON object."""
 FORMATS = ("auto", "json", "lines", "syslog", "cef", "leef", "gelf")
 """What `?format=` may say. `auto`: JSON when the body begins like it, else a record a line."""
 _ACCEPTED = {"/v1/logs": 200, "/gelf": 202}
@@ -45,10 +47,10 @@ class Plain:
 def _records(call: Call, chosen: str) -> tuple[list[bytes], str]:
     begins = call.body[:256].lstrip()[:1]
     if chosen in ("json", "gelf") or (chosen == "auto" and (begins == b"[" or "json" in call.media)):
-        return objects(call.body, call.max_bytes), "gelf" if chosen == "gelf" else "json"
+        return objects(call.body, call.max_bytes), "gelf" if chosen == "gelf" else FORMAT
     if chosen == "auto" and begins == b"{":
         try:
-            return objects(call.body, call.max_bytes), "json"
+            return objects(call.body, call.max_bytes), FORMAT
         except BadBody as error:
             if error.status != 400:
                 raise

@@ -54,7 +54,7 @@ LINGER_S = 3.0
 RETRY_S = "5"
 """`Retry-After` under pressure."""
 MALFORMED = "malformed"
-NOT_ALLOWED, TOO_MANY, TOO_SLOW = "not_allowed", "too_many", "too_slow"
+NOT_ALLOWED, TOO_MANY, TOO_SLOW, BUSY = "not_allowed", "too_many", "too_slow", "busy"
 NO_TOKEN, WRONG_TOKEN, TOKEN_ELSEWHERE = "token_missing", "token_wrong", "token_not_from_here"
 _CHECK_S = 0.5
 _LEAVE_S = 5.0
@@ -358,7 +358,7 @@ class _Connection(asyncio.Protocol):
         if length and int(length) > MAX_BODY:
             return dialect.fault(413, f"a body may have {MAX_BODY} bytes")
         if self._receiver.is_full and self._has_body():
-            return _retry(dialect.fault(429, _BUSY))
+            return self._put_off(dialect, 429, _BUSY)
         return None
 
     def _unknown_sender(self, dialect: Dialect) -> Reply | None:
@@ -435,7 +435,7 @@ class _Connection(asyncio.Protocol):
     def _store(self, dialect: Dialect, taken: Taken) -> None:
         if self._receiver.intake.is_half_full:
             # Others came whole while this one did: together they must not go over the bound.
-            self._answer(_retry(dialect.fault(429, _BUSY)))
+            self._answer(self._put_off(dialect, 429, _BUSY))
             return
         now = self._receiver.clock.now_ns()
         spec = self._door.form(taken.form, self._site())
@@ -458,12 +458,22 @@ class _Connection(asyncio.Protocol):
         if not self._waiting or self._asked[0] != number:
             return  # it was answered that it takes too long
         _, reply, dialect = self._asked
-        self._answer(reply() if is_durable else _retry(dialect.fault(503, _BUSY)))
+        self._answer(reply() if is_durable else self._put_off(dialect, 503, _BUSY))
 
     # answers ----------------------------------------------------------------------------------------------------------
 
+    def _put_off(self, dialect: Dialect, status: int, text: str) -> Reply:
+        """Under pressure: come again later."""
+        self._receiver.refuse(self._spec, self._peer, BUSY, text)
+        if elastic.drops_when_refused(self._path(), self._header("user-agent")):
+            return _NO_ANSWER
+        return _retry(dialect.fault(status, text))
+
     def _answer(self, reply: Reply, *, is_last: bool = False) -> None:
         if self._transport is None:
+            return
+        if reply is _NO_ANSWER:
+            self.abort()
             return
         self._release()
         self._waiting = 0
@@ -515,7 +525,7 @@ class _Connection(asyncio.Protocol):
             self._slow(f"takes no answer for {STUCK_S:.0f} s")
         elif self._waiting:
             if age > ANSWER_S:
-                self._answer(_retry(self._asked[2].fault(503, "the queue takes nothing at the moment")))
+                self._answer(self._put_off(self._asked[2], 503, "the queue takes nothing at the moment"))
         elif self._head is not None:
             if age > BODY_S and self._size < BODY_RATE * age:
                 self._slow(f"a body of {self._size} bytes in {age:.0f} s")
@@ -616,6 +626,10 @@ def _dialect_of(path: str) -> str:
     if hec.speaks(path):
         return "hec"
     return "elastic" if elastic.speaks(path) else "plain"
+
+
+_NO_ANSWER = Reply(0)
+"""The connection is closed instead."""
 
 
 def _retry(reply: Reply) -> Reply:
