@@ -21,7 +21,7 @@ from soc.parsers.decoders import ipfix, netflow_v5, netflow_v9, sflow
 from soc.parsers.decoders.flow_derive import Clock, Derived, derive
 from soc.parsers.decoders.flow_lists import read as read_list
 from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Walker, originals
-from soc.parsers.decoders.flow_state import MEMORY, Memory
+from soc.parsers.decoders.flow_state import MEMORY, Memory, without_counts
 from soc.parsers.decoders.flow_templates import LISTS, Slot, columns_of
 from soc.parsers.decoders.flow_text import fixed_binary, same
 from soc.parsers.decoders.flow_values import Array, Values
@@ -66,8 +66,17 @@ def netflow(
 
 
 def _kept(state: ParserState, memory: Memory) -> ParserState:
-    documents = memory.documents()
-    return state if documents is None else replace(state, memory={**state.memory, MEMORY: documents})
+    exporters = memory.exporters()
+    if exporters is None:
+        return state
+    return replace(state, memory={**state.memory, MEMORY: exporters}, revision=state.revision + memory.has_news)
+
+
+def resumed(state: ParserState) -> ParserState:
+    """A state that was saved before frames which nobody counted: templates hold, sequence numbers begin anew."""
+    if MEMORY not in state.memory:
+        return state
+    return replace(state, memory={**state.memory, MEMORY: without_counts(state.memory[MEMORY])})
 
 
 def _sets(

@@ -75,6 +75,11 @@ class ParserSet:
             batches = _text(work, forced, block.format)
         return batches, state
 
+    @staticmethod
+    def resumed(state: ParserState) -> ParserState:
+        """A state that is behind the cursor: what it learned holds, what it counted does not."""
+        return flows.resumed(state)
+
     def _forced(self, product: str | None) -> Definition | None:
         if product is None:
             return None

@@ -32,6 +32,8 @@ MAX_BYTES = 8 << 20
 SIMULATED = "simulated"
 PRODUCT = "as_product"
 REGISTRY_CHECK_NS = 2_000_000_000
+COUNTS_AGE_NS = 10_000_000_000
+"""Counts of flow exporters are written so late; after a crash in between they begin anew, templates do not."""
 _log = logging.getLogger("soc.work")
 _BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What one frame's content may cause. Not OSError and the like: those are about all frames alike."""
@@ -73,6 +75,7 @@ class Worker:
         self._partitions = frozenset(p for p in range(PARTITIONS) if p % settings.workers == index)
         self._states: dict[int, ParserState] = {}
         self._learned: set[int] = set()
+        self._aged: dict[int, int] = {}
         node, root = f"work{index}", places.queue(settings)
         self._matched = places.open_log(settings, places.MATCHED, node, clock, max_bytes=settings.queue_max_bytes)
         self._findings = places.open_log(settings, places.FINDINGS, node, clock)
@@ -184,16 +187,20 @@ class Worker:
         except Exception as error:
             self._bury([block], _why(error))
             return []
-        if state is not self._states.get(number):
-            self._states[number] = state
+        if state.revision != self._states[number].revision:
             self._learned.add(number)
+        elif state.memory:
+            self._aged.setdefault(number, self._clock.monotonic_ns())
+        self._states[number] = state.after(block.node, block.seq)
         return batches
 
     def _state(self, number: int) -> ParserState:
         """What the parsers remember of a partition's sources; read from disk when another worker had it before."""
         if number not in self._states:
+            passed = {where.node: at.seq for where, at in self._cursors.items() if where.number == number}
             try:
-                self._states[number] = ParserState.restore(self._state_file(number).read_bytes())
+                state = ParserState.restore(self._state_file(number).read_bytes())
+                self._states[number] = self.parsers.resumed(state) if state.is_behind(passed) else state
             except FileNotFoundError:
                 self._states[number] = ParserState()
             except ValueError as error:
@@ -204,10 +211,16 @@ class Worker:
     def _state_file(self, number: int) -> Path:
         return self._settings.path("run", "parsers", f"{number:02d}.json")
 
-    def _keep_states(self) -> None:
-        """Before the cursor moves: a state that is newer than the cursor only knows more."""
-        for number in sorted(self._learned):
+    def _keep_states(self, age_ns: int = COUNTS_AGE_NS) -> None:
+        """What was learned, before the cursor moves: a state that is newer than the cursor only knows more.
+
+        Counts are written after a while: 64 files a step, with two syncs each, would cost more than reading the flows.
+        """
+        now = self._clock.monotonic_ns()
+        due = self._learned | {number for number, since in self._aged.items() if now - since >= age_ns}
+        for number in sorted(due):
             files.replace(self._state_file(number), self._states[number].snapshot())
+            self._aged.pop(number, None)
         self._learned.clear()
 
     def _bury(self, blocks: Iterable[RawBlock], why: str) -> None:
@@ -270,6 +283,8 @@ class Worker:
 
     def close(self) -> None:
         """Let the store and the logs go; the open hot file is sealed by whoever compacts next."""
+        with suppress(SocError, OSError):  # what is not written counts anew after the restart
+            self._keep_states(0)
         self.store.close()
         self._reader.close()
         for log in (self._matched, self._findings, self._dead):

@@ -275,7 +275,9 @@ class Walker:
         if datagram.units is not None:
             datagram.units += cut.n
         if template.is_options:
-            exporter.context = learn_options(exporter.context, template, layout, cut)
+            before = exporter.context
+            exporter.context = learn_options(before, template, layout, cut)
+            exporter.has_news = exporter.has_news or exporter.context is not before
 
 
 def read_templates(dialect: Dialect, piece: bytes, is_options: bool) -> Iterator[Template]:

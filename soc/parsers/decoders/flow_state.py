@@ -67,6 +67,15 @@ class Exporter:
     waiting: dict[int, list[Waiting]] = field(default_factory=dict)
     waiting_bytes: int = 0
     is_shared: bool = True
+    has_news: bool = False
+    """Whether something was learned, since it was opened, that a restart must not forget."""
+
+    def open(self) -> Exporter:
+        """One to be changed; this one stays as it is."""
+        return replace(
+            self, before=dict(self.before), seen=dict(self.seen), waiting={k: list(v) for k, v in self.waiting.items()},
+            is_shared=True, has_news=False,
+        )  # fmt: skip
 
     def share(self) -> Context:
         """The context for records to keep: what is learned from now on goes into another."""
@@ -87,6 +96,7 @@ class Exporter:
         known = self.context.templates.get(number)
         if known == template:
             return ()
+        self.has_news = True
         templates = self._own()
         if known is not None:
             self._forget(templates, number)
@@ -158,11 +168,13 @@ class Exporter:
             return False
         self.waiting.setdefault(number, []).append(entry)
         self.waiting_bytes += size
+        self.has_news = True
         return True
 
     def release(self, number: int) -> list[Waiting]:
         """What waited for this template, in the order in which it came."""
         several = self.waiting.pop(number, [])
+        self.has_news = self.has_news or bool(several)
         self.waiting_bytes -= sum(len(entry.head) + len(entry.data) for entry in several)
         return several
 
@@ -173,7 +185,7 @@ class Exporter:
         last = self.seen.get(node)
         if last is not None and [seq, ordinal] <= last:
             return True
-        self.seen[node] = [seq, ordinal]
+        self.seen[node] = [seq, ordinal]  # a list of its own: `open` copies only the dictionary
         if len(self.seen) > 16:
             del self.seen[next(iter(self.seen))]
         return False
@@ -227,20 +239,21 @@ def _specs(items: Any) -> tuple[Spec, ...]:
 
 
 class Memory:
-    """All exporters of one parser state, opened as they are met."""
+    """All exporters of one parser state, opened as they are met; those of the state are not changed."""
 
-    def __init__(self, documents: Mapping[str, Any]) -> None:
-        self._documents = documents
+    def __init__(self, exporters: Mapping[str, Any]) -> None:
+        self._kept = {
+            key: found if isinstance(found, Exporter) else Exporter.of(key, found) for key, found in exporters.items()
+        }
         self._open: dict[str, Exporter] = {}
-        self._waiting = sum(document["waiting_bytes"] for document in documents.values())
+        self._waiting = sum(exporter.waiting_bytes for exporter in self._kept.values())
 
     def exporter(self, key: str, now_ns: int) -> Exporter:
         """The exporter of this key, new when it was never met."""
         found = self._open.get(key)
         if found is None:
-            document = self._documents.get(key)
-            found = Exporter.of(key, document) if document is not None else Exporter(key)
-            self._open[key] = found
+            kept = self._kept.get(key)
+            found = self._open[key] = kept.open() if kept is not None else Exporter(key)
         found.used_ns = max(found.used_ns, now_ns)
         return found
 
@@ -258,12 +271,23 @@ class Memory:
         self._waiting += exporter.waiting_bytes - before
         return several
 
-    def documents(self) -> Mapping[str, Any] | None:
-        """As JSON, or None when no exporter was met."""
+    @property
+    def has_news(self) -> bool:
+        """Whether something was learned that must be saved before the cursor moves."""
+        return any(exporter.has_news for exporter in self._open.values())
+
+    def exporters(self) -> Mapping[str, Exporter] | None:
+        """All there are now, the least used gone where they are too many; None when none was met."""
         if not self._open:
             return None
-        merged = {**self._documents, **{key: exporter.document() for key, exporter in self._open.items()}}
+        merged = {**self._kept, **self._open}
         if len(merged) > MAX_EXPORTERS:
-            kept = sorted(merged, key=lambda key: (-merged[key]["used_ns"], key))[:MAX_EXPORTERS]
+            kept = sorted(merged, key=lambda key: (-merged[key].used_ns, key))[:MAX_EXPORTERS]
             merged = {key: merged[key] for key in kept}
         return merged
+
+
+def without_counts(exporters: Mapping[str, Any]) -> Mapping[str, Exporter]:
+    """The exporters after frames that nobody counted: what comes next is no gap, and no repetition."""
+    opened = Memory(exporters)._kept
+    return {key: replace(exporter.open(), last=None) for key, exporter in opened.items()}
