@@ -100,7 +100,12 @@ def curl(*arguments, data=None):
         ("PUT", "/_ingest/pipeline/filebeat-8.19.0-nginx", 200, {"acknowledged": True}),
         ("PUT", "/_data_stream/filebeat-8.19.0", 200, {"acknowledged": True}),
         ("HEAD", "/logs-x-default", 404, None),
-        ("GET", "/_nodes/http", 404, {"status": 404}),
+        ("GET", "/_nodes/http", 200, {"nodes": {}}),
+        ("GET", "/_nodes/ingest", 200, {"nodes": {}}),
+        ("GET", "/_cat/health", 200, None),
+        ("GET", "/_ingest/pipeline/filebeat-8.19.0-nginx", 404, {"status": 404}),
+        ("HEAD", "/_template/filebeat-7.17.0", 404, None),
+        ("PUT", "/_template/filebeat-7.17.0?include_type_name=true", 200, {"acknowledged": True}),
     ],
 )
 def test_handshakes_of_elasticsearch_shippers(web, method, path, status, holds):
@@ -111,6 +116,21 @@ def test_handshakes_of_elasticsearch_shippers(web, method, path, status, holds):
         assert _holds(answer.json(), holds)
     if method == "PUT":
         assert "not kept" in answer.headers["warning"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "version"),
+    [
+        ("Elastic-Filebeat/9.2.1 (linux; amd64; 0123456; 2026-01-01 00:00:00 +0000 UTC)", "9.2.1"),
+        ("Elastic-Winlogbeat/8.5.0 (windows; amd64)", "8.19.0"),
+        ("Filebeat/7.17.0 (linux; amd64)", "8.19.0"),
+        ("curl/7.88.1", "8.19.0"),
+        ("Elastic-Filebeat/9999.1.1", "8.19.0"),
+    ],
+)
+def test_a_beat_never_hears_a_lower_version_than_its_own(web, agent, version):
+    """It would not send."""
+    assert web.get("/", headers={"user-agent": agent}).json()["version"]["number"] == version
 
 
 def _holds(found, wanted):
@@ -328,6 +348,7 @@ def test_a_queue_that_takes_nothing(tmp_path, queue, monkeypatch):
         assert [first.status_code, again.status_code, events.status_code] == [503, 429, 503]
         assert {a.headers["retry-after"] for a in (first, again, events)} == {"5"}
         assert again.json()["error"]["type"] == "es_rejected_execution_exception"
+        assert events.json()["text"] == "Server is busy"
         assert (events.json()["code"], health.status_code, health.json()["code"]) == (9, 503, 18)
         assert http.get("/").status_code == 200
         queue.is_full.clear()

@@ -5,6 +5,9 @@ import contextlib
 import http.client
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -260,3 +263,27 @@ def stored(root):
 def _message(record):
     document = json.loads(record.rpartition(b"\n")[2])
     return document.get("message") or document["event"]
+
+
+BULK_OF_ANOTHER_VERSION = """
+import sys
+from elasticsearch import Elasticsearch, helpers
+client = Elasticsearch(sys.argv[1])
+assert client.info()["tagline"] == "You Know, for Search"
+made = ({"_op_type": "create", "_index": "logs-my.app-default", "message": f"number {i}"} for i in range(300))
+assert helpers.bulk(client, made, chunk_size=40) == (300, [])
+"""
+
+
+@pytest.mark.parametrize("version", ["7.17.13", "9.5.1"])
+def test_clients_of_other_versions(tmp_path, parsers, version):
+    """The handshakes of 7 (it looks for the product) and 9 (its media types), and their bulk helpers."""
+    script = Path(__file__).parents[1] / "servers" / "elasticsearch_clients.sh"
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run([str(script)], check=True, capture_output=True, text=True, timeout=300, env=environment)
+    folder = Path(done.stdout.strip()) / version
+    queue = MemoryQueue()
+    with listening(tmp_path, queue, tls=False) as (_, door):
+        command = [sys.executable, "-c", BULK_OF_ANOTHER_VERSION, door.url]
+        subprocess.run(command, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(folder)})
+    assert Counter(event["message"] for event in events(parsers, queue)) == Counter(f"number {i}" for i in range(300))

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
 from soc.collectors.http.bodies import MAX_RECORDS, BadBody
-from soc.collectors.http.calls import Call, Headers, Reply, Taken
+from soc.collectors.http.calls import TEXT, Call, Headers, Reply, Taken
 
 FORMAT = "elastic"
 """A record is the action line, LF, and the document, as the bulk API has them."""
 VERSION = "8.19.0"
-"""The version that is told: Beats of a higher one do not send to a lower."""
+"""The version that is told."""
+_BEAT = re.compile(r"(?:Elastic-)?\w*[bB]eat/(\d{1,3})\.(\d{1,3})\.(\d{1,3})\b")
 PRODUCT: Headers = (("X-Elastic-Product", "Elasticsearch"),)
 _UNKEPT: Headers = (
     *PRODUCT, ("Warning", '299 soc-toolkit "not kept: this receiver stores no templates, policies or pipelines"'),
@@ -70,6 +71,15 @@ def drops_when_refused(path: str, agent: str) -> bool:
     has no items for its last word, whatever the status, and gives the records up; a connection that ends makes it send
     them again."""
     return not agent and path.endswith("/_bulk")
+
+
+def told(agent: str) -> str:
+    """The version for this `User-Agent`: Beats do not send to a lower version than theirs unless their
+    `allow_older_versions` is set, so they hear their own when it is higher."""
+    beat = _BEAT.search(agent[:256])
+    mine = tuple(map(int, VERSION.split(".")))
+    theirs = tuple(map(int, beat.groups())) if beat is not None else mine
+    return ".".join(map(str, max(mine, theirs)))
 
 
 def _is_index(path: str) -> bool:
@@ -199,7 +209,8 @@ class Elastic:
                 return self.fault(405, f"{call.method} is not possible here")
             return Reply.json(200, {"acknowledged": True}, _UNKEPT)
         if path == "/":
-            return Reply.json(200, _WHO, PRODUCT)
+            version = {**cast(dict[str, Any], _WHO["version"]), "number": told(call.headers.get("user-agent", ""))}
+            return Reply.json(200, {**_WHO, "version": version}, PRODUCT)
         if path == "/_license":
             return Reply.json(
                 200, {"license": {**_LICENSE, "issued_to": "soc-toolkit", "issuer": "soc-toolkit"}}, PRODUCT
@@ -208,6 +219,12 @@ class Elastic:
             return Reply.json(200, {"license": _LICENSE, "features": _NO_FEATURES}, PRODUCT)
         if path.startswith("/_cluster/health"):
             return Reply.json(200, _HEALTH, PRODUCT)
+        if path == "/_cat/health":
+            return Reply(200, b"0 00:00:00 soc-toolkit green 1 1 0 0 0 0 0 0 0 - 100.0%\n", TEXT, PRODUCT)
+        if path.startswith("/_nodes"):
+            # Filebeat's modules ask which processors the nodes lack, and do not send when this is an error; Logstash
+            # and clients that look for other nodes find none.
+            return Reply.json(200, {"_nodes": {"total": 0, "successful": 0, "failed": 0}, "nodes": {}}, PRODUCT)
         return self.fault(404, f"{path[:200]} is not kept here: this receiver takes documents only")
 
 

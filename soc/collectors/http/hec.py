@@ -19,7 +19,7 @@ MAX_CHANNELS = 16384
 _ROOT = "/services/collector"
 _CHANNEL = re.compile(r"[0-9a-zA-Z-]{1,64}")
 _META = ("host", "source", "sourcetype", "index", "time")
-_CODES = {400: 6, 401: 3, 403: 4, 405: 404, 408: 9, 413: 27, 415: 6, 429: 9, 503: 9}
+_CODES = {400: 6, 401: 3, 403: 4, 405: 404, 408: 9, 413: 6, 415: 6, 429: 9, 503: 9}
 _NO_TOKEN, _NO_DATA, _NO_CHANNEL, _BAD_CHANNEL, _HEALTHY, _FULL = 2, 5, 10, 11, 17, 18
 _REQUIRED, _EMPTY = "Event field is required", "Event field cannot be blank"
 _SAID = {_REQUIRED: 12, _EMPTY: 13}
@@ -52,6 +52,8 @@ class Hec:
         document: dict[str, Any] = {"text": text, "code": _SAID.get(text) or _CODES.get(status, 8)}
         if status == 401 and not text:
             document = {"text": "Token is required", "code": _NO_TOKEN}
+        elif status == 503:
+            document["text"] = "Server is busy"
         if status == 400:
             document["invalid-event-number"] = number
         return Reply.json(status, document)
