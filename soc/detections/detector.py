@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.evaluate import Columns, Holds, Row, compiled, explain
-from soc.detections.sigma.prefilter import Index
-from soc.detections.sigma.rule import Node, Rule, Variant
+from soc.detections.sigma.bucket import Bucket, Condition
+from soc.detections.sigma.evaluate import Columns, Row, explain
+from soc.detections.sigma.rule import Node, Route, Rule, Variant
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding, finding_id
 
@@ -18,6 +18,9 @@ MAX_ROUTES = 4_096
 # What an alert is about when a rule does not say: the first of these that the event has.
 _ENTITIES = ("source.ip", "user.name", "host.name", "winlog.computer_name", "winlog.event_data.TargetUserName",
              "soc.source")  # fmt: skip
+
+Members = list[tuple[Rule, Variant]]
+_Routed = tuple[Members, Bucket]
 
 
 @dataclass(frozen=True)
@@ -29,26 +32,6 @@ class Hit:
     node: Node
 
 
-class _Bucket:
-    """The rules that one kind of event is routed to."""
-
-    def __init__(self, members: Sequence[tuple[Rule, Variant]]) -> None:
-        self.members = members
-        self.index = Index([variant.node for _, variant in members])
-        self._compiled: dict[int, Holds] = {}
-
-    def hits(self, row: Row) -> list[Hit]:
-        found: list[Hit] = []
-        for number in self.index.candidates(row):
-            holds = self._compiled.get(number)
-            if holds is None:
-                holds = self._compiled[number] = compiled(self.members[number][1].node)
-            if holds(row):
-                rule, variant = self.members[number]
-                found.append(Hit(row.i, rule, variant.node))
-        return found
-
-
 class Detector:
     """Single-event detection. Not for several threads at once."""
 
@@ -56,8 +39,12 @@ class Detector:
         self.detections = detections
         rules = (*detections.rules, *detections.watched)
         self._members = [(rule, variant) for rule in rules for variant in rule.variants]
-        self._buckets: dict[tuple[int, ...], _Bucket] = {}
-        self._routes: dict[tuple[str, str, str], _Bucket | None] = {}
+        self._by_way: dict[Route, list[int]] = {}
+        for n, (_, variant) in enumerate(self._members):
+            self._by_way.setdefault(variant.route, []).append(n)
+        self._conditions: dict[int, Condition] = {}
+        self._buckets: dict[tuple[int, ...], _Routed] = {}
+        self._routes: dict[tuple[str, str, str], _Routed | None] = {}
         referred = {rule for correlation in detections.correlations for rule in correlation.rules}
         quiet = referred - {rule for c in detections.correlations if c.generate for rule in c.rules}
         self._quiet = quiet | {rule.id for rule in detections.watched}
@@ -80,30 +67,48 @@ class Detector:
         if self._last is not None and self._last[0] is batch:
             return self._last[1]
         columns = columns or Columns(batch)
-        hits = [hit for i, bucket in self._routed(batch, columns) for hit in bucket.hits(Row(columns, i))]
+        hits: list[Hit] = []
+        for members, bucket, rows in self._routed(batch, columns):
+            for i, number in bucket.hits(columns, rows):
+                rule, variant = members[number]
+                hits.append(Hit(i, rule, variant.node))
+        hits.sort(key=lambda hit: hit.i)
         self._last = (batch, hits)
         return hits
 
-    def _routed(self, batch: EventBatch, columns: Columns) -> list[tuple[int, _Bucket]]:
+    def _routed(self, batch: EventBatch, columns: Columns) -> list[tuple[Members, Bucket, list[int]]]:
+        """The rows of each bucket, in order."""
         channels = columns.of("winlog.channel") or [None] * batch.n
         ids = columns.of("winlog.event_id") or [None] * batch.n
-        routed: list[tuple[int, _Bucket]] = []
-        for i, (channel, event_id) in enumerate(zip(channels, ids, strict=True)):
-            bucket = self._bucket((batch.dataset, (channel or "").lower(), event_id or ""))
-            if bucket is not None:
-                routed.append((i, bucket))
-        return routed
+        by_route: dict[tuple[str | None, str | None], list[int]] = {}
+        for i, key in enumerate(zip(channels, ids, strict=True)):
+            by_route.setdefault(key, []).append(i)
+        rows: dict[int, list[int]] = {}
+        routed: dict[int, _Routed] = {}
+        for (channel, event_id), some in by_route.items():
+            found = self._bucket((batch.dataset, (channel or "").lower(), event_id or ""))
+            if found is not None:
+                routed[id(found)] = found
+                rows.setdefault(id(found), []).extend(some)
+        return [(*found, sorted(rows[key])) for key, found in routed.items()]
 
-    def _bucket(self, route: tuple[str, str, str]) -> _Bucket | None:
+    def _bucket(self, route: tuple[str, str, str]) -> _Routed | None:
         if route in self._routes:
             return self._routes[route]
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        numbers = tuple(n for n, (_, variant) in enumerate(self._members) if variant.route.takes(*route))
+        numbers = tuple(sorted(n for way, some in self._by_way.items() if way.takes(*route) for n in some))
         if numbers and numbers not in self._buckets:
-            self._buckets[numbers] = _Bucket([self._members[n] for n in numbers])
+            members = [self._members[n] for n in numbers]
+            self._buckets[numbers] = (members, Bucket([self._condition(n) for n in numbers]))
         self._routes[route] = self._buckets[numbers] if numbers else None
         return self._routes[route]
+
+    def _condition(self, number: int) -> Condition:
+        found = self._conditions.get(number)
+        if found is None:
+            found = self._conditions[number] = Condition(self._members[number][1].node)
+        return found
 
     def project(self, batch: EventBatch, findings: Sequence[Finding] = ()) -> list[dict[str, Any]]:
         """The documents of the `matched` log: events that correlations or models want, and who spoke."""

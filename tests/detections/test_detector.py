@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from soc.detections import DetectionSet, Detector, detect
-from soc.detections.sigma.evaluate import Columns, Row, compiled
-from soc.detections.sigma.prefilter import Index
-from soc.detections.sigma.rule import All, AnyOf, Node, Not
-from soc.detections.sigma.rule import Test as Comparison
 from soc.model.batch import EventBatch
 from tests.detections.support import CHANNEL, write
 
@@ -95,33 +88,3 @@ def test_detect_names_file_and_record(tmp_path: Path) -> None:
     assert hit["matched"] == [
         {"selection": "s", "field": "winlog.event_data.F", "value": "A", "pattern": "a"},
     ]
-
-
-WORDS = st.text("abcAĐ*", max_size=5)
-TESTS = st.builds(
-    lambda field, op, text: Comparison("s", field, op, text.lower(), text),
-    st.sampled_from(["winlog.event_data.F", "winlog.event_data.G"]),
-    st.sampled_from(["equals", "prefix", "suffix", "contains"]),
-    WORDS,
-)
-NODES: st.SearchStrategy[Node] = st.recursive(
-    TESTS,
-    lambda inner: st.one_of(
-        st.builds(Not, inner),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: All(tuple(parts))),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: AnyOf(tuple(parts))),
-    ),
-    max_leaves=6,
-)
-
-
-@given(st.lists(NODES, min_size=1, max_size=8), st.lists(st.tuples(WORDS, st.none() | WORDS), min_size=1, max_size=5))
-@settings(max_examples=300)
-def test_the_prefilter_never_loses_a_hit(nodes: list[Node], events: list[tuple[str, str | None]]) -> None:
-    """Every condition that holds is among the candidates."""
-    rows = [{"winlog.event_data.F": f, "winlog.event_data.G": g} for f, g in events]
-    columns, index = Columns(EventBatch.from_rows("windows.x", rows)), Index(nodes)
-    for i in range(len(rows)):
-        row = Row(columns, i)
-        holding = {n for n, node in enumerate(nodes) if compiled(node)(row)}
-        assert holding <= set(index.candidates(row))

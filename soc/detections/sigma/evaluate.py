@@ -116,7 +116,7 @@ def glob_matches(glob: Glob, text: str) -> bool:
     return all(unit == STAR for unit in units[at:])
 
 
-def _text_check(test: Test) -> Callable[[str], bool]:
+def text_check(test: Test) -> Callable[[str], bool]:
     wanted = test.value
     match test.op:
         case "equals":
@@ -199,7 +199,7 @@ def value_check(test: Test) -> Check:
             return _compare(test.op, test.value)
         case "minute" | "hour" | "day" | "week" | "month" | "year":
             return _time_part(test.op, test.value)
-    check = _text_check(test)
+    check = text_check(test)
     if test.cased:
         return lambda value: check(text_of(value))
     return lambda value: check(fold(text_of(value)))
@@ -227,7 +227,7 @@ def _holds_test(test: Test) -> Holds:
         case "fieldref":
             return _refers(test)
     if test.op in _TEXT_OPS and not test.cased:
-        check = _text_check(test)
+        check = text_check(test)
         return lambda row: any(map(check, row.folded(name)))
     raw = value_check(test)
     return lambda row: any(map(raw, row.values(name)))

@@ -29,10 +29,10 @@ def text_of(value: Any) -> str:
 def fold(text: str) -> str:
     """Lower case, character by character.
 
-    `str.lower` on a whole word makes a final sigma of some `Σ`, so a literal would no longer be found inside
-    a longer word.
+    `str.lower` on a whole word makes a final sigma of some `Σ` (the one letter whose lower case depends on what is
+    beside it), so a literal would no longer be found inside a longer word.
     """
-    return text.lower() if text.isascii() else "".join(map(str.lower, text))
+    return "".join(map(str.lower, text)) if "Σ" in text else text.lower()
 
 
 def number_of(value: Any) -> int | float | None:
