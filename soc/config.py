@@ -73,7 +73,20 @@ class National:
     sender_name: str = ""
 
 
-Entry = Listen | National | Poll
+@dataclass(frozen=True)
+class Sense:
+    """One monitoring point: an interface whose packets are followed, and how many of them are kept."""
+
+    name: str
+    interface: str
+    promiscuous: bool = False
+    filter: str = ""
+    snap: int = 262_144
+    ring_max_bytes: int = 1 << 30
+    ring_max_age_s: int = 86_400
+
+
+Entry = Listen | National | Poll | Sense
 """What a table with a name of its own becomes."""
 
 
@@ -103,6 +116,7 @@ class Settings:
     retention_profile: str = "2026"
     national: tuple[National, ...] = ()
     poll: tuple[Poll, ...] = ()
+    sense: tuple[Sense, ...] = ()
     web_host: str = "127.0.0.1"
     web_port: int = 8600
     socket: Path = Path()
@@ -242,6 +256,14 @@ _port = _whole(0, 65535, "a port number from 0 to 65535")
 # Two segments stay, each of 64 MiB and a group commit of up to as much; the next commit has to fit beside them.
 _share = _whole(512 << 20, 1 << 62, "536870912 bytes (512 MiB) or more")
 _workers = _whole(1, 64, "a whole number from 1 to 64")
+# Two files of a ring and more: the one that is written, and one to look back into.
+_ring_share = _whole(64 << 20, 1 << 62, "0, or 67108864 bytes (64 MiB) or more")
+
+
+def _ring(value: Any, base: Path) -> int:
+    return 0 if value == 0 and not isinstance(value, bool) else int(_ring_share(value, base))
+
+
 _bytes = _whole(1, 1 << 62, "a whole number of bytes above 0")
 
 
@@ -302,7 +324,7 @@ def _knobs(section: str, *rows: tuple[str, Check, str]) -> dict[str, Knob]:
     return {key: Knob(section, key, key, check, meaning) for key, check, meaning in rows}
 
 
-# The tables with a name of their own: [listen.<name>], [national.<name>], [poll.<name>].
+# The tables with a name of their own: [listen.<name>], [national.<name>], [poll.<name>], [sense.<name>].
 _TABLES: dict[str, dict[str, Knob]] = {
     "listen": _knobs(
         "listen",
@@ -331,8 +353,21 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("sender_name", _text, "name of the sending organisation"),
     ),
     "poll": _knobs("poll", ("driver", _one_of(*polls.DRIVERS), "how the source is asked")),
+    "sense": _knobs(
+        "sense",
+        ("interface", _word, "network interface whose packets are followed"),
+        ("promiscuous", _flag, "take packets that are not for this machine too (a mirror port)"),
+        ("filter", _text, "in the language of libpcap: only these packets; empty = all"),
+        ("snap", _whole(64, 262_144, "a number of bytes from 64 to 262144"), "bytes of each packet that are taken"),
+        ("ring_max_bytes", _ring, "disk for the last packets; 0 = none are kept"),
+        ("ring_max_age_s", _whole(60, 1 << 31, "a number of seconds from 60"), "packets older than that are let go"),
+    ),
 }
-_MADE: dict[str, type[Listen] | type[National]] = {"listen": Listen, "national": National}
+_MADE: dict[str, type[Listen] | type[National] | type[Sense]] = {
+    "listen": Listen,
+    "national": National,
+    "sense": Sense,
+}
 _SECTIONS = (*_PLAIN_SECTIONS, *_TABLES)
 
 
@@ -499,6 +534,13 @@ def _read_file(path: Path, reading: _Reading) -> None:
         if poll.name in taken:
             place = lines.place("poll", poll.name)
             reading.faults.append(f"{place}: [poll.{poll.name}] the name is taken by a listener or by uploads")
+    taken |= {poll.name for poll in reading.values.get("poll", ())}
+    for sense in reading.values.get("sense", ()):
+        place = lines.place("sense", sense.name)
+        if sense.name in taken:
+            reading.faults.append(f"{place}: [sense.{sense.name}] the name is taken by a listener or by uploads")
+        if not POLL_NAME.fullmatch(sense.name):
+            reading.faults.append(f"{place}: [sense.{sense.name}] a name has letters, digits, '.', '_' and '-'")
 
 
 def _read_section(section: str, body: dict[str, Any], lines: _Lines, reading: _Reading) -> None:

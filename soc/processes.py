@@ -28,12 +28,12 @@ from soc.collectors.listeners import ListenerSpec, Tls
 from soc.collectors.poll.runner import Poller
 from soc.collectors.pollers import polled
 from soc.collectors.relay import Link, Relay, join
-from soc.config import Listen, Settings
+from soc.config import Listen, Sense, Settings
 from soc.connectors.drivers.nftables import DemoWorld
 from soc.connectors.national.receiver import Receiver
 from soc.errors import ConfigError, SocError, TryAgain
 from soc.model.clock import Clock, SystemClock
-from soc.pipeline import Correlating, Services, Worker, places
+from soc.pipeline import Correlating, Sensing, Services, Worker, places
 from soc.pipeline.services import NO_GATEWAY, STATE, read_state, read_states, state_file
 from soc.store.events import EventStore
 from soc.store.queue import trim
@@ -87,6 +87,27 @@ def poll(settings: Settings) -> None:
             poller.run(me.stop, tell)
         finally:
             log.close()
+
+
+def sense(settings: Settings, entry: Sense) -> Mapping[str, Any]:
+    """Follow the packets of an interface until stopped; what was seen.
+
+    Raises ConfigError for an interface or a filter that is none, PermissionRefused without CAP_NET_RAW, SocError when
+    the interface goes away.
+    """
+    with _running(settings, places.sense_node(entry.name)) as me:
+        sensing = Sensing(settings, entry, me.clock)
+        thread = threading.Thread(target=sensing.run, args=(me.stop, me.ready))
+        thread.start()
+        while thread.is_alive():
+            if me.facts:
+                me.tell_when_due(sensing.counts)
+            if sensing.fault:
+                me.stop.set()
+            thread.join(STEP_S)
+        if sensing.fault:
+            raise SocError(sensing.fault, hint="soc sense IFACE --name NAME starts it again")
+        return sensing.counts
 
 
 def _poll_sums(poller: Poller) -> dict[str, int]:
@@ -530,6 +551,9 @@ def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, 
     commands: list[tuple[str, tuple[str, ...]]] = [("simulate", ("simulate", "run"))] if simulate else []
     commands += [("collect", ("collect",))]
     commands += [("poll", ("poll",))] if settings.poll else []
+    commands += [
+        (places.sense_node(sense.name), ("sense", sense.interface, "--name", sense.name)) for sense in settings.sense
+    ]
     if settings.relay_url:  # a distant unit collects and hands on; the centre does the rest
         return [*commands, ("relay", ("relay", "run"))]
     commands += [("hub", ("relay", "hub"))] if settings.relay_host else []
@@ -642,6 +666,7 @@ __all__ = [
     "relay",
     "relay_join",
     "score",
+    "sense",
     "serve",
     "simulate",
     "up",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -51,6 +51,9 @@ class Receiver(Protocol):
         ...
 
 
+Making = Callable[[Intake, Counters, Clock], Receiver]
+
+
 @runtime_checkable
 class Recountable(Protocol):
     """A queue that can tell after a crash what it holds above a sequence number."""
@@ -71,8 +74,11 @@ class Collector:
         *,
         counters_path: Path,
         max_waiting: int = MAX_WAITING,
+        others: Mapping[ListenerSpec, Making] | None = None,
     ) -> None:
+        """`others` are sources without a port of their own, and what makes the receiver of each."""
         self.specs = tuple(specs)
+        self._others = dict(others or {})
         self._writer = writer
         self._clock = clock
         self._counters = Counters(counters_path)
@@ -96,7 +102,7 @@ class Collector:
         """Complete the saved counts by what the queue took after they were saved."""
         if not isinstance(self._writer, Recountable):
             return
-        names = {spec.name for spec in self.specs}
+        names = {spec.name for spec in (*self.specs, *self._others)}
         for block in self._writer.frames_after(self._counters.seq):
             self._counters.queued([block] if block.listener in names else [], block.seq, waited=False)
         self._counters.save(self._clock.now_ns())
@@ -138,6 +144,7 @@ class Collector:
                 opened.append((spec, open_socket(spec)))
             ports = {spec.name: sock.getsockname()[1] for spec, sock in opened}
             receivers = self._receivers(opened)
+            receivers += [make(self._intake, self._counters, self._clock) for make in self._others.values()]
         except BaseException:
             for _, sock in opened:
                 sock.close()

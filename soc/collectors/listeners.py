@@ -14,7 +14,7 @@ from typing import Literal
 
 from soc.errors import ConfigError
 
-Kind = Literal["datagram", "stream", "relp", "http", "snmp", "gelf"]
+Kind = Literal["datagram", "stream", "relp", "http", "snmp", "gelf", "packet"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ SPOKEN: Mapping[str, Spoken] = {
     "gelf-udp": Spoken("gelf", "gelf"),
     "gelf-tcp": Spoken("stream", "gelf"),
     "gelf-tls": Spoken("stream", "gelf"),
+    "packets": Spoken("packet", "packet"),
 }
 """The protocols that are built."""
 _TRIES = 20

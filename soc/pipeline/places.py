@@ -18,6 +18,8 @@ from soc.store.queue import DiskLog
 QUEUE, EVENTS, REGISTRY = "queue", "events", "registry"
 RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
 
+COLLECT = "collect"
+"""The node whose log the collector fills."""
 POLL = "poll"
 """The node whose log polled sources fill, and the process that does it."""
 POLLS = "polls"
@@ -54,6 +56,29 @@ def poll_counters(settings: Settings) -> Path:
 def habits(settings: Settings) -> Path:
     """What `correlate` knows of the sources: how often they speak, whether they fell silent, how their clocks go."""
     return settings.path("run", "sources.json")
+
+
+def sense_node(name: str) -> str:
+    """The node whose log a sensor fills, and the process that does it."""
+    return f"sense-{name}"
+
+
+def sense_counters(settings: Settings, name: str) -> Path:
+    """The counters of a sensor."""
+    return settings.path("run", "sense", f"{name}.json")
+
+
+def packet_ring(settings: Settings, name: str) -> Path:
+    """The folder of the last packets of a monitoring point."""
+    return settings.path("packets", name)
+
+
+def own_counters(settings: Settings) -> list[tuple[str, Path]]:
+    """The nodes of this machine that fill the raw log, and where each counts: collector, polled sources, sensors."""
+    found = sorted(path.stem for path in settings.path("run", "sense").glob("*.json"))
+    names = dict.fromkeys((*(sense.name for sense in settings.sense), *found))
+    sensors = [(sense_node(name), sense_counters(settings, name)) for name in names]
+    return [(COLLECT, counters(settings)), (POLL, poll_counters(settings)), *sensors]
 
 
 def relay_counters(settings: Settings) -> Path:

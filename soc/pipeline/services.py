@@ -58,7 +58,7 @@ from soc.tickets.desk import TicketDesk
 MOST_PAUSE_S = 10.0
 """What fails again and again is tried at least this often."""
 NO_GATEWAY = "no gateway is connected here"
-COLLECT, IMPORT = "collect", "import"
+IMPORT = "import"
 """The nodes of the collector's log and of our own for uploads."""
 _ENGINE = "engine"
 _DAY_US = 86_400_000_000
@@ -194,9 +194,9 @@ class Services:
 
     def _counted(self, accounts: Accounts) -> dict[str, int]:
         """Enter what collector, hub and uploads counted; up to which frame, by node or upload."""
-        counted = {COLLECT: -1, places.POLL: -1}
+        own = places.own_counters(self.settings)
+        counted = dict.fromkeys((node for node, _ in own), -1)
         hub = sorted(places.relay_counters(self.settings).glob("*.json"))
-        own = ((COLLECT, places.counters(self.settings)), (places.POLL, places.poll_counters(self.settings)))
         for node, path in (*own, *((path.stem, path) for path in hub)):
             with suppress(FileNotFoundError):
                 document = orjson.loads(path.read_bytes())

@@ -82,7 +82,7 @@ class Heard:
         since: dict[tuple[str, str], int] = {}
         units: dict[str, str] = {}
         hub = sorted(places.relay_counters(settings).glob("*.json"))
-        own = [("", places.counters(settings)), ("", places.poll_counters(settings))]
+        own = [("", path) for _, path in places.own_counters(settings)]
         for unit, path in (*own, *((path.stem.partition(".")[0], path) for path in hub)):
             with suppress(OSError, ValueError):
                 for site, listener, at_us in orjson.loads(path.read_bytes()).get("since", []):
@@ -102,6 +102,10 @@ def points(
         assert settings is not None
         point = found.setdefault((settings.site_id, listen.name), _point(settings.site_id, listen.name))
         point["protocol"], point["address"] = listen.protocol, f"{listen.host}:{listen.port}"
+    for sense in settings.sense if settings else ():
+        assert settings is not None
+        point = found.setdefault((settings.site_id, sense.name), _point(settings.site_id, sense.name))
+        point["protocol"], point["address"] = "packets", sense.interface
     for row in rows:
         if row["listener"] != IMPORT:
             point = found.setdefault((row["site"], row["listener"]), _point(row["site"], row["listener"]))

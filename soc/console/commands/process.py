@@ -7,14 +7,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
+from soc.config import Sense, Settings
 from soc.console.commands.call import Call, command
 from soc.console.i18n import t
 from soc.console.render import number
 from soc.console.text import clean
+from soc.errors import UsageError
 
 DEMO_ANALYST = "lan"
 """The tier-1 analyst of a simulated site: who started it is its administrator, and those do not judge alerts."""
@@ -54,6 +57,14 @@ def add(app: typer.Typer) -> None:
         _open_console(call)
 
 
+def _point(settings: Settings, interface: str, name: str | None) -> Sense:
+    """The monitoring point of this name, or of this interface; a new one with the defaults when there is none."""
+    found = [s for s in settings.sense if s.name == name or (name is None and s.interface == interface)]
+    if name is not None and not found:
+        raise UsageError(t("cmd.sense.unknown", name=name))
+    return replace(found[0], interface=interface) if found else Sense(interface, interface)
+
+
 def _single(app: typer.Typer) -> None:
     """One command for each process, as `soc up`, systemd or an orchestrator starts them."""
 
@@ -66,6 +77,29 @@ def _single(app: typer.Typer) -> None:
     def poll(call: Call) -> None:
         """Ask the sources of [poll.<name>] and queue; never parses."""
         call.processes.poll(call.settings)
+
+    @command(app, "sense", "soc sense eth1", "soc sense eth1 --promiscuous --filter 'not port 22'", local=True)
+    def sense(
+        call: Call,
+        interface: Annotated[str, typer.Argument(help="Network interface whose packets are followed.")],
+        name: Annotated[str | None, typer.Option(help="Its [sense.<name>] in soc.toml; else by the interface.")] = None,
+        expression: Annotated[str | None, typer.Option("--filter", help="Only these packets (pcap-filter).")] = None,
+        promiscuous: Annotated[
+            bool | None, typer.Option("--promiscuous/--no-promiscuous", help="Packets for others too.")
+        ] = None,
+    ) -> None:
+        """Follow the packets of an interface: flows, DNS, HTTP, TLS, DHCP, ARP; needs CAP_NET_RAW."""
+        entry = _point(call.settings, interface, name)
+        if expression is not None:
+            entry = replace(entry, filter=expression)
+        if promiscuous is not None:
+            entry = replace(entry, promiscuous=promiscuous)
+        counts = call.processes.sense(call.settings, entry)
+        if call.json:
+            call.output.document(counts)
+        else:
+            shown = {key: number(counts.get(key, 0)) for key in ("packets", "flow_packets", "unread", "kernel_drops")}
+            call.output.say(t("cmd.sense.ended", interface=interface, **shown))
 
     @command(app, "work", "soc work --index 0", local=True)
     def work(call: Call, index: Annotated[int, typer.Option(min=0, help="Which of the workers.")] = 0) -> None:

@@ -228,6 +228,14 @@ STORED: Catalogue = {
     "cmd.import.reading": ("Đang đọc", "Reading"),
     "cmd.import.done": ("Xong", "Done"),
     "cmd.import.failed": ("Thất bại", "Failed"),
+    "cmd.sense.ended": (
+        "{interface}: {packets} gói tin, {flow_packets} thuộc luồng, {unread} không đọc được, kernel bỏ {kernel_drops}",
+        "{interface}: {packets} packets, {flow_packets} in flows, {unread} unread, the kernel dropped {kernel_drops}",
+    ),
+    "cmd.sense.unknown": (
+        "không có [sense.{name}] trong soc.toml",
+        "there is no [sense.{name}] in soc.toml",
+    ),
     "cmd.process.running": ("Đang chạy", "Running"),
     "cmd.process.stopped": ("Đã dừng", "Stopped"),
     "cmd.process.failed": ("Lỗi", "Failed"),

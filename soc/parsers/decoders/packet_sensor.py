@@ -63,6 +63,10 @@ class Sensor:
 
     # packets in -----------------------------------------------------------------------------------------------------
 
+    def hear(self, ns: int, link: int, data: bytes, length: int, offset: int, interface: str) -> None:
+        """One packet of a live capture, `offset` octets into `file`."""
+        self.take(Packet(ns, link, data, length, offset, self.counts["packets"] + 1, interface))
+
     def take(self, packet: Packet) -> None:
         """One packet."""
         ns, link, data, length, _, _, interface, _ = packet
