@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from soc.model.flow_elements import ELEMENTS
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
-from soc.parsers.decoders import flow_state
+from soc.parsers.decoders import flow_options, flow_state
 from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY
 from tests.parsers.conftest import RECEIPT_NS
 from tests.parsers.flow_bytes import (
@@ -106,16 +106,47 @@ def test_waiting_data_of_all_exporters_have_a_bound(parsers: ParserSet, monkeypa
     assert ["replay_full" in e["soc.flags"] for e in events] == [False, False, False, True, True]
 
 
-def test_exporters_and_templates_have_a_bound(parsers: ParserSet) -> None:
-    """Who was silent longest is forgotten first."""
+def test_exporters_have_a_bound(parsers: ParserSet) -> None:
+    """Who invents observation domains pushes out his own, and it is told; his neighbour keeps his templates."""
+    quiet = RawBlock.of([v9(v9_template(256, PLAIN))], receipt_ns=RECEIPT_NS, format="netflow", peer="192.0.2.1")
+    _, state = parsers.parse(quiet, ParserState(), RECEIPT_NS)
     many = [v9(v9_template(256, [(8, 4), (12, 4)]), domain=n) for n in range(MAX_EXPORTERS + 5)]
-    _, state = feed(parsers, [many])
+    flood = RawBlock.of(many, receipt_ns=RECEIPT_NS + 10**9, format="netflow", peer="192.0.2.2")
+    batches, state = parsers.parse(flood, state, RECEIPT_NS)
     assert len(state.memory[MEMORY]) == MAX_EXPORTERS
+    flags = [flag for batch in batches for row in batch.rows() for flag in row["soc.flags"]]
+    assert flags.count("exporter_forgotten") == 6
+    again = RawBlock.of([v9(DATA, seq=2)], receipt_ns=RECEIPT_NS, format="netflow", peer="192.0.2.1")
+    assert [batch.dataset for batch in parsers.parse(again, state, RECEIPT_NS)[0]] == ["netflow.v9"]
+
+
+def test_agents_of_samples_have_a_bound(parsers: ParserSet) -> None:
+    """The same for sFlow's agents and sub-agents."""
+    many = [sflow(agent=f"10.0.{n >> 8}.{n & 255}") for n in range(MAX_EXPORTERS + 3)]
+    events, state = feed(parsers, [many], form="sflow")
+    assert len(state.memory[MEMORY]) == MAX_EXPORTERS
+    assert sum("exporter_forgotten" in (e.get("soc.flags") or ()) for e in events) == 3
+
+
+def test_templates_have_a_bound(parsers: ParserSet) -> None:
+    """The one announced longest ago is forgotten, and it is told."""
     numbers = range(256, 256 + MAX_TEMPLATES + 10)
-    _, state = feed(parsers, [[v9(v9_template(n, [(8, 4), (12, 4)]), seq=n) for n in numbers]])
+    events, state = feed(parsers, [[v9(v9_template(n, [(8, 4), (12, 4)]), seq=n) for n in numbers]])
     (exporter,) = state.memory[MEMORY].values()
     assert len(exporter.context.templates) == MAX_TEMPLATES
     assert next(reversed(exporter.context.templates)) == numbers[-1]
+    assert sum("template_forgotten" in e["soc.flags"] for e in events) == 10
+
+
+def test_names_have_a_bound(parsers: ParserSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options that name interfaces without end: known names stay, more are not taken."""
+    monkeypatch.setattr(flow_options, "MAX_NAMES", 3)
+    told = v9_options(257, [(2, 4)], [(82, 8)])
+    records = [struct.pack(">I", n) + f"Gi0/{n}".encode().ljust(8, b"\0") for n in range(5)]
+    _, state = feed(parsers, [[v9(told, a_set(257, b"".join(records[:2]))), v9(a_set(257, records[2]), seq=2),
+                               v9(a_set(257, records[3]), seq=3), v9(a_set(257, records[4]), seq=4)]])  # fmt: skip
+    (exporter,) = state.memory[MEMORY].values()
+    assert exporter.context.interfaces == {0: "Gi0/0", 1: "Gi0/1", 2: "Gi0/2"}
 
 
 def test_records_that_are_read_again_change_nothing(parsers: ParserSet) -> None:

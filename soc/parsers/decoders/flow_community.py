@@ -35,8 +35,8 @@ _LETTERS = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 _PAIRS = np.stack((np.repeat(_LETTERS, 64), np.tile(_LETTERS, 64)), axis=1).view(np.uint16).ravel()
 _HAS_PORTS = np.array([protocol in _PORTS for protocol in range(256)])
 _START = np.frombuffer(b"1:", np.uint8)
-_FEW = 64
-"""Below so many flows a call for each is cheaper."""
+_FEW, _MANY = 16, 4096
+"""Below so many flows a call for each is cheaper than columns, and a hash of each than the rounds of all at once."""
 _TAIL = struct.Struct(">BBHH")
 _BARE = struct.Struct(">BB")
 
@@ -104,11 +104,20 @@ def community_rows(sources: Array, targets: Array, protocols: Array, ports: tupl
     message[:, -2:] = second.astype(">u2").view(np.uint8).reshape(n, 2)
     with_ports = _HAS_PORTS[protocols]
     if with_ports.all():
-        return _texts(sha1_rows(message))
+        return _texts(_digests(message))
     digests = np.empty((n, 20), np.uint8)
-    digests[with_ports] = sha1_rows(message[with_ports])
-    digests[~with_ports] = sha1_rows(message[~with_ports][:, :-4])
+    digests[with_ports] = _digests(message[with_ports])
+    digests[~with_ports] = _digests(message[~with_ports][:, :-4])
     return _texts(digests)
+
+
+def _digests(messages: Array) -> Array:
+    n, size = messages.shape
+    if n >= _MANY:
+        return sha1_rows(messages)
+    whole = messages.tobytes()
+    made = [hashlib.sha1(whole[at : at + size], usedforsecurity=False).digest() for at in range(0, n * size, size)]
+    return np.frombuffer(b"".join(made), np.uint8).reshape(n, 20)
 
 
 def _ordered(

@@ -137,8 +137,11 @@ class Walker:
             datagram = Datagram(row, Head(0, 0, 0, 0, 0, 0, 0), data, [])
             self.read.notes.append(Note(datagram, datagram.part(), data, (), str(error)))
             return
-        exporter = self._memory.exporter(f"{self._source}|{head.version}|{head.domain}", receipt_ns)
         datagram = Datagram(row, head, data, list(head.marks))
+        forgotten = self._memory.forgotten
+        exporter = self._memory.exporter(f"{self._source}|{head.version}|{head.domain}", receipt_ns)
+        if self._memory.forgotten != forgotten:
+            datagram.marks.append("exporter_forgotten")
         datagram.is_again = exporter.is_again(self._node, self._seq, row)
         if self._dialect.record is None:
             self._sets(datagram, exporter)

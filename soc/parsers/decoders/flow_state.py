@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +12,8 @@ from soc.parsers.decoders.flow_templates import Spec, Template
 MEMORY = "flow"
 """The key in `ParserState.memory`."""
 MAX_EXPORTERS = 256
-"""Exporters (source, version, observation domain) that one state remembers; the one unused longest goes first."""
+"""Exporters (source, version, observation domain) that one state remembers. Of the source that has most of them the one
+unused longest goes first: who invents domains pushes out his own."""
 MAX_TEMPLATES = 1024
 MAX_TEMPLATE_FIELDS = 8192
 """Of all templates of one exporter together; beyond, the one announced longest ago goes first."""
@@ -102,11 +104,13 @@ class Exporter:
             self._forget(templates, number)
         templates[number] = template
         self.fields += len(template.fields)
+        marks = ("template_new",) if known is None else self._redefined(template, known)
         while len(templates) > 1 and (len(templates) > MAX_TEMPLATES or self.fields > MAX_TEMPLATE_FIELDS):
             oldest = next(iter(templates))
             self._forget(templates, oldest)
             self.before.pop(oldest, None)
-        return ("template_new",) if known is None else self._redefined(template, known)
+            marks = (*marks, "template_forgotten")
+        return marks
 
     def _redefined(self, template: Template, known: Template) -> tuple[str, ...]:
         number, before = template.number, self.before.get(template.number)
@@ -247,15 +251,32 @@ class Memory:
         }
         self._open: dict[str, Exporter] = {}
         self._waiting = sum(exporter.waiting_bytes for exporter in self._kept.values())
+        self.forgotten = 0
+        """How many exporters had to go for others."""
 
     def exporter(self, key: str, now_ns: int) -> Exporter:
         """The exporter of this key, new when it was never met."""
         found = self._open.get(key)
         if found is None:
             kept = self._kept.get(key)
+            if kept is None:
+                self._make_room()
             found = self._open[key] = kept.open() if kept is not None else Exporter(key)
         found.used_ns = max(found.used_ns, now_ns)
         return found
+
+    def _make_room(self) -> None:
+        every = {**self._kept, **self._open}
+        if len(every) < MAX_EXPORTERS:
+            return
+        sources = Counter(key.partition("|")[0] for key in every)
+        crowd = max(sources, key=lambda source: (sources[source], source))
+        mine = (key for key in every if key.partition("|")[0] == crowd)
+        gone = min(mine, key=lambda key: (every[key].used_ns, key))
+        self._waiting -= every[gone].waiting_bytes
+        self._kept.pop(gone, None)
+        self._open.pop(gone, None)
+        self.forgotten += 1
 
     def wait(self, exporter: Exporter, number: int, entry: Waiting, is_again: bool) -> bool:
         """`Exporter.wait` within the room that all have together."""
@@ -277,14 +298,8 @@ class Memory:
         return any(exporter.has_news for exporter in self._open.values())
 
     def exporters(self) -> Mapping[str, Exporter] | None:
-        """All there are now, the least used gone where they are too many; None when none was met."""
-        if not self._open:
-            return None
-        merged = {**self._kept, **self._open}
-        if len(merged) > MAX_EXPORTERS:
-            kept = sorted(merged, key=lambda key: (-merged[key].used_ns, key))[:MAX_EXPORTERS]
-            merged = {key: merged[key] for key in kept}
-        return merged
+        """All there are now, at most `MAX_EXPORTERS`; None when none was met."""
+        return {**self._kept, **self._open} if self._open else None
 
 
 def without_counts(exporters: Mapping[str, Any]) -> Mapping[str, Exporter]:

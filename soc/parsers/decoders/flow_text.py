@@ -18,17 +18,24 @@ MAX_CODES = 65_536
 """Numbers below are looked up in a table."""
 
 
-def _pair_texts(last: str) -> tuple[Array, Array, Array]:
+@functools.lru_cache(maxsize=2)
+def _pairs(last: str) -> tuple[Array, Array, Array]:
     """For each two octets their dotted text in eight bytes, which of them are used, and how many: for one look-up."""
-    words, masks = np.zeros((65536, 8), np.uint8), np.zeros((65536, 8), bool)
-    for value in range(65536):
-        text = f"{value >> 8}.{value & 255}{last}".encode()
-        words[value, : len(text)] = list(text)
-        masks[value, : len(text)] = True
-    return words.view(np.uint64).ravel(), masks.view(np.uint64).ravel(), masks.sum(axis=1, dtype=np.int32)
+    words, masks = np.zeros((256, 256, 8), np.uint8), np.zeros((256, 256, 8), bool)
+    texts = [f"{value}".encode() for value in range(256)]
+    for first, head in enumerate(texts):
+        for width, several in ((1, slice(0, 10)), (2, slice(10, 100)), (3, slice(100, 256))):
+            start, stop = len(head) + 1, len(head) + 1 + width
+            words[first, several, : start - 1] = list(head)
+            words[first, several, start - 1] = ord(".")
+            words[first, several, start:stop] = _LAST_OCTETS[several, :width]
+            words[first, several, stop : stop + len(last)] = list(last.encode())
+            masks[first, several, : stop + len(last)] = True
+    widths = masks.sum(axis=2, dtype=np.int32).ravel()
+    return words.view(np.uint64).ravel(), masks.view(np.uint64).ravel(), widths
 
 
-_pairs = functools.lru_cache(maxsize=2)(_pair_texts)
+_LAST_OCTETS = np.array([list(str(value).encode().ljust(3)) for value in range(256)], np.uint8)
 _UPPER = np.array([list(f"{value:02X}-".encode()) for value in range(256)], np.uint8)
 _LOWER = np.array([list(f"{value:02x}".encode()) for value in range(256)], np.uint8)
 

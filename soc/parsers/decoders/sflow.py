@@ -99,9 +99,13 @@ class Reader:
         datagram.values = {
             "@agent": agent, "@domain": domain, "@sequence": sequence, "@uptime_ms": uptime, "@version": version,
         }  # fmt: skip
+        forgotten = self._memory.forgotten
         exporter = self._memory.exporter(f"{self._source}|sflow|{agent}|{domain}", receipt_ns)
+        if self._memory.forgotten != forgotten:
+            datagram.marks = ("exporter_forgotten",)
         if not exporter.is_again(self._node, self._seq, datagram.row):
-            lost, datagram.marks = exporter.sequence(sequence, None, MESSAGES, _WINDOW)
+            lost, marks = exporter.sequence(sequence, None, MESSAGES, _WINDOW)
+            datagram.marks += marks
             if lost:
                 datagram.values |= {"@lost": lost, "@lost_total": exporter.lost}
         return count
