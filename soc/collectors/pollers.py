@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from soc.collectors.journal import Journal
 from soc.collectors.poll.page import Driver
 from soc.collectors.poll.rest import Rest, shape_of
 from soc.collectors.poll.runner import Polled
@@ -18,6 +19,7 @@ def polled(poll: Poll, home: Path, clock: Clock) -> Polled:
     """The source behind a section; nothing is asked yet. Raises ConfigError for what can never work."""
     per_minute = poll.options.get("requests_per_minute", 0)
     driver = _MAKERS[poll.driver](poll, Secrets(home), clock)
+    driver.peer = poll["peer"] or driver.peer
     return Polled(poll.name, poll.driver, driver, 60 / per_minute if per_minute else 0.0)
 
 
@@ -25,4 +27,8 @@ def _rest(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
     return Rest(poll, shape_of(poll), Web(poll, secrets, clock, secret_headers={}), clock)
 
 
-_MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {"rest": _rest}
+def _journal(poll: Poll, _secrets: Secrets, clock: Clock) -> Driver:
+    return Journal(poll, clock)
+
+
+_MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {"rest": _rest, "journal": _journal}

@@ -158,6 +158,19 @@ def _table(value: Any, _base: Path) -> dict[str, Any]:
     return dict(value)
 
 
+def _directory(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or (value and not value.startswith("/")):
+        raise ValueError("an absolute path")
+    return value
+
+
+def _matches(value: Any, base: Path) -> tuple[str, ...]:
+    found = () if value in ([], ()) else _words(value, base)
+    if not all(re.fullmatch(r"_{0,2}[A-Z][A-Z0-9_]*=.*|\+", match) for match in found):
+        raise ValueError("a list of FIELD=value")
+    return found
+
+
 def _dataset(value: Any, _base: Path) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+){0,7}", value or "a"):
         raise ValueError("a name such as vendor.product, of a-z, 0-9 and dots")
@@ -166,6 +179,7 @@ def _dataset(value: Any, _base: Path) -> str:
 
 _COMMON = {
     "every_s": Option(_interval, 60.0, "seconds between two looks when there was nothing new"),
+    "peer": Option(_text, "", "address by which the registry knows the source; empty = the host that is asked"),
     "dataset": Option(_dataset, "", "dataset of records that name none themselves"),
 }
 _WEB = {
@@ -200,6 +214,12 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
         "since_param": Option(_text, "", "the parameter that carries the time from which on; empty = there is none"),
         "time": Option(_path, "", "since: where a record has its time"),
         "time_form": Option(_one_of(*TIME_FORMS), "iso", "since: how times are written, in records and parameter"),
+    },
+    "journal": {
+        **_COMMON,
+        "directory": Option(_directory, "", "folder of journal files; empty = the journal of this machine"),
+        "match": Option(_matches, (), "only entries with such fields, as journalctl takes them: _SYSTEMD_UNIT=…"),
+        "start": Option(_start, "beginning", "from when the first time: now, beginning or a time"),
     },
 }
 """By driver, the options of `[poll.<name>]` beside `driver`."""

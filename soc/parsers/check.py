@@ -18,7 +18,7 @@ from soc.parsers.state import ParserState
 
 RECEIPT = "2026-11-20T03:00:00Z"
 """When a sample is received, unless its test says otherwise with `receipt`."""
-_FORMATS = {name: name for name in ("netflow", "sflow", "snmp", "elastic", "hec", "gelf")} | {
+_FORMATS = {name: name for name in ("netflow", "sflow", "snmp", "elastic", "hec", "gelf", "journal")} | {
     "netflow-v9": "netflow",
     "ipfix": "netflow",
 }

@@ -21,7 +21,7 @@ DECODERS = (
 )  # fmt: skip
 FORMATS = (
     "netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "elastic", "hec", "gelf", "packet-flow", "packet-dns",
-    "packet-http", "packet-tls", "packet-dhcp", "packet-arp", "packet-capture",
+    "packet-http", "packet-tls", "packet-dhcp", "packet-arp", "packet-capture", "journal",
 )  # fmt: skip
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
 TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip", "unmap")

@@ -55,16 +55,18 @@ class Envelope:
 
     def _text(self, i: int, record: bytes) -> str:
         if (b"\0" in record or record[:1] in (b"\xff", b"\xfe")) and (wide := utf16(record)) is not None:
-            self._keep(i, record, "utf16")
+            self.keep(i, record, "utf16")
             return wide
         try:
             return record.decode()
         except UnicodeDecodeError:
-            self._keep(i, record, "not_utf8")
+            self.keep(i, record, "not_utf8")
             return record.decode("utf-8", "backslashreplace")
 
-    def _keep(self, i: int, record: bytes, flag: str) -> None:
-        self.flags[i] = (*self.flags.get(i, ()), flag)
+    def keep(self, i: int, record: bytes, *flags: str) -> None:
+        """Keep what came beside the text that is made of it."""
+        if flags:
+            self.flags[i] = (*self.flags.get(i, ()), *flags)
         if not self.originals:
             self.originals = [None] * self.block.n
         self.originals[i] = record

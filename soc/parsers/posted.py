@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 from soc.parsers import ecs, times
-from soc.parsers.decoders import gelf, windows
+from soc.parsers.decoders import gelf, journal, windows
 from soc.parsers.decoders.flat import flatten
 from soc.parsers.decoders.syslog import Headers
 from soc.parsers.definition import Definition
@@ -25,7 +25,7 @@ from soc.parsers.mapping import Mapped, Rest, over
 from soc.parsers.text import TextRecords
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
 
-FORMATS = ("elastic", "document", "hec", "gelf")
+FORMATS = ("elastic", "document", "hec", "gelf", "journal")
 """`document` is a JSON object alone, `elastic` one behind its action line."""
 _STREAM = re.compile(r"(?:\.ds-)?(?:logs|metrics|traces)-([a-z0-9_.]{1,64})-[^-].*")
 # A document with one of these was understood by whoever made it.
@@ -33,10 +33,19 @@ _DONE = ("event.category", "event.action", "event.type")
 _LONGEST = 64
 
 
+class Header(NamedTuple):
+    """What a syslog header would say of a line."""
+
+    program: str | None
+    pid: str | None
+    host: str | None
+
+
 @dataclass
 class _Found:
     """One record: its ECS names, what the protocol says beside (`meta`, for a definition to map), the line inside and
-    the program and process that wrote it, a name for its dataset; or a Windows event as it is."""
+    the program and process that wrote it, a name for its dataset; or a Windows event as it is. With `header` the line
+    is all message, whatever it looks like: whoever took it has said who wrote it."""
 
     row: int
     names: dict[str, Any] = field(default_factory=dict)
@@ -44,18 +53,22 @@ class _Found:
     line: str | None = None
     program: str | None = None
     pid: str | None = None
+    header: Header | None = None
     extra: str = ""
     windows: Mapping[str, Any] | None = None
 
 
 def batches(work: Work, form: str) -> list[EventBatch]:
     """The events of a block of this format."""
-    texts = work.envelope.texts()
+    if form == "journal":
+        texts, each = _entries(work)
+    else:
+        texts = work.envelope.texts()
+        each = [_READERS[form](row, text) for row, text in enumerate(texts)]
     definition = work.index.formats.get("elastic" if form == "document" else form)
     found: list[_Found] = []
     unread: list[int] = []
-    for row, text in enumerate(texts):
-        one = _READERS[form](row, text)
+    for row, one in enumerate(each):
         if one is None:
             unread.append(row)
             continue
@@ -78,7 +91,7 @@ def batches(work: Work, form: str) -> list[EventBatch]:
         result += _documents(work, records, left, definition)
     if unread:
         records = TextRecords(work, texts)
-        result.append(records.unparsed(unread, "not_json"))
+        result.append(records.unparsed(unread, "not_journal" if form == "journal" else "not_json"))
     return result
 
 
@@ -177,6 +190,38 @@ def _gelf(row: int, text: str) -> _Found | None:
     return found
 
 
+def _entries(work: Work) -> tuple[list[str], list[_Found | None]]:
+    """Entries of systemd's journal as text, and what they say.
+
+    One whose fields have line feeds or bytes is shown field by field, and kept beside as it came. What journald adds
+    by itself (`_NAME`) and no definition maps stays in the original; fields that a program made up go along.
+    """
+    texts: list[str] = []
+    found: list[_Found | None] = []
+    for row, record in enumerate(work.envelope.block.records()):
+        fields = journal.decode(record)
+        text = journal.readable(record)
+        if text is None:
+            work.envelope.keep(row, record, *(() if journal.is_utf8(record) else ("not_utf8",)))
+            text = journal.shown(fields)
+        texts.append(text)
+        found.append(_entry(row, fields))
+    return texts, found
+
+
+def _entry(row: int, fields: dict[str, str | list[str]]) -> _Found | None:
+    first = {name: value[0] if isinstance(value, list) else value for name, value in fields.items()}
+    if "MESSAGE" not in fields and "__REALTIME_TIMESTAMP" not in fields:
+        return None
+    header = Header(
+        first.get("SYSLOG_IDENTIFIER") or first.get("_COMM"),
+        first.get("SYSLOG_PID") or first.get("_PID"),
+        first.get("_HOSTNAME"),
+    )
+    own = {name: value for name, value in fields.items() if isinstance(value, list) and name[:1] != "_"}
+    return _Found(row, own, dict(first), line=first.get("MESSAGE"), header=header)
+
+
 _READERS: dict[str, Callable[[int, str], _Found | None]] = {
     "elastic": _elastic, "document": _document, "hec": _hec, "gelf": _gelf,
 }  # fmt: skip
@@ -226,7 +271,7 @@ def _layers(work: Work, dataset: str, found: Sequence[_Found], definition: Defin
     for i, one in enumerate(found):
         names = dict(one.names)
         for name, value in one.meta.items():
-            if name not in used and value is not None:
+            if name not in used and value is not None and not (one.header is not None and name[:1] == "_"):
                 names.setdefault(name if name not in work.fields else f"{product}.{name}", value)
         own, under = ecs.stamp(names, work)
         if mapped.stamps is not None and (at := mapped.stamps[i]) is not None and at[0] is not None:
@@ -280,7 +325,10 @@ def _lines(
     by_row = {one.row: one for one in found if one.line is not None}
     records = TextRecords(work, [by_row[i].line or "" if i in by_row else "" for i in range(len(texts))])
     for row, one in by_row.items():
-        _head(records.headers, row, one)
+        if one.header is not None:
+            records.say(row, *one.header, one.line or "")
+        else:
+            _head(records.headers, row, one)
     groups = records.groups(list(by_row), None)
     groups.pop("", None)
     known = sorted(row for _, rows in groups.values() for row in rows)

@@ -30,6 +30,14 @@ class TextRecords:
         self.texts = texts
         self.headers: Headers = syslog.decode(texts, work.envelope.receipt_us, work.zone)
 
+    def say(self, row: int, program: str | None, pid: str | None, host: str | None, message: str) -> None:
+        """What a header says of a record is known from elsewhere, and the whole text is its message."""
+        h = self.headers
+        h.program[row], h.pid[row], h.host[row], h.message[row] = program, pid, host, message
+        h.priority[row], h.at_us[row], h.basis[row] = None, None, times.RECEIVED
+        for values in (h.version, h.msgid, h.structured):
+            values.pop(row, None)
+
     def groups(self, rows: Sequence[int], forced: Definition | None) -> dict[str, tuple[Definition | None, list[int]]]:
         """The rows of each product; None for what no definition recognises."""
         found: dict[str, tuple[Definition | None, list[int]]] = {}

@@ -59,6 +59,7 @@ class Place:
 
     def took(self, page: Page, seq: int) -> None:
         """All of a page is durable, its last frame under this number."""
+        before = (self.cursor, len(self.open), len(self.seen), self.seq)
         # What an open page does not show any more will not come again.
         self.open = set(page.keys) if page.at is None and page.cursor == self.cursor else set()
         if page.at is not None:
@@ -66,7 +67,8 @@ class Place:
         self.cursor = page.cursor
         if page.forget_before is not None:
             self.seen = {key: at for key, at in self.seen.items() if at >= page.forget_before}
-        self.seq, self.is_changed = max(self.seq, seq), True
+        self.seq = max(self.seq, seq)
+        self.is_changed |= bool(page.keys) or before != (self.cursor, len(self.open), len(self.seen), self.seq)
 
     def _move(self, cursor: Cursor) -> None:
         if cursor != self.cursor:
