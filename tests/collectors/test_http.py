@@ -173,6 +173,14 @@ def test_bulk_answers_item_by_item(web, queue):
     assert balances(web.collector.counters())
 
 
+def test_a_request_of_refused_documents_is_counted(web, queue):
+    """Also when nothing is left of it."""
+    answer = web.post("/_bulk", content=b'{"create":{"_index":"i"}}\n{"a":}\n{"delete":{"_index":"i"}}\n', headers=ND)
+    assert (answer.status_code, answer.json()["errors"]) == (200, True)
+    assert total(web.collector, "malformed") == 2
+    assert queue.records == []
+
+
 def test_the_filter_of_beats_shortens_the_answer(web):
     """`filter_path` leaves status and errors."""
     body = b'{"create":{"_index":"i"}}\n{"a":1}\n{"create":{"_index":"i"}}\n{"a":}\n'

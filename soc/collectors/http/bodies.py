@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any
 
-import orjson
+import msgspec
 import zstandard
 
 from soc.model.record import OVERSIZE
@@ -25,7 +24,29 @@ _BOM = b"\xef\xbb\xbf"
 # Possessive: a string without end is told at once, whatever stands in it.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["{}\[\]]', re.DOTALL)
 
-Check = Callable[[dict[str, Any]], None]
+Check = Callable[[bytes], None]
+_NO_JSON = (msgspec.DecodeError, RecursionError)
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object. msgspec looks through it and builds nothing, in a quarter of the time of building it."""
+
+
+_look_through = msgspec.json.Decoder(_Object).decode
+
+
+class Unwanted(ValueError):
+    """A JSON object, and not of the kind that is wanted here."""
+
+
+def is_object(text: bytes) -> None:
+    """Raises ValueError when it is no JSON object in UTF-8."""
+    try:
+        if not text.isascii():
+            text.decode()  # msgspec does not look into text that it passes over
+        _look_through(text)
+    except _NO_JSON as error:
+        raise ValueError(str(error)) from None
 
 
 class BadBody(Exception):
@@ -152,11 +173,11 @@ def lines(body: bytes) -> list[bytes]:
     return found
 
 
-def objects(body: bytes, max_bytes: int, check: Check | None = None) -> list[bytes]:
+def objects(body: bytes, max_bytes: int, check: Check = is_object) -> list[bytes]:
     """JSON objects as they were written: a line each, one straight behind the other (Splunk HEC), or in one array.
 
-    An object longer than `max_bytes` will be cut, so it is not looked into. `check` raises ValueError for a value that
-    it does not want. Raises BadBody 400 for the first thing that is no object or not wanted, and 413 for too many.
+    An object longer than `max_bytes` will be cut, so it is not looked into. `check` raises ValueError for what is no
+    object, and Unwanted for one that it does not want. Raises BadBody 400 for the first of either, 413 for too many.
     """
     body = body.removeprefix(_BOM)
     found = _by_lines(body, max_bytes, check)
@@ -175,24 +196,21 @@ def _too_many() -> BadBody:
     return BadBody(413, f"more than {MAX_RECORDS} records in one request")
 
 
-def _by_lines(body: bytes, max_bytes: int, check: Check | None) -> list[bytes] | None:
+def _by_lines(body: bytes, max_bytes: int, check: Check) -> list[bytes] | None:
     """The usual case, an object a line and none too long; None when it is another."""
     found: list[bytes] = []
     for part in body.split(b"\n"):
         line = part.strip()
         if not line:
             continue
+        if len(line) > max_bytes:
+            return None
         try:
-            value = orjson.loads(line) if len(line) <= max_bytes else None
+            check(line)
+        except Unwanted as error:
+            raise _refused(len(found), error) from error
         except ValueError:
             return None
-        if value.__class__ is not dict:
-            return None
-        if check is not None:
-            try:
-                check(value)
-            except ValueError as error:
-                raise _refused(len(found), error) from error
         found.append(line)
         if len(found) > MAX_RECORDS:
             raise _too_many()
@@ -203,13 +221,9 @@ def _refused(number: int, error: ValueError) -> BadBody:
     return BadBody(400, f"record {number} of the request: {error}", number)
 
 
-def _check(text: bytes, number: int, check: Check | None) -> None:
+def _check(text: bytes, number: int, check: Check) -> None:
     try:
-        value = orjson.loads(text)
-        if not isinstance(value, dict):
-            raise ValueError("it is no JSON object")
-        if check is not None:
-            check(value)
+        check(text)
     except ValueError as error:
         raise _refused(number, error) from error
 

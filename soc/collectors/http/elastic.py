@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 
-from soc.collectors.http.bodies import MAX_RECORDS, BadBody
+from soc.collectors.http.bodies import MAX_RECORDS, BadBody, is_object
 from soc.collectors.http.calls import TEXT, Call, Headers, Reply, Taken
 
 FORMAT = "elastic"
@@ -126,37 +126,40 @@ class Elastic:
         is_short = _wants_status_only(call.query.get("filter_path", ""))
         records: list[bytes] = []
         items: list[bytes] = []
-        refused, known, max_bytes, loads = 0, self._known, call.max_bytes, orjson.loads
+        refused, max_bytes, check = 0, call.max_bytes, is_object
+        last: bytes | None = None
+        action = _Action(b"", b"", "")
         at, end = 0, len(lines)
         while at < end:
             line = lines[at]
             at += 1
-            if not line.strip():
-                continue
-            action = known.get((index, line, is_short)) or self._action(index, line, is_short)
-            if at == end or (action.error == _NO_SOURCE):
-                error = action.error or "the document of the last action is missing"
+            if line != last:
+                if not line.strip():
+                    continue
+                action = self._known.get((index, line, is_short)) or self._action(index, line, is_short)
+                last = line
+            error = action.error
+            if error == _NO_SOURCE or at == end:
+                error = error or "the document of the last action is missing"
             else:
                 document = lines[at]
                 at += 1
-                error = action.error
-                if not error and len(document) <= max_bytes:
-                    try:
-                        if loads(document).__class__ is not dict:
-                            error = "the document is no JSON object"
-                    except ValueError as fault:
-                        error = f"the document is no JSON: {fault}"
                 if not error:
-                    records.append(action.line + document)
-                    items.append(action.item)
-                    continue
+                    try:
+                        if len(document) <= max_bytes:
+                            check(document)
+                        records.append(action.line + document)
+                        items.append(action.item)
+                        continue
+                    except ValueError as fault:
+                        error = f"the document is no JSON object: {fault}"
             refused += 1
             items.append(_error_item(action, error))
         if not items:
             return self.fault(400, "request body is required")
         body = b'{"took":0,"errors":%s,"items":[%s]}' % (b"true" if refused else b"false", b",".join(items))
         reply = Reply(200, body, headers=PRODUCT)
-        return Taken(records, FORMAT, lambda: reply, refused) if records else reply
+        return Taken(records, FORMAT, lambda: reply, refused)
 
     def _action(self, index: str, line: bytes, is_short: bool) -> _Action:
         """Read an action line. The same few come again and again, unless each has an `_id`."""
@@ -190,11 +193,9 @@ class Elastic:
         identity = call.path.split("/")[3] if call.path.count("/") > 2 else None
         if len(call.body) <= call.max_bytes:
             try:
-                document = orjson.loads(call.body)
+                is_object(call.body)
             except ValueError as error:
-                raise BadBody(400, f"the document is no JSON: {error}") from error
-            if not isinstance(document, dict):
-                raise BadBody(400, "the document is no JSON object")
+                raise BadBody(400, f"the document is no JSON object: {error}") from error
         meta = {"_index": index} | ({"_id": identity} if identity else {})
         made = orjson.loads(_created(op, index, identity, False))[op]
         record = orjson.dumps({op: meta}) + b"\n" + call.body.strip()

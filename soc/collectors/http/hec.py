@@ -7,9 +7,10 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+import msgspec
 import orjson
 
-from soc.collectors.http.bodies import BadBody, lines, objects
+from soc.collectors.http.bodies import BadBody, Unwanted, is_object, lines, objects
 from soc.collectors.http.calls import Call, Reply, Taken
 
 FORMAT = "hec"
@@ -21,6 +22,7 @@ _CHANNEL = re.compile(r"[0-9a-zA-Z-]{1,64}")
 _META = ("host", "source", "sourcetype", "index", "time")
 _CODES = {400: 6, 401: 3, 403: 4, 405: 404, 408: 9, 413: 6, 415: 6, 429: 9, 503: 9}
 _NO_TOKEN, _NO_DATA, _NO_CHANNEL, _BAD_CHANNEL, _HEALTHY, _FULL = 2, 5, 10, 11, 17, 18
+_SHORT = 8
 _REQUIRED, _EMPTY = "Event field is required", "Event field cannot be blank"
 _SAID = {_REQUIRED: 12, _EMPTY: 13}
 
@@ -35,8 +37,14 @@ def is_health(path: str) -> bool:
     return path.startswith(f"{_ROOT}/health")
 
 
-class _Invalid(ValueError):
-    """An object that is no event."""
+class _Event(msgspec.Struct):
+    """Of an event only what must be there."""
+
+    event: msgspec.Raw = msgspec.Raw(b"null")
+    fields: msgspec.Raw = msgspec.Raw()
+
+
+_look = msgspec.json.Decoder(_Event).decode
 
 
 class Hec:
@@ -121,15 +129,18 @@ def _events(call: Call) -> list[bytes]:
         if error.status != 400:
             raise
         why = error.__cause__
-        text = str(why) if isinstance(why, _Invalid) else "Invalid data format"
+        text = str(why) if isinstance(why, Unwanted) else "Invalid data format"
         raise BadBody(400, text, error.number) from error
 
 
-def _check(event: dict[str, Any]) -> None:
-    if event.get("event") is None and "fields" not in event:  # a metric has fields alone
-        raise _Invalid(_REQUIRED)
-    if event.get("event") == "":
-        raise _Invalid(_EMPTY)
+def _check(text: bytes) -> None:
+    is_object(text)
+    found = _look(text)
+    event = bytes(found.event) if len(found.event) < _SHORT else b""
+    if event == b"null" and not len(found.fields):  # a metric has fields alone
+        raise Unwanted(_REQUIRED)
+    if event == b'""':
+        raise Unwanted(_EMPTY)
 
 
 def _raw(call: Call) -> tuple[list[bytes], str]:
