@@ -48,22 +48,110 @@ GIVE_UP = 3
 STEADY_S = 60.0
 """Who ran so long before it died is started again at once."""
 STOP_S = 20.0
+RELOAD_S = 10.0
 SUPERVISED = "SOC_SUPERVISED"
 _log = logging.getLogger("soc.up")
 
 # --- each process ----------------------------------------------------------------------------------------------------
 
 
-def collect(settings: Settings) -> None:
-    """Listen until stopped. Raises ConfigError when a port cannot be had."""
+def collect(settings: Settings, read_again: Callable[[], Settings] | None = None) -> None:
+    """Listen until stopped. Raises ConfigError when a port cannot be had.
+
+    On SIGHUP `read_again` gives the settings of now, and the listeners become those; no connection is dropped.
+    """
     with _running(settings, "collect") as me:
         log = places.open_log(settings, places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
         specs = [spec_of(settings, listen) for listen in settings.listen]
         collector = Collector(specs, log, me.clock, counters_path=places.counters(settings))
+        again = _Again(me, settings, read_again or (lambda: settings))
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGHUP, lambda *_: again.asked.set())
         try:
-            collector.run(me.stop, lambda ports: me.ready(ports=_told(settings, ports)))
+            collector.run(me.stop, lambda ports: me.ready(ports=_told(settings, ports)), again)
         finally:
             log.close()
+
+
+RELOAD = "reload"
+"""What the collector says of its last reload: `at_us`, `fault`, `hint`, `restart` (settings that wait for one)."""
+
+
+class _Again:
+    """Reads the settings again when it is asked to, and says what came of it in the log and the state file."""
+
+    def __init__(self, me: _Process, settings: Settings, read: Callable[[], Settings]) -> None:
+        self.asked = threading.Event()
+        self._me, self._began, self._next, self._read = me, settings, settings, read
+
+    def wanted(self) -> list[ListenerSpec] | None:
+        """The listeners of the file as it is now, when somebody asked."""
+        if not self.asked.is_set():
+            return None
+        self.asked.clear()
+        try:
+            self._next = self._read()
+        except SocError as error:
+            self.refused(error)
+            return None
+        return [spec_of(self._next, listen) for listen in self._next.listen]
+
+    def done(self, ports: dict[str, int]) -> None:
+        """The listeners are those of the file."""
+        waits = _waits_for_restart(self._began, self._next)
+        _log.info("reloaded: %s", ", ".join(f"{name} {port}" for name, port in ports.items()) or "no listener")
+        if waits:
+            _log.warning("these hold from a restart on: %s", ", ".join(waits))
+        self._tell("", "", waits)
+        self._me.ready(ports=_told(self._next, ports))
+
+    def refused(self, error: SocError) -> None:
+        """The file is wrong, or cannot be had; what was in force stays in force."""
+        _log.error("not reloaded, everything stays as it was: %s", error)
+        self._tell(str(error), error.hint or "", [])
+        self._me.ready()
+
+    def _tell(self, fault: str, hint: str, restart: list[str]) -> None:
+        at_us = self._me.clock.now_ns() // 1000
+        self._me.facts[RELOAD] = {"at_us": at_us, "fault": fault, "hint": hint, "restart": restart}
+
+
+def _waits_for_restart(began: Settings, now: Settings) -> list[str]:
+    """Names of settings that differ and are no listener's."""
+    before = {row.name: row.value for row in began.shown()}
+    after = {row.name: row.value for row in now.shown()}
+    names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    return sorted(name for name in names if not name.startswith("listen."))
+
+
+def reload(settings: Settings) -> dict[str, Any]:
+    """Have the running collector read its settings again; what it says of that, with its ports.
+
+    Raises TryAgain when none is running or it does not answer, ConfigError with the place when it refused the file.
+    """
+    before = read_state(state_file(settings, "collect")) or {}
+    if before.get("state") != "running" or not _is_alive(before.get("pid", 0)):
+        raise TryAgain("no collector is running here", hint="soc up starts it")
+    was = before.get(RELOAD, {}).get("at_us", 0)
+    os.kill(before["pid"], signal.SIGHUP)
+    deadline = time.monotonic() + RELOAD_S
+    while time.monotonic() < deadline:
+        state = read_state(state_file(settings, "collect")) or {}
+        said = state.get(RELOAD, {})
+        if said.get("at_us", 0) > was:
+            if said["fault"]:
+                raise ConfigError(f"not reloaded, everything stays as it was: {said['fault']}", hint=said["hint"])
+            return {**said, "ports": state.get("ports", {})}
+        time.sleep(0.05)
+    raise TryAgain(f"the collector did not answer within {RELOAD_S:.0f} s", hint="see logs/collect.log in SOC_HOME")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return pid > 0
 
 
 def poll(settings: Settings) -> None:
@@ -469,6 +557,12 @@ class Supervisor:
                     self._died(child)
         return died
 
+    def reload(self) -> None:
+        """Have who can do it read the settings again."""
+        for child in self.children:
+            if child.name == "collect" and child.process is not None:
+                child.process.send_signal(signal.SIGHUP)
+
     def _died(self, child: _Child) -> None:
         if child.process is not None and child.process.stdin is not None:
             child.process.stdin.close()
@@ -533,16 +627,28 @@ def up(settings: Settings, *, simulate: bool = False, config: Path | None = None
         for stale in settings.path("run").glob(f"*{STATE}"):
             stale.unlink(missing_ok=True)  # of a start that was killed, or of workers that are fewer now
         stop = threading.Event()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, lambda *_: stop.set())
         supervisor = Supervisor(settings, _commands(settings, simulate), config)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.set())
+            # With a terminal it says that this is gone; a service has none, and is asked to read its settings again.
+            on_terminal = _has_terminal()
+            signal.signal(signal.SIGHUP, lambda *_: stop.set() if on_terminal else supervisor.reload())
         try:
             _start(supervisor, simulate, stop)
             if not stop.is_set():
                 _watch(supervisor, stop, ready)
         finally:
             supervisor.stop()
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls us."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, ...]]]:
@@ -665,6 +771,7 @@ __all__ = [
     "receiver",
     "relay",
     "relay_join",
+    "reload",
     "score",
     "sense",
     "serve",

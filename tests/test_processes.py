@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import signal
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +139,44 @@ def test_the_processes_read_the_same_file_and_serve_the_same_socket(
     assert environment["SOC_CONFIG"] == "/etc/soc/own.toml"
     assert environment["SOC_SOCKET"] == str(settings.socket)
     assert environment["SOC_HOME"] == str(tmp_path)
+
+
+def test_only_the_collector_is_told_to_read_its_settings_again(tmp_path: Path) -> None:
+    """`soc up` hands the signal on to who can do it."""
+    told: list[tuple[str, int]] = []
+
+    class Child:
+        def __init__(self, name: str) -> None:
+            self.name, self.process = name, self
+
+        def send_signal(self, number: int) -> None:
+            told.append((self.name, number))
+
+    supervisor = processes.Supervisor(settings_of(tmp_path), [])
+    supervisor.children = [Child("collect"), Child("work0"), Child("serve")]  # type: ignore[list-item]
+    supervisor.reload()
+    assert told == [("collect", signal.SIGHUP)]
+
+
+def test_without_a_terminal_a_hangup_is_a_wish(tmp_path: Path) -> None:
+    """A service has no controlling terminal; for who has one, its loss is the end."""
+    program = "from soc import processes; print(processes._has_terminal())"
+    alone = subprocess.run(
+        [sys.executable, "-c", program], start_new_session=True, capture_output=True, text=True, check=False
+    )
+    assert alone.stdout == "False\n", alone.stderr
+    master, slave = pty.openpty()
+    inside = f"import os; os.setsid(); os.close(os.open(os.ttyname({slave}), os.O_RDWR)); {program}"
+    shown = subprocess.run(
+        [sys.executable, "-c", inside], pass_fds=[slave], capture_output=True, text=True, check=False
+    )
+    os.close(master)
+    os.close(slave)
+    assert shown.stdout == "True\n", shown.stderr
+
+
+def test_settings_that_wait_for_a_restart_are_named(tmp_path: Path) -> None:
+    """A reload is for listeners; of the rest a person is told."""
+    before = settings_of(tmp_path)
+    after = replace(before, queue_max_bytes=1 << 30, listen=before.listen[:1])
+    assert processes._waits_for_restart(before, after) == ["queue.max_bytes"]

@@ -13,8 +13,9 @@ from soc.collectors.counters import Counters
 from soc.collectors.datagrams import DatagramReceiver
 from soc.collectors.intake import MAX_WAITING, QUEUE_FULL, Intake
 from soc.collectors.listeners import ListenerSpec, open_socket
+from soc.collectors.reload import differences
 from soc.collectors.streams import StreamReceiver
-from soc.errors import StoreError, TryAgain
+from soc.errors import ConfigError, SocError, StoreError, TryAgain
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
 
@@ -55,6 +56,35 @@ Making = Callable[[Intake, Counters, Clock], Receiver]
 
 
 @runtime_checkable
+class Changeable(Protocol):
+    """A receiver whose listeners can change while it runs."""
+
+    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
+        """What makes its listener of that name be as `spec` says; what can fail fails now. Raises ConfigError."""
+        ...
+
+    def drop(self, name: str) -> bool:
+        """End one listener, or answer True: it is the only one left, so stop the receiver."""
+        ...
+
+
+class Reloading(Protocol):
+    """Who asks for other listeners while the collector runs; asked after every group commit, from its thread."""
+
+    def wanted(self) -> Sequence[ListenerSpec] | None:
+        """The listeners there should be, once for each wish; None when nobody wishes anything."""
+        ...
+
+    def done(self, ports: dict[str, int]) -> None:
+        """It is so; the ports by name."""
+        ...
+
+    def refused(self, error: SocError) -> None:
+        """It cannot be so, and everything is as it was."""
+        ...
+
+
+@runtime_checkable
 class Recountable(Protocol):
     """A queue that can tell after a crash what it holds above a sequence number."""
 
@@ -85,6 +115,9 @@ class Collector:
         self._intake = Intake(self._counters, max_waiting)
         self._refused: list[RawBlock] = []
         self._fault = ""
+        self._receivers: dict[str, Receiver] = {}
+        self._ports: dict[str, int] = {}
+        self._leaving: list[Receiver] = []
         self._last_save_ns = clock.monotonic_ns()
         self._recount()
 
@@ -103,28 +136,35 @@ class Collector:
         if not isinstance(self._writer, Recountable):
             return
         names = {spec.name for spec in (*self.specs, *self._others)}
+        names |= {row["listener"] for row in self._counters.snapshot()}
         for block in self._writer.frames_after(self._counters.seq):
             self._counters.queued([block] if block.listener in names else [], block.seq, waited=False)
         self._counters.save(self._clock.now_ns())
 
-    def run(self, stop: threading.Event, ready: Callable[[dict[str, int]], None]) -> None:
+    def run(
+        self, stop: threading.Event, ready: Callable[[dict[str, int]], None], reloading: Reloading | None = None
+    ) -> None:
         """Listen until `stop` is set, then make durable what has arrived, and return.
 
         `ready` gets the port of each listener by name, which differs from the wanted one after a fallback. Raises
         ConfigError when a port cannot be had, StoreError when the counters cannot be saved at the end.
         """
-        receivers, ports = self._open()
-        for receiver in receivers:
+        others = [make(self._intake, self._counters, self._clock) for make in self._others.values()]
+        self._receivers, self._ports = self._open(self.specs)
+        self._start(self._receivers)
+        for receiver in others:
             receiver.start()
-        ready(ports)
+        ready(dict(self._ports))
         try:
             while not self._waited(stop):
                 self._commit()
                 self._save_when_due()
+                self._reload(reloading)
         finally:
-            for receiver in receivers:
+            leaving = [*self._leaving, *dict.fromkeys(self._receivers.values()), *others]
+            for receiver in leaving:
                 receiver.stop()
-            for receiver in receivers:
+            for receiver in leaving:
                 while not receiver.ended(COMMIT_S):
                     self._commit()
             self._commit()
@@ -137,45 +177,94 @@ class Collector:
             return stop.wait(AWAITED_S)
         return stop.wait(COMMIT_S if self._fault else 0)
 
-    def _open(self) -> tuple[list[Receiver], dict[str, int]]:
+    # listeners --------------------------------------------------------------------------------------------------------
+
+    def _open(self, specs: Sequence[ListenerSpec]) -> tuple[dict[str, Receiver], dict[str, int]]:
+        """Receivers around bound sockets, and the ports, by the listener's name; all or, with ConfigError, none."""
         opened = []
         try:
-            for spec in self.specs:
+            for spec in specs:
                 opened.append((spec, open_socket(spec)))
             ports = {spec.name: sock.getsockname()[1] for spec, sock in opened}
-            receivers = self._receivers(opened)
-            receivers += [make(self._intake, self._counters, self._clock) for make in self._others.values()]
+            receivers = self._made(opened)
         except BaseException:
             for _, sock in opened:
                 sock.close()
             raise
-        for spec in self.specs:
+        for spec in specs:
             if spec.port not in (0, ports[spec.name]):
                 _log.warning("listener %s: port %d is taken, using %d", spec.name, spec.port, ports[spec.name])
         return receivers, ports
 
-    def _receivers(self, opened: Sequence[tuple[ListenerSpec, socket.socket]]) -> list[Receiver]:
+    @staticmethod
+    def _start(receivers: dict[str, Receiver]) -> None:
+        for receiver in dict.fromkeys(receivers.values()):
+            receiver.start()
+
+    def _made(self, opened: Sequence[tuple[ListenerSpec, socket.socket]]) -> dict[str, Receiver]:
         shared = (self._intake, self._counters, self._clock)
         of: dict[str, list[tuple[ListenerSpec, socket.socket]]] = {}
         for spec, sock in opened:
-            of.setdefault(spec.kind, []).append((spec, sock))
-        receivers: list[Receiver] = [DatagramReceiver(spec, sock, *shared) for spec, sock in of.get("datagram", ())]
-        connected = of.get("stream", []) + of.get("relp", [])
-        if connected:
-            receivers.append(StreamReceiver(connected, *shared))
+            of.setdefault("stream" if spec.kind == "relp" else spec.kind, []).append((spec, sock))
+        receivers: dict[str, Receiver] = {
+            spec.name: DatagramReceiver(spec, sock, *shared) for spec, sock in of.get("datagram", ())
+        }
+        if "stream" in of:
+            receivers |= dict.fromkeys((spec.name for spec, _ in of["stream"]), StreamReceiver(of["stream"], *shared))
         if "http" in of:
             from soc.collectors.http import HttpReceiver
 
-            receivers.append(HttpReceiver(of["http"], *shared))
+            receivers |= dict.fromkeys((spec.name for spec, _ in of["http"]), HttpReceiver(of["http"], *shared))
         if "gelf" in of:
             from soc.collectors.gelf import GelfReceiver
 
-            receivers += [GelfReceiver(spec, sock, *shared) for spec, sock in of["gelf"]]
+            receivers |= {spec.name: GelfReceiver(spec, sock, *shared) for spec, sock in of["gelf"]}
         if "snmp" in of:
             from soc.collectors.snmp import SnmpReceiver
 
-            receivers.append(SnmpReceiver(of["snmp"], *shared))
+            receivers |= dict.fromkeys((spec.name for spec, _ in of["snmp"]), SnmpReceiver(of["snmp"], *shared))
         return receivers
+
+    def _reload(self, reloading: Reloading | None) -> None:
+        self._leaving = [receiver for receiver in self._leaving if not receiver.ended(0)]
+        wanted = reloading.wanted() if reloading is not None else None
+        if reloading is None or wanted is None:
+            return
+        try:
+            self._become(wanted)
+        except SocError as error:
+            reloading.refused(error)
+        else:
+            reloading.done(dict(self._ports))
+
+    def _become(self, specs: Sequence[ListenerSpec]) -> None:
+        """Have these listeners: everything that can fail comes first, so that it is done wholly or not at all."""
+        change = differences(self.specs, specs)
+        commits = [self._prepared(spec) for spec in change.kept]
+        added, ports = self._open(change.added)
+        self._start(added)
+        for commit in commits:
+            commit()
+        for name in change.removed:
+            self._remove(name)
+        self._receivers |= added
+        self._ports |= ports
+        self.specs = tuple(specs)
+
+    def _prepared(self, spec: ListenerSpec) -> Callable[[], None]:
+        receiver = self._receivers[spec.name]
+        if isinstance(receiver, Changeable):
+            return receiver.prepared(spec)
+        if spec == next(each for each in self.specs if each.name == spec.name):
+            return lambda: None
+        raise ConfigError(f"[listen.{spec.name}] cannot change while it runs", hint="restart soc collect")
+
+    def _remove(self, name: str) -> None:
+        receiver = self._receivers.pop(name)
+        self._ports.pop(name, None)
+        if not isinstance(receiver, Changeable) or receiver.drop(name):
+            receiver.stop()
+            self._leaving.append(receiver)
 
     # group commit ---------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 
 from soc.collectors.compressed import expand_messages
 from soc.collectors.counters import Counters
@@ -43,6 +44,19 @@ class DatagramReceiver:
         """Whether the end has come, within so many seconds."""
         self._thread.join(wait_s)
         return not self._thread.is_alive()
+
+    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
+        """What makes the listener be as `spec` says from the next batch on. Raises ConfigError."""
+        allowed = AllowList(spec)
+
+        def change() -> None:
+            self._spec, self._allowed = spec, allowed
+
+        return change
+
+    def drop(self, name: str) -> bool:
+        """There is only this listener: stop it."""
+        return name == self._spec.name
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -20,7 +20,7 @@ from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
 from soc.collectors.snmp_engine import Engine
 from soc.collectors.snmp_users import load
 from soc.collectors.snmp_usm import INFORM, VERSION_3, Usm, response
-from soc.errors import StoreError
+from soc.errors import ConfigError, StoreError
 from soc.model.ber import INTEGER, OCTETS, SEQUENCE, BadBer, expect, header, integer, tlv
 from soc.model.clock import Clock
 from soc.model.record import OVERSIZE, UNVERIFIED
@@ -50,6 +50,10 @@ class _V3Spec(ListenerSpec):
     def format(self) -> str:
         """Not that of its protocol."""
         return FORMAT
+
+
+def _v3(spec: ListenerSpec) -> _V3Spec:
+    return _V3Spec(**{each.name: getattr(spec, each.name) for each in fields(spec)})
 
 
 def engine_path(users: Path) -> Path:
@@ -91,6 +95,21 @@ class SnmpReceiver:
         for engine in self._engines:
             _save(engine)
         return True
+
+    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
+        """What makes the listener of this name be as `spec` says, its users read again. Raises ConfigError."""
+        listener = next(each for each in self._listeners if each.spec.name == spec.name)
+        if spec.users != listener.spec.users:
+            raise ConfigError(f"[listen.{spec.name}] users: another file is another engine", hint="restart soc collect")
+        return listener.prepared(spec)
+
+    def drop(self, name: str) -> bool:
+        """End one listener, or answer True: it is the only one left, so stop all of it."""
+        left = [each for each in self._listeners if not each.stop.is_set()]
+        if [each.spec.name for each in left] == [name]:
+            return True
+        next(each for each in left if each.spec.name == name).stop.set()
+        return False
 
     def counts(self) -> dict[str, dict[str, int]]:
         """By listener: `answered`, `reported`, `answers_lost`, `reports_withheld`, `again` (informs that came twice),
@@ -173,7 +192,7 @@ class _Listener:
         self.counts: dict[str, int] = {}
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, name=f"listen-{spec.name}", daemon=True)
-        self._v3 = _V3Spec(**{each.name: getattr(spec, each.name) for each in fields(spec)})
+        self._v3 = _v3(spec)
         self._sock = sock
         self._intake = intake
         self._counters = counters
@@ -188,6 +207,19 @@ class _Listener:
         self._ended_ns: int | None = None
         self._kept_ns = clock.monotonic_ns()
         self._told: dict[str, int] = {}
+
+    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
+        """What makes it be as `spec` says from the next batch on."""
+        allowed = AllowList(spec)
+        users = None if spec.users is None else load(spec.users)
+
+        def change() -> None:
+            self.spec, self._allowed = spec, allowed
+            self._v3 = _v3(spec)
+            if self._usm is not None and users is not None:
+                self._usm.reload(users)
+
+        return change
 
     # the thread -----------------------------------------------------------------------------------------------------
 

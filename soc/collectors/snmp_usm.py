@@ -235,6 +235,12 @@ class Usm:
         self.counts: dict[str, int] = {complaint.oid: 0 for complaint in COMPLAINTS}
         """The usmStats and snmpMPDStats counters since these boots, by object identifier."""
 
+    def reload(self, users: Users) -> None:
+        """Other users from now on; what was remembered of the old ones is forgotten."""
+        with self._lock:
+            self.users = users
+            self._known = Alike(MAX_KNOWN)
+
     def receive(self, data: bytes) -> Received:
         """Verify, decrypt, and say what to queue and what to answer. Never raises for what is in the bytes."""
         known = self._known.find(data)

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from soc.collectors.framing import Framed, SyslogFramer
 from soc.collectors.gelf import GelfFramer
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
-from soc.collectors.tls import HANDSHAKE_S, TlsRefused, TlsSession, server_context
+from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, TlsRefused, TlsSession, server_context
 from soc.model.clock import Clock
 
 MAX_CONNECTIONS = 4096
@@ -39,6 +38,15 @@ _log = logging.getLogger("soc.collectors")
 Bytes = bytes | memoryview
 
 
+class _Door:
+    """One listener: who may come in, and with which certificate we answer. Raises ConfigError for its files."""
+
+    def __init__(self, spec: ListenerSpec) -> None:
+        self.spec = spec
+        self.allowed = AllowList(spec)
+        self.context = server_context(spec) if spec.is_tls else None
+
+
 class StreamReceiver:
     """All stream and RELP listeners of a collector."""
 
@@ -52,9 +60,10 @@ class StreamReceiver:
         self.read_into = memoryview(bytearray(_READ))
         """One for all connections: what was read is worked on before the next read."""
         self.is_paused = False
-        self._listeners = [
-            (spec, AllowList(spec), server_context(spec) if spec.is_tls else None, sock) for spec, sock in listeners
-        ]
+        self._doors = {spec.name: _Door(spec) for spec, _ in listeners}
+        self._sockets = {spec.name: sock for spec, sock in listeners}
+        self._names = set(self._doors)
+        self._servers: dict[str, asyncio.Server] = {}
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._listening = threading.Event()
@@ -76,6 +85,32 @@ class StreamReceiver:
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
+    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
+        """What makes the listener of this name be as `spec` says; the connections there are stay, unless they would
+        not be let in any more. Raises ConfigError."""
+        fresh = _Door(spec)
+        return lambda: self.later(lambda: self._change(fresh))
+
+    def _change(self, fresh: _Door) -> None:
+        self._doors[fresh.spec.name] = fresh
+        for connection in list(self.connections):
+            if connection.spec.name == fresh.spec.name:
+                connection.change(fresh)
+
+    def drop(self, name: str) -> bool:
+        """End one listener and its connections in order, or answer True: it is the only one, so stop all of it."""
+        if self._names == {name}:
+            return True
+        self._names.discard(name)  # its door stays: who is being let in just now asks for it
+        self.later(lambda: self._drop(name))
+        return False
+
+    def _drop(self, name: str) -> None:
+        self._servers.pop(name).close()
+        for connection in list(self.connections):
+            if connection.spec.name == name:
+                connection.finish()
+
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
@@ -84,7 +119,7 @@ class StreamReceiver:
             self._loop.close()
 
     async def _serve(self) -> None:
-        servers = [await self._listen(*listener) for listener in self._listeners]
+        self._servers = {name: await self._listen(name, sock) for name, sock in self._sockets.items()}
         self._listening.set()
         looked = time.monotonic()
         while not self._stopping.is_set():
@@ -99,15 +134,13 @@ class StreamReceiver:
         # Peers that wait in the backlog have connected and may have written: let them in before the door closes.
         for _ in range(4):
             await asyncio.sleep(0)
-        for server in servers:
+        for server in self._servers.values():
             server.close()
         await self._finish()
 
-    async def _listen(
-        self, spec: ListenerSpec, allowed: AllowList, context: ssl.SSLContext | None, sock: socket.socket
-    ) -> asyncio.Server:
+    async def _listen(self, name: str, sock: socket.socket) -> asyncio.Server:
         def connection() -> _Connection:
-            return _Connection(self, spec, allowed, context)
+            return _Connection(self, self._doors[name])
 
         return await self._loop.create_server(connection, sock=sock, backlog=1024)
 
@@ -169,6 +202,10 @@ class _Talk(Protocol):
 
     def go_on(self) -> None: ...
 
+    def limit(self, max_bytes: int) -> None:
+        """From now on a record may have so many bytes."""
+        ...
+
     def is_quiet(self) -> bool:
         """Nobody waits for an answer."""
         ...
@@ -189,14 +226,12 @@ class _Talk(Protocol):
 
 
 class _Connection(asyncio.BufferedProtocol):
-    def __init__(
-        self, receiver: StreamReceiver, spec: ListenerSpec, allowed: AllowList, context: ssl.SSLContext | None
-    ) -> None:
+    def __init__(self, receiver: StreamReceiver, door: _Door) -> None:
         self.receiver = receiver
-        self.spec = spec
+        self.spec = spec = door.spec
         self.peer = ""
-        self._allowed = allowed
-        self._tls = TlsSession(context, spec.tls.clients) if context is not None and spec.tls is not None else None
+        self._allowed = door.allowed
+        self._tls = TlsSession(door.context, spec.tls.clients) if door.context and spec.tls else None
         self._talk: _Talk = _Relp(self) if spec.kind == "relp" else _Syslog(self)
         self._transport: asyncio.Transport | None = None
         self._began = self._stuck_since = 0.0
@@ -243,6 +278,17 @@ class _Connection(asyncio.BufferedProtocol):
         self._is_lost = True
         if not self._talk.is_behind:
             self._end()
+
+    def change(self, door: _Door) -> None:
+        """The listener is another one now. What was agreed with this peer stays: its protocol, its TLS session."""
+        spec = door.spec
+        if not door.allowed.permits(self.peer):
+            self.break_off(NOT_ALLOWED, "its address is not in 'allow' any more")
+        elif self._tls is not None and spec.tls is not None and not self._tls.relist(spec.tls.clients):
+            self.break_off(NOT_LISTED, "none of its names is listed any more")
+        elif (spec.kind, spec.format) == (self.spec.kind, self.spec.format):
+            self.spec = spec
+            self._talk.limit(spec.max_bytes)
 
     # reading --------------------------------------------------------------------------------------------------------
 
@@ -494,6 +540,9 @@ class _Syslog:
         if framed[0]:
             self._connection.add(framed)
 
+    def limit(self, max_bytes: int) -> None:
+        self._framer.max_bytes = max_bytes
+
     def is_quiet(self) -> bool:
         return True
 
@@ -562,6 +611,9 @@ class _Relp:
 
     def lost(self) -> None:
         self._is_over = True
+
+    def limit(self, max_bytes: int) -> None:
+        self._session.max_bytes = max_bytes
 
     def is_quiet(self) -> bool:
         return not self._session.waiting

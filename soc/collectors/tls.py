@@ -155,11 +155,20 @@ class TlsSession:
         certificate = self._tls.getpeercert()
         if certificate:
             self.names = names_in(certificate)
-        if self._allowed:
-            digest = hashlib.sha256(self._tls.getpeercert(True) or b"").hexdigest()
-            if not is_listed(self.names, digest, self._allowed):
-                raise TlsRefused(NOT_LISTED, f"none of its names is listed: {', '.join(self.names)[:200]}")
+        if not self._is_listed():
+            raise TlsRefused(NOT_LISTED, f"none of its names is listed: {', '.join(self.names)[:200]}")
         self.is_open = True
+
+    def _is_listed(self) -> bool:
+        if not self._allowed:
+            return True
+        digest = hashlib.sha256(self._tls.getpeercert(True) or b"").hexdigest()
+        return is_listed(self.names, digest, self._allowed)
+
+    def relist(self, allowed: Sequence[str]) -> bool:
+        """Another list of names; whether the peer may stay. One in its handshake is asked at the end of that."""
+        self._allowed = allowed
+        return not self.is_open or self._is_listed()
 
     def write(self, data: bytes) -> None:
         """Plaintext for the peer, after the handshake."""

@@ -27,7 +27,7 @@ class MemoryQueue:
 
 
 @contextlib.contextmanager
-def running(specs, queue, counters_path, **options):
+def running(specs, queue, counters_path, reloading=None, **options):
     """The collector and its ports; stopped at the end."""
     collector = Collector(specs, queue, SystemClock(), counters_path=counters_path, **options)
     stop, is_ready, ports = threading.Event(), threading.Event(), {}
@@ -35,7 +35,7 @@ def running(specs, queue, counters_path, **options):
 
     def run():
         try:
-            collector.run(stop, lambda found: (ports.update(found), is_ready.set()))
+            collector.run(stop, lambda found: (ports.update(found), is_ready.set()), reloading)
         except BaseException as error:
             faults.append(error)
             is_ready.set()

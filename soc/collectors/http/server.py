@@ -91,6 +91,10 @@ class _Door:
         if self.tokens is None and not self.trusts_certificates:
             _log.warning("listener %s has no 'tokens': only senders on this machine are let in", spec.name)
 
+    def become(self, other: _Door) -> None:
+        """Be as another door of the same name."""
+        self.__dict__.update(other.__dict__)
+
     def reload(self) -> None:
         """Read the token file again when it changed; one with faults changes nothing."""
         path = self.spec.tokens
@@ -140,7 +144,11 @@ class HttpReceiver:
         self.of_peer: Counter[str] = Counter()
         self.body_bytes = 0
         self.is_ending = False
-        self._listeners = [(_Door(spec), sock) for spec, sock in listeners]
+        self._doors = {spec.name: _Door(spec) for spec, _ in listeners}
+        self._sockets = {spec.name: sock for spec, sock in listeners}
+        self._names = set(self._doors)
+        self._changing: set[asyncio.Task[None]] = set()
+        self._servers: dict[str, asyncio.Server] = {}
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._listening = threading.Event()
@@ -160,6 +168,42 @@ class HttpReceiver:
         """Whether the end has come, within so many seconds; somebody must empty the intake meanwhile."""
         self._thread.join(wait_s)
         return not self._thread.is_alive()
+
+    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
+        """What makes the listener of this name be as `spec` says; the connections there are stay, unless their address
+        would not be let in any more. Raises ConfigError."""
+        fresh = _Door(spec)
+
+        def begin() -> None:
+            task = self._loop.create_task(self._change(fresh))
+            self._changing.add(task)
+            task.add_done_callback(self._changing.discard)
+
+        return lambda: self.later(begin)
+
+    async def _change(self, fresh: _Door) -> None:
+        name = fresh.spec.name
+        door, old = self._doors[name], self._servers[name]
+        door.become(fresh)
+        # A server keeps its TLS context: a new one takes over the same listening socket, nobody in the backlog is lost.
+        self._servers[name] = await self._listen(name)
+        old.close()
+        for connection in [c for c in self.connections if c.is_at(door)]:
+            connection.change()
+
+    def drop(self, name: str) -> bool:
+        """End one listener and its connections in order, or answer True: it is the only one, so stop all of it."""
+        if self._names == {name}:
+            return True
+        self._names.discard(name)
+        self.later(lambda: self._drop(name))
+        return False
+
+    def _drop(self, name: str) -> None:
+        self._servers.pop(name).close()
+        self._sockets.pop(name).close()
+        for connection in [c for c in self.connections if c.is_at(self._doors[name])]:
+            connection.leave(is_late=False)
 
     @property
     def is_full(self) -> bool:
@@ -192,7 +236,7 @@ class HttpReceiver:
             self._loop.close()
 
     async def _serve(self) -> None:
-        servers = [await self._listen(door, sock) for door, sock in self._listeners]
+        self._servers = {name: await self._listen(name) for name in self._doors}
         self._listening.set()
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
@@ -200,22 +244,26 @@ class HttpReceiver:
             self._look_round()
         for _ in range(4):  # peers in the backlog have connected and may have written: let them in
             await asyncio.sleep(0)
-        for server in servers:
+        for server in self._servers.values():
             server.close()
+        for sock in self._sockets.values():
+            sock.close()
         await self._finish()
 
-    async def _listen(self, door: _Door, sock: socket.socket) -> asyncio.Server:
+    async def _listen(self, name: str) -> asyncio.Server:
+        door = self._doors[name]
+
         def connection() -> asyncio.Protocol:
             return _Connection(self, door)
 
         timeout = HANDSHAKE_S if door.context is not None else None
         return await self._loop.create_server(
-            connection, sock=sock, backlog=1024, ssl=door.context, ssl_handshake_timeout=timeout
+            connection, sock=self._sockets[name].dup(), backlog=1024, ssl=door.context, ssl_handshake_timeout=timeout
         )
 
     def _look_round(self) -> None:
         now = time.monotonic()
-        for door, _ in self._listeners:
+        for door in self._doors.values():
             door.reload()
         for connection in list(self.connections):
             connection.look(now)
@@ -279,6 +327,17 @@ class _Connection(asyncio.Protocol):
             receiver.connections.add(self)
             receiver.of_peer[self._peer] += 1
             self._is_of_peer = True
+
+    def is_at(self, door: _Door) -> bool:
+        """Whether it came in there."""
+        return self._door is door
+
+    def change(self) -> None:
+        """Its door is another one now; a request under way is answered first."""
+        self._spec = self._door.spec
+        if not self._door.allowed.permits(self._peer):
+            self._receiver.refuse(self._spec, self._peer, NOT_ALLOWED, "its address is not in 'allow' any more")
+            self.leave(is_late=True)
 
     def _certified(self, session: ssl.SSLObject | None) -> bool:
         tls = self._spec.tls

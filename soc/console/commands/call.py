@@ -78,11 +78,12 @@ class Call:
     def settings(self) -> Settings:
         """The settings with the flags over them. Raises ConfigError."""
         if "settings" not in self.kept:
-            self.kept["settings"] = self._load()
+            self.kept["settings"] = self.load()
         made: Settings = self.kept["settings"]
         return made
 
-    def _load(self) -> Settings:
+    def load(self) -> Settings:
+        """The settings as they are now, read again. Raises ConfigError."""
         try:
             return config.load(self.config, home=self.home, overrides={"socket": self.socket})
         except PermissionError:

@@ -70,8 +70,8 @@ def _single(app: typer.Typer) -> None:
 
     @command(app, "collect", "soc collect", local=True)
     def collect(call: Call) -> None:
-        """Listen and queue; never parses."""
-        call.processes.collect(call.settings)
+        """Listen and queue; never parses. SIGHUP reads the listeners of soc.toml again."""
+        call.processes.collect(call.settings, call.load)
 
     @command(app, "poll", "soc poll", local=True)
     def poll(call: Call) -> None:

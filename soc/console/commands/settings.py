@@ -1,4 +1,4 @@
-"""`soc config show`: the settings in use, and where each came from."""
+"""`soc config …`: the settings in use, where each came from, and reading them again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command, group
+from soc.console.i18n import t
 from soc.console.render import Column, plain
 
 SETTINGS = (Column("cmd.col.setting", "name"), Column("cmd.col.value", "value", fold=True))
@@ -36,3 +37,18 @@ def add(app: typer.Typer) -> None:
         else:
             for row in rows:
                 call.output.line(f"{row['name']}\t{plain(row['value'])}")
+
+    @command(config, "reload", "soc config reload", "soc config reload --json", local=True)
+    def reload(call: Call) -> None:
+        """Have the running collector take the listeners of soc.toml as it is now; no connection is dropped."""
+        said = call.processes.reload(call.settings)
+        if call.json:
+            call.output.document(
+                {"schema": "soc.config.reload/v1", "data": said, "truncated": False, "warnings": [], "cursor": None}
+            )
+            return
+        for name, port in sorted(said["ports"].items()):
+            call.output.line(f"{name}\t{port}")
+        call.output.say(t("cmd.config.reloaded", count=len(said["ports"])))
+        if said["restart"]:
+            call.output.say(t("cmd.config.restart", names=", ".join(said["restart"])))

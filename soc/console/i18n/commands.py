@@ -371,6 +371,8 @@ SENTENCES: Catalogue = {
     ),
     "cmd.check.no_content": ("{path}: không có thư mục nội dung nào", "{path}: holds no folder of content"),
     "cmd.check.summary": ("{held} đạt, {failed} không đạt", "{held} held, {failed} failed"),
+    "cmd.config.reloaded": ("Đã nạp lại: {count} cổng nhận.", "Reloaded: {count} listeners."),
+    "cmd.config.restart": ("Chỉ có hiệu lực sau khi khởi động lại: {names}", "These hold from a restart on: {names}"),
     # events, sources, imports
     "cmd.tail.skipped": ("bỏ qua {count} sự kiện vì đến quá nhanh", "{count} events were skipped, they came too fast"),
     "cmd.tail.broken": (
