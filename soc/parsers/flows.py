@@ -25,6 +25,7 @@ from soc.parsers.decoders.flow_state import MEMORY, Memory, without_counts
 from soc.parsers.decoders.flow_templates import LISTS, Slot, columns_of
 from soc.parsers.decoders.flow_text import fixed_binary, same
 from soc.parsers.decoders.flow_values import Array, Values
+from soc.parsers.decoders.sflow_columns import columns
 from soc.parsers.definition import Definition
 from soc.parsers.mapping import Mapped
 from soc.parsers.state import ParserState
@@ -124,15 +125,21 @@ class _Group:
         """Of each flow; few sets of flags occur, so each is made once."""
         known: dict[tuple[str, ...], int] = {(): 0}
         codes = self.each([known.setdefault(_marks(chunk), len(known)) for chunk in self.chunks])
-        for name, mask in (("sampled", derived.sampled), ("sampler_unknown", derived.unknown)) if derived else ():
-            if mask is not None and mask.any():
-                more = {code: known.setdefault((*marks, name), len(known)) for marks, code in list(known.items())}
-                table = np.array([more.get(code, code) for code in range(len(known))])
-                codes = np.where(mask, table[codes], codes)
-        if not codes.any():
-            return None
-        words = pa.array([list(marks) or None for marks in known], pa.list_(pa.string()))
-        return Column.arrow(FieldType.KEYWORD, words.take(pa.array(codes)), many=True)
+        masks = (("sampled", derived.sampled), ("sampler_unknown", derived.unknown)) if derived else ()
+        return _flags(known, codes, masks)
+
+
+def _flags(known: dict[tuple[str, ...], int], codes: Array, masks: Sequence[tuple[str, Array | None]]) -> Column | None:
+    """`codes` say which of the `known` sets of flags each event has; `masks` which one more."""
+    for name, mask in masks:
+        if mask is not None and mask.any():
+            more = {code: known.setdefault((*marks, name), len(known)) for marks, code in list(known.items())}
+            table = np.array([more.get(code, code) for code in range(len(known))])
+            codes = np.where(mask, table[codes], codes)
+    if not codes.any():
+        return None
+    words = pa.array([list(marks) or None for marks in known], pa.list_(pa.string()))
+    return Column.arrow(FieldType.KEYWORD, words.take(pa.array(codes)), many=True)
 
 
 def _marks(chunk: Chunk) -> tuple[str, ...]:
@@ -295,6 +302,7 @@ def sampled(
     for row, data in enumerate(records):
         reader.take(row, data, work.envelope.receipt_ns[row])
     result = [_samples(work, definition, reader.samples)] if reader.samples else []
+    result.extend(_quick_samples(work, definition, several) for several in reader.quick.values())
     if reader.notes:
         result.append(_unread_samples(work, reader.notes))
     return result, _kept(state, memory)
@@ -304,10 +312,12 @@ def _samples(work: Work, definition: Definition, samples: Sequence[sflow.Sample]
     n = len(samples)
     names = dict.fromkeys(name for sample in samples for name in sample.values)
     values: dict[str, list[Any]] = {name: [sample.values.get(name) for sample in samples] for name in names}
-    values["@peer"] = [work.envelope.block.peer] * n
+    if "@protocol" in values:
+        values["@community_id"] = sflow.communities(values)
+    peer = Column.constant(FieldType.KEYWORD, work.envelope.block.peer, n)
     mapped = Mapped(n, work.zone)
     mapped.constants(definition.constants)
-    mapped.fields(definition.maps, values.get, definition.missing)
+    mapped.fields(definition.maps, lambda name: peer if name == "@peer" else values.get(name), definition.missing)
     layer = {"soc.original_bytes": Column.of(FieldType.BINARY, [sample.original for sample in samples])}
     layer |= _own_fields(work.fields, values)
     flags = {k: sample.marks for k, sample in enumerate(samples) if sample.marks}
@@ -318,10 +328,38 @@ def _samples(work: Work, definition: Definition, samples: Sequence[sflow.Sample]
     )  # fmt: skip
 
 
-def _own_fields(fields: FieldDictionary, values: Mapping[str, list[Any]]) -> Iterable[tuple[str, Column]]:
+def _quick_samples(work: Work, definition: Definition, several: Sequence[sflow.Placed]) -> EventBatch:
+    """The same events as `_samples` makes, whole columns at a time."""
+    n, datagrams = len(several), [placed.datagram for placed in several]
+    values: dict[str, Any] = dict(columns(several[0].sample.family, [placed.sample for placed in several]))
+    values |= {name: np.array([d.values[name] for d in datagrams]) for name in ("@domain", "@sequence", "@uptime_ms")}
+    values |= {"@version": same(sflow.VERSION, n), "@peer": same(work.envelope.block.peer, n)}
+    agent = datagrams[0].values["@agent"]
+    values |= {} if agent is None else {"@agent": same(agent, n)}
+    values["@types"] = Column.constant(FieldType.KEYWORD, ("connection",), n, many=True)
+    for name in ("@lost", "@lost_total"):
+        if any(name in d.values for d in datagrams):
+            values[name] = [placed.datagram.values.get(name) if placed.part == 0 else None for placed in several]
+    mapped = Mapped(n, work.zone)
+    mapped.constants(definition.constants)
+    mapped.fields(definition.maps, values.get, definition.missing)
+    layer = {"soc.original_bytes": Column.of(FieldType.BINARY, [placed.original for placed in several])}
+    layer |= _own_fields(work.fields, values)
+    known: dict[tuple[str, ...], int] = {(): 0}
+    codes = np.array([known.setdefault(d.marks, len(known)) for d in datagrams])
+    rows, parts = np.array([d.row for d in datagrams]), np.array([placed.part for placed in several])
+    return make_batch_of_parts(
+        work, rows, parts, definition.id, definition.dataset, at_us=np.zeros(n, np.int64), layers=(layer,),
+        mapped=mapped, flags=_flags(known, codes, (("sampled", values["sflow.sampling_rate"] > 1),)),
+    )  # fmt: skip
+
+
+def _own_fields(fields: FieldDictionary, values: Mapping[str, Any]) -> Iterable[tuple[str, Column]]:
     for name, column in values.items():
         field = fields.get(name) if name.startswith("sflow.") else None
-        if field is not None:
+        if field is not None and isinstance(column, np.ndarray):
+            yield name, Column.numpy(field.type, column)
+        elif field is not None:
             yield name, Column.of(field.type, column, many=field.many)
 
 

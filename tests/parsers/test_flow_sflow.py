@@ -14,9 +14,13 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet
 
+from soc.model.record import RawBlock
+from soc.parsers import ParserSet, ParserState
 from soc.parsers.decoders import flow_packet
+from soc.parsers.decoders import sflow as sflow_decoder
 from soc.parsers.decoders.flow_community import community_ids
-from tests.parsers.conftest import Rows
+from soc.parsers.decoders.sflow_columns import quick
+from tests.parsers.conftest import RECEIPT_NS, Rows
 from tests.parsers.flow_bytes import flow_sample, ip, raw_header, sflow, xdr
 
 FRAME = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:10")
@@ -113,7 +117,7 @@ def test_sequence_gaps_of_an_agent(rows: Rows) -> None:
         (b"", "4 octets expected, 0 left"),
         (struct.pack(">I", 4) + bytes(30), "sFlow version 4 is not read"),
         (sflow((77, b"abcd")), "sample of enterprise 0, format 77"),
-        (sflow((1, b"abcd")), "sample: 4 octets expected, 0 left"),
+        (sflow((1, b"abcd")), "sample: 28 octets expected, 4 left"),
         (sflow(count=3), "sample 1 of 3 is cut short"),
         (struct.pack(">IIII", 5, 9, 1, 1), "an address of type 9"),
     ],
@@ -177,3 +181,72 @@ def test_community_ids_of_the_specification(
 ) -> None:
     """The vectors of the Community ID specification (baseline, seed 0); both directions are one flow."""
     assert community_ids([source], [target], [protocol], ([ports[0]], [ports[1]])) == [expected]
+
+
+def frames() -> st.SearchStrategy[bytes]:
+    """Ethernet frames that scapy writes, whole, cut or damaged."""
+    v4, v6 = (
+        IP(src="10.1.1.9", dst="203.0.113.9", tos=5, ttl=9),
+        IPv6(src="2001:db8::9", dst="2001:db8::1", tc=3, hlim=7),
+    )
+    made = [
+        bytes(FRAME / head / body)
+        for head in (v4, v6)
+        for body in (TCP(sport=51000, dport=443, flags="SEC"), UDP(sport=53, dport=5353), ICMP(type=3, code=1),
+                     ICMPv6EchoRequest())
+    ]  # fmt: skip
+    made += [bytes(TCP_FRAME), bytes(FRAME / IP(frag=3, src="10.1.1.9", dst="10.1.1.1") / UDP())]
+
+    @st.composite
+    def one(draw: st.DrawFn) -> bytes:
+        data = bytearray(draw(st.sampled_from(made)) + draw(st.binary(max_size=30)))
+        for _ in range(draw(st.integers(0, 2))):
+            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+        return bytes(data[: draw(st.integers(20, len(data)))])
+
+    return one()
+
+
+SWITCHES = st.sampled_from([b"", struct.pack(">IIII", 110, 1, 111, 2), struct.pack(">IIII", 5000, 0, 0, 0)])
+SAMPLES = st.tuples(
+    frames(), SWITCHES, st.sampled_from([0, 1, 512, 2**32 - 1]), st.sampled_from([7, 0, 0x3FFFFFFF, 2**30 + 5])
+)
+
+
+@given(st.lists(SAMPLES, min_size=1, max_size=6), st.sampled_from([1, 3, 9]))
+def test_columns_and_single_samples_are_the_same(
+    parsers: ParserSet, samples: list[tuple[bytes, bytes, int, int]], seq: int
+) -> None:
+    """What goes into columns is read exactly as it would be alone."""
+    bodies = [
+        flow_sample(
+            *([(1001, switch)] if switch else []), (1, raw_header(frame, len(frame) + 4)), rate=rate, output=out
+        )
+        for frame, switch, rate, out in samples
+    ]
+    datagrams = [sflow((1, bodies[0])), sflow(*((1, body) for body in bodies), seq=seq)]
+
+    def events() -> list[dict[str, Any]]:
+        block = RawBlock.of(datagrams, receipt_ns=RECEIPT_NS, format="sflow", peer="192.0.2.1")
+        rows = [row for batch in parsers.parse(block, ParserState(), RECEIPT_NS)[0] for row in batch.rows()]
+        return sorted(rows, key=lambda e: [int(x) for x in e["soc.position"].split(":")[2:]])
+
+    quick = events()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sflow_decoder, "quick", lambda body: None)
+        assert events() == quick
+
+
+@pytest.mark.parametrize(
+    ("frame", "family"),
+    [
+        (FRAME / IP(src="10.1.1.9", dst="203.0.113.9") / TCP(sport=51000, dport=443), 4),
+        (FRAME / IPv6(src="2001:db8::9", dst="2001:db8::1") / ICMPv6EchoRequest(), 6),
+        (TCP_FRAME, None),
+        (FRAME / IP(src="10.1.1.9", dst="203.0.113.9", frag=5) / UDP(), None),
+    ],
+)
+def test_which_samples_go_into_columns(frame: Packet, family: int | None) -> None:
+    """Plain frames do; tags, options and fragments are read one by one."""
+    found = quick(flow_sample((1, raw_header(bytes(frame), 100))))
+    assert (found.family if found is not None else None) == family

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from soc.parsers.decoders.flow_community import community_ids
 from soc.parsers.decoders.flow_state import MESSAGES, Memory
 from soc.parsers.decoders.flow_values import I64_MAX
+from soc.parsers.decoders.sflow_columns import Quick, quick
 from soc.parsers.decoders.sflow_records import COUNTER_RECORDS, FLOW_RECORDS, Read, Short, Xdr
 
 VERSION = 5
@@ -17,6 +19,10 @@ MAX_SAMPLES = 1024
 _FLOW, _COUNTERS, _FLOW_EXPANDED, _COUNTERS_EXPANDED, _DISCARD = 1, 2, 3, 4, 5
 _WINDOW = 64
 _FORMAT_NUMBERS = 0xFFF
+_TAG = struct.Struct(">II")
+_COMPACT, _EXPANDED = struct.Struct(">7I"), struct.Struct(">10I")
+_INDEX = 0x3FFF_FFFF
+_CONNECTION = ("connection",)
 _NO_INTERFACE = (0, 0x3FFF_FFFF, 0xFFFF_FFFF)
 Records = Mapping[tuple[int, int], Callable[[Xdr], Read]]
 
@@ -43,8 +49,19 @@ class Note:
     marks: tuple[str, ...] = ()
 
 
+class Placed(NamedTuple):
+    """A sample that goes into columns, and where it stood."""
+
+    datagram: Datagram
+    part: int
+    original: bytes
+    sample: Quick
+
+
 @dataclass
-class _Datagram:
+class Datagram:
+    """One record while it is read: its header, what it says, the flags of all its events."""
+
     row: int
     head: bytes = b""
     values: Read = field(default_factory=dict)
@@ -62,11 +79,13 @@ class Reader:
     def __init__(self, memory: Memory, source: str, node: str, seq: int) -> None:
         self._memory, self._source, self._node, self._seq = memory, source, node, seq
         self.samples: list[Sample] = []
+        self.quick: dict[tuple[Any, ...], list[Placed]] = {}
+        """By what has to be the same in a batch: the agent, the family of addresses, whether VLANs are beside."""
         self.notes: list[Note] = []
 
     def take(self, row: int, data: bytes, receipt_ns: int) -> None:
         """One datagram: at least one sample or one note."""
-        datagram, xdr = _Datagram(row), Xdr(data)
+        datagram, xdr = Datagram(row), Xdr(data)
         try:
             count = self._header(datagram, xdr, receipt_ns)
         except Short as error:
@@ -78,7 +97,7 @@ class Reader:
                 self.notes.append(Note(row, datagram.part(), datagram.head + data[xdr.at :], why, datagram.marks))
                 return
             try:
-                kind, body = xdr.number(), xdr.opaque()
+                kind, body = xdr.tagged()
             except Short:
                 piece = datagram.head + data[xdr.at :]
                 why = f"sample {i + 1} of {count} is cut short"
@@ -89,7 +108,7 @@ class Reader:
             values = datagram.values | {"@action": "sflow_empty", "@types": ("info",)}
             self.samples.append(Sample(row, datagram.part(), data, values, datagram.marks))
 
-    def _header(self, datagram: _Datagram, xdr: Xdr, receipt_ns: int) -> int:
+    def _header(self, datagram: Datagram, xdr: Xdr, receipt_ns: int) -> int:
         version = xdr.number()
         if version != VERSION:
             raise Short(f"sFlow version {version} is not read")
@@ -110,9 +129,13 @@ class Reader:
                 datagram.values |= {"@lost": lost, "@lost_total": exporter.lost}
         return count
 
-    def _sample(self, datagram: _Datagram, kind: int, body: bytes) -> None:
+    def _sample(self, datagram: Datagram, kind: int, body: bytes) -> None:
         part = datagram.part()
-        original = datagram.head + kind.to_bytes(4, "big") + len(body).to_bytes(4, "big") + body
+        original = datagram.head + _TAG.pack(kind, len(body)) + body
+        if kind == _FLOW and (sample := quick(body)) is not None:
+            key = datagram.values["@agent"], sample.family, bool(sample.switch)
+            self.quick.setdefault(key, []).append(Placed(datagram, part, original, sample))
+            return
         reader = _SAMPLES.get(kind)
         if reader is None:
             why = f"sample of enterprise {kind >> 12}, format {kind & _FORMAT_NUMBERS}"
@@ -130,16 +153,21 @@ class Reader:
 
 
 def _flow(xdr: Xdr, values: Read, *, is_expanded: bool) -> tuple[str, ...]:
-    values["sflow.sample_sequence"] = xdr.number()
-    _source(xdr, values, is_expanded)
-    rate = xdr.number()
-    values |= {"sflow.sampling_rate": rate, "sflow.sample_pool": xdr.number(), "sflow.drops": xdr.number()}
-    _interface(xdr, values, "input", is_expanded)
-    _interface(xdr, values, "output", is_expanded)
-    values |= {"@action": "sflow_flow", "@types": ("connection",)}
+    if is_expanded:
+        number, kind, source, rate, pool, drops, in_kind, inward, out_kind, outward = xdr.numbers(_EXPANDED)
+    else:
+        number, source, rate, pool, drops, inward, outward = xdr.numbers(_COMPACT)
+        kind, source = source >> 24, source & 0xFF_FFFF
+        in_kind, inward, out_kind, outward = inward >> 30, inward & _INDEX, outward >> 30, outward & _INDEX
+    values |= {
+        "sflow.sample_sequence": number, "sflow.source_id_type": kind, "sflow.source_id_index": source,
+        "sflow.sampling_rate": rate, "sflow.sample_pool": pool, "sflow.drops": drops, "@action": "sflow_flow",
+        "@types": _CONNECTION,
+    }  # fmt: skip
+    _interface(values, "input", in_kind, inward)
+    _interface(values, "output", out_kind, outward)
     marks = _records(xdr, values, FLOW_RECORDS)
     _estimate(values, rate)
-    _community(values)
     return (*marks, "sampled") if rate > 1 else marks
 
 
@@ -155,7 +183,6 @@ def _discard(xdr: Xdr, values: Read) -> tuple[str, ...]:
     values |= {"@action": "sflow_discard", "@types": ("connection", "denied")}
     marks = _records(xdr, values, FLOW_RECORDS)
     _estimate(values, 1)
-    _community(values)
     return marks
 
 
@@ -174,11 +201,9 @@ def _source(xdr: Xdr, values: Read, is_expanded: bool) -> None:
         values |= {"sflow.source_id_type": number >> 24, "sflow.source_id_index": number & 0xFF_FFFF}
 
 
-def _interface(xdr: Xdr, values: Read, way: str, is_expanded: bool) -> None:
+def _interface(values: Read, way: str, kind: int, value: int) -> None:
     """Format 0 is an index (0: unknown, all ones: the device itself), 1 a discarded packet's reason, 2 a number of
     interfaces."""
-    number = xdr.number()
-    kind, value = (number, xdr.number()) if is_expanded else (number >> 30, number & 0x3FFF_FFFF)
     if kind == 0:
         values[f"@{way}"] = None if value in _NO_INTERFACE else value
     elif kind == 1 and way == "output":
@@ -193,7 +218,7 @@ def _records(xdr: Xdr, values: Read, known: Records) -> tuple[str, ...]:
     found: Read = {}
     for _ in range(xdr.number()):
         try:
-            kind, body = xdr.number(), xdr.opaque()
+            kind, body = xdr.tagged()
         except Short:
             marks = ("truncated",)
             break
@@ -218,15 +243,20 @@ def _estimate(values: Read, rate: int) -> None:
         values["@bytes"] = min(length * max(rate, 1), I64_MAX)
 
 
-def _community(values: Read) -> None:
-    protocol: Any = values.get("@protocol")
-    if protocol is None or not protocol.isdigit():
-        return
-    is_icmp = protocol in ("1", "58")
-    ports = ("@icmp_type", "@icmp_code") if is_icmp else ("@source_port", "@destination_port")
-    ends = [values.get("@source_ip")], [values.get("@destination_ip")]
-    first, second = ([values.get(name)] for name in ports)
-    values["@community_id"] = community_ids(*ends, [int(protocol)], (first, second))[0]
+def communities(values: Mapping[str, Sequence[Any]]) -> list[str | None]:
+    """The community id of each sample, out of all their columns."""
+    protocols = [int(p) if p is not None else None for p in values["@protocol"]]
+    n = len(protocols)
+    nothing: Sequence[Any] = [None] * n
+    kinds, codes = values.get("@icmp_type", nothing), values.get("@icmp_code", nothing)
+    first, second = values.get("@source_port", nothing), values.get("@destination_port", nothing)
+    is_icmp = [protocol in (1, 58) for protocol in protocols]
+    ports = tuple(
+        [icmp if yes else port for icmp, port, yes in zip(one, other, is_icmp, strict=True)]
+        for one, other in ((kinds, first), (codes, second))
+    )
+    ends = values.get("@source_ip", nothing), values.get("@destination_ip", nothing)
+    return community_ids(*ends, protocols, (ports[0], ports[1]))
 
 
 _SAMPLES: Mapping[int, Callable[[Xdr, Read], tuple[str, ...]]] = {

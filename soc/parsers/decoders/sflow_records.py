@@ -14,6 +14,8 @@ from soc.parsers.decoders.flow_values import ipv4_text, ipv6_text, mac_text
 
 Read = dict[str, Any]
 _MAX_TEXT = 4096
+_PAIR = struct.Struct(">II")
+_NUMBER = struct.Struct(">I")
 
 
 class Short(ValueError):
@@ -36,7 +38,26 @@ class Xdr:
 
     def number(self) -> int:
         """An unsigned 32-bit integer."""
-        return int.from_bytes(self.take(4), "big")
+        try:
+            (number,) = _NUMBER.unpack_from(self.data, self.at)
+        except struct.error:
+            raise Short(f"4 octets expected, {max(0, len(self.data) - self.at)} left") from None
+        self.at += 4
+        return int(number)
+
+    def numbers(self, layout: struct.Struct) -> tuple[int, ...]:
+        """Several at once."""
+        try:
+            found = layout.unpack_from(self.data, self.at)
+        except struct.error:
+            raise Short(f"{layout.size} octets expected, {max(0, len(self.data) - self.at)} left") from None
+        self.at += layout.size
+        return found
+
+    def tagged(self) -> tuple[int, bytes]:
+        """A format and opaque octets."""
+        kind, size = self.numbers(_PAIR)
+        return kind, self.take(size)
 
     def opaque(self) -> bytes:
         """Octets with their length before them."""
@@ -58,9 +79,12 @@ class Xdr:
         return None
 
 
+_HEADER = struct.Struct(">IIII")
+
+
 def _raw_header(xdr: Xdr) -> Read:
-    protocol, length, stripped = xdr.number(), xdr.number(), xdr.number()
-    header = xdr.opaque()
+    protocol, length, stripped, size = xdr.numbers(_HEADER)
+    header = xdr.take(size)
     return {
         "sflow.header_protocol": protocol, "sflow.frame_length": length, "sflow.stripped": stripped,
         "sflow.header_length": len(header), **flow_packet.read(protocol, header),
