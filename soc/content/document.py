@@ -125,16 +125,25 @@ def loads(text: str, path: str) -> list[Document]:
 
 def load(path: Path) -> list[Document]:
     """All documents of a YAML file. Raises ContentError; OSError when the file cannot be read."""
+    return decode(read(path), str(path))
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file of content, at most one more than it may have. Raises OSError."""
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        return file.read(MAX_BYTES + 1)
+
+
+def decode(data: bytes, path: str) -> list[Document]:
+    """All documents in the bytes of a YAML file. Raises ContentError."""
     if len(data) > MAX_BYTES:
-        raise ContentError([Fault(str(path), 1, f"larger than {MAX_BYTES} bytes")])
+        raise ContentError([Fault(path, 1, f"larger than {MAX_BYTES} bytes")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ContentError([Fault(str(path), line, f"no UTF-8 text: {error.reason}")]) from error
-    return loads(text, str(path))
+        raise ContentError([Fault(path, line, f"no UTF-8 text: {error.reason}")]) from error
+    return loads(text, path)
 
 
 def yaml_files(root: Path) -> Iterator[Path]:

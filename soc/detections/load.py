@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+import gc
+import hashlib
+import logging
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sigma.processing.pipeline import ProcessingPipeline
 
-from soc.content import Document, load, yaml_files
+from soc.content import Document, decode, load, read, yaml_files
 from soc.detections.anomaly.model import Definition, read_model
+from soc.detections.cache import Kept, RuleCache, context_of
 from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
 from soc.detections.sigma.collection import Filter, merged
 from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
 from soc.detections.sigma.rule import Refused, Route, Rule
 from soc.errors import ConfigError, ContentError
 from soc.model.fields import FIELDS, FieldDictionary
+
+_log = logging.getLogger("soc.detections")
 
 
 @dataclass(frozen=True)
@@ -47,17 +54,34 @@ class DetectionSet:
         pipelines: Sequence[Path | str] = (),
         fields: FieldDictionary = FIELDS,
         datasets: Collection[str] | None = None,
+        cache: Path | None = None,
     ) -> DetectionSet:
         """Read files and folders; a later path wins by `id`. `pipelines` are files of pySigma processing pipelines.
 
         With `datasets` (what the parsers can write) a rule for another dataset is refused instead of being deaf.
+        In the folder `cache` what was read is kept for the next time; then `documents` lacks what was not read anew.
         A faulty definition is refused and never stops the others. Raises ConfigError for a path or pipeline that
         cannot be read.
         """
-        reader = _Reader(fields, [_pipeline(Path(p)) for p in pipelines], datasets)
-        for path in paths:
-            reader.collect(Path(path))
-        return reader.read()
+        made = [_pipeline(Path(p)) for p in pipelines]
+        kept = RuleCache(cache, context_of(fields, pipelines, datasets)) if cache is not None else None
+        reader = _Reader(fields, made, datasets, kept)
+        with _without_collector():
+            for path in paths:
+                reader.collect(Path(path))
+            return reader.read()
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Python looks for circles again and again while so many objects are made; none of them is one (half the time)."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _pipeline(path: Path) -> Any:
@@ -68,38 +92,73 @@ def _pipeline(path: Path) -> Any:
         raise ConfigError(f"{path}: no pySigma processing pipeline: {error}") from error
 
 
+def _is_rule(document: Document) -> bool:
+    """Whether it is a plain rule with a name of its own."""
+    data = document.data
+    return (
+        isinstance(data, dict) and bool(identity(document)) and not {"correlation", "anomaly", "filter"} & data.keys()
+    )
+
+
 class _Reader:
     """Collects documents, then reads rules first, correlations after what they refer to, and models."""
 
-    def __init__(self, fields: FieldDictionary, pipelines: list[Any], datasets: Collection[str] | None) -> None:
+    def __init__(
+        self,
+        fields: FieldDictionary,
+        pipelines: list[Any],
+        datasets: Collection[str] | None,
+        cache: RuleCache | None,
+    ) -> None:
         self.fields = fields
         self.pipelines = pipelines
         self.datasets = datasets
-        self.documents: dict[str, Document] = {}
+        self.documents: dict[str, Document | Kept] = {}
         self.filters: list[Filter] = []
         self.refused: list[Refused] = []
+        self._cache = cache
+        # Of files that hold nothing but rules: their digest, and what became of each document.
+        self._digests: dict[str, str] = {}
+        self._became: dict[str, list[tuple[str, Rule | Refused]]] = {}
+        self._sizes: dict[str, int] = {}
 
     def collect(self, path: Path) -> None:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder of rules")
-        here: dict[str, Document] = {}
+        here: dict[str, Document | Kept] = {}
         for file in yaml_files(path):
-            try:
-                found = load(file)
-            except ContentError as error:
-                self.refused.extend(Refused("", f.path, f.line, f.message) for f in error.faults)
-                continue
-            except OSError as error:
-                self.refused.append(Refused("", str(file), 1, f"cannot be read: {error.strerror}"))
-                continue
-            found, unknown = merged(found)
-            for fault in unknown:
-                self._refuse(fault.document, str(fault), "action")
-            for document in found:
+            for document in self._documents(file):
                 self._place(document, here)
         self.documents.update(here)
 
-    def _place(self, document: Document, here: dict[str, Document]) -> None:
+    def _documents(self, file: Path) -> Sequence[Document | Kept]:
+        try:
+            data = read(file)
+            kept = self._cache.look(data, str(file)) if self._cache is not None else None
+            if kept is not None:
+                return kept
+            found, unknown = merged(decode(data, str(file)))
+        except ContentError as error:
+            self.refused.extend(Refused("", f.path, f.line, f.message) for f in error.faults)
+            return ()
+        except OSError as error:
+            self.refused.append(Refused("", str(file), 1, f"cannot be read: {error.strerror}"))
+            return ()
+        for fault in unknown:
+            self._refuse(fault.document, str(fault), "action")
+        if self._cache is not None and not unknown and all(_is_rule(document) for document in found):
+            self._digests[str(file)] = hashlib.sha256(data).hexdigest()
+            self._sizes[str(file)] = len(found)
+        return found
+
+    def _place(self, document: Document | Kept, here: dict[str, Document | Kept]) -> None:
+        if isinstance(document, Kept):
+            if document.identity in here:
+                reason = f"id '{document.identity}' stands in {here[document.identity].path} already"
+                self.refused.append(Refused(document.identity, document.path, 1, reason))
+            else:
+                here[document.identity] = document
+            return
         name = identity(document)
         if not name:
             self._refuse(document, "a definition needs an 'id', a 'name' or a 'title'")
@@ -116,7 +175,11 @@ class _Reader:
         models: list[Definition] = []
         waiting: list[Document] = []
         self._read_filters()
+        self._unkeep()
         for document in self.documents.values():
+            if isinstance(document, Kept):
+                self._kept(document, rules)
+                continue
             data = document.data
             if "filter" in data:
                 continue
@@ -125,9 +188,13 @@ class _Reader:
             elif "anomaly" in data:
                 self._model(document, models)
             else:
+                before = len(self.refused)
                 rule = self._rule(document)
                 if rule is not None:
                     rules.append(rule)
+                self._note(document, rule, self.refused[before:])
+        if self._cache is not None:
+            self._cache.save()
         correlations = self._correlations(waiting, rules)
         self._refuse_idle_filters(rules)
         return DetectionSet(
@@ -135,12 +202,49 @@ class _Reader:
             tuple(correlations),
             tuple(models),
             tuple(sorted(self.refused)),
-            tuple(self.documents.values()),
+            tuple(each for each in self.documents.values() if isinstance(each, Document)),
         )
+
+    def _unkeep(self) -> None:
+        """Read the files after all when other filters stand beside them now."""
+        if self._cache is None or self._cache.holds_for([each.document for each in self.filters]):
+            return
+        waiting = {kept.path for kept in self.documents.values() if isinstance(kept, Kept)}
+        fresh = {(path, n): document for path in waiting for n, document in enumerate(self._documents(Path(path)))}
+        for name, kept in list(self.documents.items()):
+            if isinstance(kept, Kept):
+                document = fresh.get((kept.path, kept.n))
+                if document is None:  # the file was changed at this moment
+                    del self.documents[name]
+                else:
+                    self.documents[name] = document
+
+    def _kept(self, kept: Kept, rules: list[Rule]) -> None:
+        assert self._cache is not None
+        try:
+            found = self._cache.get(kept)
+        except (ValueError, TypeError, IndexError, KeyError):
+            _log.warning("what was kept of %s is damaged, it is read anew", kept.path)
+            documents, _ = merged(load(Path(kept.path)))
+            found = read_rule(documents[kept.n], self.fields, self.pipelines, filters=self.filters)
+        if isinstance(found, Refused):
+            self.refused.append(found)
+        else:
+            rules.append(found)
+
+    def _note(self, document: Document, rule: Rule | None, refused: Sequence[Refused]) -> None:
+        """Hand a file's rules to the cache when all its documents are read and said nothing about filters."""
+        digest = self._digests.get(document.path)
+        if self._cache is None or digest is None or len(refused) != (rule is None):
+            return
+        became = self._became.setdefault(document.path, [])
+        became.append((identity(document), rule if rule is not None else refused[0]))
+        if len(became) == self._sizes[document.path]:
+            self._cache.put(digest, became)
 
     def _read_filters(self) -> None:
         for document in self.documents.values():
-            if "filter" in document.data:
+            if isinstance(document, Document) and "filter" in document.data:
                 try:
                     self.filters.append(Filter.read(document, POLICY))
                 except MALFORMED as error:

@@ -116,7 +116,7 @@ def load_parsers(settings: Settings) -> ParserSet:
 def load_detections(settings: Settings, parsers: ParserSet) -> DetectionSet:
     """The shipped definitions, the site's own, and rules loaded from where they lie."""
     paths = [*content.roots("detections", settings.content_roots), *settings.rules]
-    return DetectionSet.load(paths, fields=parsers.fields)
+    return DetectionSet.load(paths, fields=parsers.fields, cache=settings.path("run", "rules"))
 
 
 def passed(cursors: Cursors, log: str) -> Cursors:

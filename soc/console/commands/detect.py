@@ -78,6 +78,9 @@ def add(app: typer.Typer) -> None:
         format: Annotated[str, typer.Option(help="auto, lines, json, evtx or pcap.")] = "auto",
         profile: Annotated[bool, typer.Option(help="Say where the time went and which rules hit, on stderr.")] = False,
         refused: Annotated[bool, typer.Option("--refused", help="List every refused rule with its reason.")] = False,
+        no_cache: Annotated[
+            bool, typer.Option("--no-cache", help="Read all rules anew, and keep nothing for the next time.")
+        ] = False,
         fail_on_hit: Annotated[bool, typer.Option("--fail-on-hit", help="Exit 3 when a rule hits.")] = False,
     ) -> int:
         """Run Sigma rules and correlations over files: one hit a line, with what matched."""
@@ -86,7 +89,7 @@ def add(app: typer.Typer) -> None:
         meter = Meter()
         reading = Reading(call, files, format=format)
         parsers = flow.load_parsers(call.settings.content_roots)
-        loaded = _load(call, rules, pipeline or (), parsers, meter)
+        loaded = _load(call, rules, pipeline or (), parsers, meter, keeps=not no_cache)
         write = writer(call)
         for hit in _hits(loaded, parsers, reading, meter):
             write(hit)
@@ -97,15 +100,24 @@ def add(app: typer.Typer) -> None:
 
 
 def _load(
-    call: Call, rules: Sequence[Path] | None, pipelines: Sequence[Path], parsers: ParserSet, meter: Meter
+    call: Call,
+    rules: Sequence[Path] | None,
+    pipelines: Sequence[Path],
+    parsers: ParserSet,
+    meter: Meter,
+    *,
+    keeps: bool,
 ) -> DetectionSet:
     from soc import content
+    from soc.detections.cache import default_folder
     from soc.detections.load import DetectionSet
 
     begun = time.perf_counter()
     settings = call.settings
     paths = rules or [*content.roots("detections", settings.content_roots), *settings.rules]
-    loaded = DetectionSet.load(paths, pipelines=pipelines, fields=parsers.fields)
+    loaded = DetectionSet.load(
+        paths, pipelines=pipelines, fields=parsers.fields, cache=default_folder() if keeps else None
+    )
     meter.load_s = time.perf_counter() - begun
     if not loaded.loaded and not loaded.refused:
         raise UsageError(t("cmd.detect.no_rules", paths=", ".join(map(str, paths))))

@@ -1,0 +1,115 @@
+"""Rules kept for the next start: the same set as reading them anew, whatever changed or broke in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from soc.detections import DetectionSet
+from soc.detections.sigma import read as reading
+from tests.detections.sigma.test_collection import FAILED, FILTER, GLOBAL
+from tests.detections.support import write
+
+KINDS = r"""
+title: kinds
+name: kinds
+logsource: {product: windows, category: process_creation}
+level: high
+tags: [attack.t1059]
+detection:
+  a: {Image|endswith: '\x.exe', CommandLine|re: 'a.b|c', User: null, Hashes|contains|all: [1, b]}
+  b: {CommandLine|cased: 'a*b', ParentProcessId|gte: 4, Image|exists: true, User|fieldref: ParentUser}
+  condition: a or not b
+---
+title: refused
+name: refused
+logsource: {product: linux, service: sshd}
+detection: {s: {no.such.field: x}, condition: s}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Rules of several kinds and shapes."""
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    for name, text in (("failed", FAILED), ("kinds", KINDS), ("collection", GLOBAL)):
+        write(rules, text, f"{name}.yml")
+    return rules
+
+
+def loaded(folder: Path) -> tuple[object, ...]:
+    """What a load with the cache gives."""
+    made = DetectionSet.load([folder], cache=folder.parent / "cache")
+    return made.rules, made.correlations, made.models, made.refused
+
+
+def plainly(folder: Path) -> tuple[object, ...]:
+    """What a load without it gives."""
+    made = DetectionSet.load([folder])
+    return made.rules, made.correlations, made.models, made.refused
+
+
+def test_a_second_load_reads_no_rule_and_gives_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules with every kind of value, and refusals with their place."""
+    whole = plainly(folder)
+    assert loaded(folder) == whole
+
+    def never(*_: object) -> None:
+        raise AssertionError("a rule was read")
+
+    monkeypatch.setattr(reading, "_rule", never)
+    assert loaded(folder) == whole
+
+
+def test_a_changed_file_is_read_anew(folder: Path) -> None:
+    """By its content: neither its time nor its name counts."""
+    loaded(folder)
+    stamp = (folder / "failed.yml").stat().st_mtime_ns
+    write(folder, FAILED.replace("failure", "success"), "failed.yml")
+    os.utime(folder / "failed.yml", ns=(stamp, stamp))
+    (folder / "kinds.yml").rename(folder / "moved.yml")
+    assert loaded(folder) == plainly(folder)
+
+
+def test_a_filter_beside_them_changes_them(folder: Path) -> None:
+    """What was read without it, or with another one, is read anew; and again when it goes."""
+    for change in (FILTER, FILTER.replace("backup", "admin"), None, FILTER.replace("[failed]", "[nobody]")):
+        loaded(folder)
+        (folder / "filter.yml").unlink(missing_ok=True)
+        if change:
+            write(folder, change, "filter.yml")
+        assert loaded(folder) == loaded(folder) == plainly(folder)
+
+
+def test_two_files_with_one_id(folder: Path) -> None:
+    """The second is refused, also from the cache."""
+    write(folder, FAILED, "twice.yml")
+    first, second = loaded(folder), loaded(folder)
+    assert [r.reason[:40] for r in second[3]] == [r.reason[:40] for r in first[3]]  # type: ignore[attr-defined]
+    assert first[0] == second[0]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"files": {}, "filters": 3}', b'{"files": [], "filters": ""}'])
+def test_a_damaged_cache_is_passed_over(folder: Path, damage: bytes) -> None:
+    """It is read anew and written again."""
+    loaded(folder)
+    [path] = (folder.parent / "cache").glob("rules-*.json")
+    path.write_bytes(damage)
+    assert loaded(folder) == loaded(folder) == plainly(folder)
+
+
+def test_a_rule_that_was_tampered_with_is_read_anew(folder: Path) -> None:
+    """A shape that was never written is no rule."""
+    loaded(folder)
+    [path] = (folder.parent / "cache").glob("rules-*.json")
+    path.write_bytes(path.read_bytes().replace(b'["rule",', b'["rule",1,'))
+    assert loaded(folder) == plainly(folder)
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(folder: Path) -> None:
+    """The cache is a help, never a need."""
+    (folder.parent / "cache").write_text("no folder")
+    assert loaded(folder) == plainly(folder)
