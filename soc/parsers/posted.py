@@ -15,7 +15,7 @@ import orjson
 
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
-from soc.parsers import ecs, times
+from soc.parsers import ecs, times, winlogbeat
 from soc.parsers.decoders import gelf, journal, windows
 from soc.parsers.decoders.flat import flatten
 from soc.parsers.decoders.syslog import Headers
@@ -31,6 +31,8 @@ _STREAM = re.compile(r"(?:\.ds-)?(?:logs|metrics|traces)-([a-z0-9_.]{1,64})-[^-]
 # A document with one of these was understood by whoever made it.
 _DONE = ("event.category", "event.action", "event.type")
 _LONGEST = 64
+_SHIPPER = ("agent.", "ecs.", "host.", "labels.", "log.", "tags")
+_OF_THE_EVENT = ("@timestamp", "message", "event.created", "event.ingested", "event.original", "event.kind")
 
 
 class Header(NamedTuple):
@@ -131,19 +133,21 @@ def _elastic(row: int, text: str) -> _Found | None:
     document = read(body) if newline else None
     if document is None:
         return None
+    names = flatten(document)
     if windows.decode(document) is not None:
-        return _Found(row, _beside_windows(document), windows=document)
-    return _Found(row, flatten(document), extra=_stream(line))
+        return _Found(row, _beside_windows(names), windows=winlogbeat.restored(document, names))
+    return _Found(row, names, extra=_stream(line))
 
 
 def _document(row: int, text: str) -> _Found | None:
     return _elastic(row, f"\n{text}")
 
 
-def _beside_windows(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a shipper adds to a Windows event: its own names, the host's, tags."""
-    own = {name: document[name] for name in ("agent", "ecs", "host", "log", "tags", "labels") if name in document}
-    return flatten(own)
+def _beside_windows(names: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands beside a Windows event: all that Winlogbeat's modules found, else what a shipper says of itself."""
+    if any(name.startswith("winlog.") for name in names):
+        return {n: v for n, v in names.items() if not n.startswith("winlog.") and n not in _OF_THE_EVENT}
+    return {n: v for n, v in names.items() if n.startswith(_SHIPPER)}
 
 
 def _stream(line: str) -> str:
@@ -164,7 +168,8 @@ def _hec(row: int, text: str) -> _Found | None:
     own = inner if isinstance(inner, dict) else read(inner) if isinstance(inner, str) and inner[:1] == "{" else None
     fields = event.pop("fields", None)
     if own is not None and windows.decode(own) is not None:
-        return _Found(row, _beside_windows(own), event, windows=own)
+        inside = flatten(own)
+        return _Found(row, _beside_windows(inside), event, windows=winlogbeat.restored(own, inside))
     names = flatten(fields) if isinstance(fields, dict) else {} if fields is None else {"fields": fields}
     kind = event.get("sourcetype")
     found = _Found(row, names, event, extra=kind.replace(":", ".").lower() if isinstance(kind, str) else "")
