@@ -111,6 +111,14 @@ class Client:
             response = self._http.request(method, path, **options)
         return answer_of(response.status_code, response.content)
 
+    def fetch(self, path: str, body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
+        """A file that the service makes on asking, and the headers that tell of it."""
+        with self._speaking():
+            response = self._http.post(path, content=orjson.dumps(dict(body)), headers=_JSON)
+        if response.status_code != httpx.codes.OK:
+            raise error_of(response.status_code, response.content)
+        return response.content, response.headers
+
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         try:

@@ -21,7 +21,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "tier3": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
         "ticket.report", "playbook.plan", "playbook.run", "playbook.revert", "import.create", "national.read",
-        "national.send", "retention.read", "retention.hold",
+        "national.send", "retention.read", "retention.hold", "packet.read",
     ),
     "manager": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",

@@ -148,7 +148,8 @@ def files(folder: Path) -> list[Path]:
 def between(folder: Path, since_ns: int, until_ns: int) -> Iterator[Path]:
     """Files that may have packets of this time, oldest first."""
     paths = files(folder)
-    for path, following in zip(paths, [*paths[1:], None], strict=True):
+    for i, path in enumerate(paths):
+        following = paths[i + 1] if i + 1 < len(paths) else None
         begins = int(path.name[:20])
         if begins > until_ns:
             return

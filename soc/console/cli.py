@@ -22,6 +22,7 @@ from soc.console.commands import (
     imports,
     ledger,
     national,
+    packet,
     parse,
     person,
     playbook,
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 for _part in (
     process, parse, detect, check, fields, events, source, imports, alert, ticket, playbook, national, retention,
-    ledger, system, relay, person, status, settings, simulation,
+    ledger, system, relay, packet, person, status, settings, simulation,
 ):  # fmt: skip
     _part.add(app)
 

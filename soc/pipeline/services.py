@@ -40,6 +40,7 @@ from soc.parsers import packets
 from soc.pipeline import places, records, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.findings import KEPT, UNFIT, Findings
+from soc.pipeline.flow_packets import FlowPackets, retrieve
 from soc.playbooks.definition import PlaybookSet
 from soc.playbooks.engine import Engine
 from soc.playbooks.guard import Guard
@@ -276,6 +277,10 @@ class Services:
         """Monitoring points and what they saw, see `sources.points`."""
         rows = self.accounts(since_us).rows()
         return sources.points(rows, self.settings, sources.Heard.read(self.settings), self.relays())
+
+    def flow_packets(self, scope: Scope, flow: str, since_us: int | None, until_us: int | None) -> FlowPackets:
+        """The captured packets of a flow, see `flow_packets.retrieve`."""
+        return retrieve(self.settings, self.store, scope, flow, since_us, until_us)
 
     def status(self) -> dict[str, Any]:
         """Processes, how far each consumer is behind, the store, the outbox."""

@@ -21,6 +21,7 @@ from soc.web.routes import (
     imports,
     ledger,
     national,
+    packets,
     people,
     playbooks,
     relays,
@@ -39,10 +40,12 @@ PUBLIC = frozenset({"/v1/health", "/openapi.json"})
 """Paths that need no caller."""
 KNOWN = frozenset({"/v1/me"})
 """Paths that every known person may call."""
+FILES = frozenset({"/v1/packets"})
+"""Paths that answer with a file instead of the envelope."""
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
     service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people,
-    simulation, relays, live,
+    simulation, relays, packets, live,
 )  # fmt: skip
 
 
@@ -66,13 +69,13 @@ def application(services: Services, stop: threading.Event | None = None) -> Fast
 
 
 def _add(app: FastAPI, route: APIRoute) -> None:
-    """Every answer but a stream is described as the envelope."""
+    """Every answer but a stream and a file is described as the envelope."""
     app.add_api_route(
         route.path,
         route.endpoint,
         methods=sorted(route.methods or ()),
         status_code=route.status_code,
-        response_model=None if route.path in STREAMS else Envelope,
+        response_model=None if route.path in STREAMS | FILES else Envelope,
         openapi_extra=route.openapi_extra,
         tags=[route.path.split("/")[2]],
     )

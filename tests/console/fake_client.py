@@ -239,6 +239,11 @@ class FakeClient:
     def put(self, path: str, body: Mapping[str, Any]) -> Answer:
         return self._answer("PUT", path, body)
 
+    def fetch(self, path: str, body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
+        """The prepared octets and headers."""
+        data, told = self._answer("FETCH", path, body).data
+        return data, told
+
     def stream(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
         """One of the prepared streams after the other; an error among the objects breaks it."""
         self.calls.append(("STREAM", path, {k: v for k, v in params.items() if v is not None}))

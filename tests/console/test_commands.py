@@ -599,3 +599,18 @@ def test_the_score_lists_what_was_missed(soc: Soc) -> None:
     assert "no alert at all" in result.out
     assert "Caught 1/2 (50%), missed 1, false 0, under way 0; slowest 4.5 s." in result.err
     assert soc("simulate", "score", "--json", processes=lambda: processes).json["data"]["expected"] == 2
+
+
+def test_packets_are_written_to_a_file_of_ones_own(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """Mode 0600, never over a file that is there; exit 4 when the answer was cut."""
+    out = tmp_path / "flow.pcapng"
+    client.answers["FETCH", "/v1/packets"] = (b"octets", {"x-soc-packets": "12", "x-soc-truncated": "false"})
+    line = ("packet", "get", "--community-id", "1:x", "-o", str(out), "--reason", "PH-12", "--since", "1h")
+    assert soc(*line).code == 0
+    assert (out.read_bytes(), out.stat().st_mode & 0o777) == (b"octets", 0o600)
+    assert client.asked("FETCH", "/v1/packets") == {"community_id": "1:x", "since": "1h", "reason": "PH-12"}
+    again = soc(*line)
+    assert (again.code, "is there already" in again.err) == (2, True)
+    out.unlink()
+    client.answers["FETCH", "/v1/packets"] = (b"octets", {"x-soc-packets": "12", "x-soc-truncated": "true"})
+    assert (soc(*line).code, out.exists()) == (4, True)

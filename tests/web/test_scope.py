@@ -15,6 +15,7 @@ from soc.web.app import PUBLIC, STREAMS, application
 from tests.web.world import BOUND, SECRET, SYSTEMS, A, B, World, build, system
 
 Ids = dict[str, str]
+FLOW = "1:P6Tf401iut5+duGFtHUSrHYxUo8="
 
 # What each call is given of unit A: path parameters by name, and a body. `None` as a body: a read.
 CALLS: dict[str, tuple[dict[str, str], Any]] = {
@@ -75,6 +76,7 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/imports/{id}": ({"id": "import"}, None),
     "GET /v1/simulation/probe": ({}, None),
     "GET /v1/relays": ({}, None),
+    "POST /v1/packets": ({}, {"community_id": FLOW, "reason": "x"}),
     "POST /v1/relays": ({}, {"name": "xa-a"}),
     "POST /v1/relays/{id}/forget": ({"id": "officer"}, {"reason": "x"}),
     "GET /v1/people": ({}, None),

@@ -228,6 +228,12 @@ STORED: Catalogue = {
     "cmd.import.reading": ("Đang đọc", "Reading"),
     "cmd.import.done": ("Xong", "Done"),
     "cmd.import.failed": ("Thất bại", "Failed"),
+    "cmd.packet.exists": ("{path} đã có; chọn tên tệp khác", "{path} is there already; choose another name"),
+    "cmd.packet.got": ("{path}: {packets} gói tin, {bytes}", "{path}: {packets} packets, {bytes}"),
+    "cmd.packet.cut": (
+        "nhiều gói tin hơn mức một lần trả; thu hẹp --since/--until",
+        "there are more packets than one answer may have; narrow it with --since and --until",
+    ),
     "cmd.sense.ended": (
         "{interface}: {packets} gói tin, {flow_packets} thuộc luồng, {unread} không đọc được, kernel bỏ {kernel_drops}",
         "{interface}: {packets} packets, {flow_packets} in flows, {unread} unread, the kernel dropped {kernel_drops}",
