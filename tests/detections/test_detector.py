@@ -38,6 +38,18 @@ def test_process_creation_is_sysmon_1_and_security_4688(tmp_path: Path) -> None:
     assert found(tmp_path, text, events) == ["r", "r"]
 
 
+def test_dns_and_proxy_rules_see_what_packets_say(tmp_path: Path) -> None:
+    """Sigma's names of these categories mean ECS fields: `c-uri` is the whole URL of a proxy, but a path elsewhere."""
+    dns = rule("d", "{query|endswith: .onion, record_type: A}", "{category: dns}")
+    proxy = rule("p", "{c-uri|startswith: 'http://evil.example/', cs-method: GET}", "{category: proxy}")
+    web = rule("w", "{c-uri|startswith: /admin}", "{category: webserver}")
+    text = "---".join((dns, proxy, web))
+    asked = [{"dns.question.name": "x.onion", "dns.question.type": "A"}]
+    read = [{"url.full": "http://evil.example/admin", "url.original": "/admin", "http.request.method": "GET"}]
+    assert found(tmp_path, text, list(asked), "packet.dns") == ["d"]
+    assert found(tmp_path, text, list(read), "packet.http") == ["p", "w"]
+
+
 def test_user_data_is_read_like_event_data(tmp_path: Path) -> None:
     """Sigma names a field alike, wherever Windows keeps it."""
     text = rule("r", "{SubjectUserName: lan}", "{product: windows, service: security}")

@@ -62,5 +62,5 @@ def field_name(name: str, *, windows: bool, renamed: dict[str, str], fields: Fie
         return name
     if windows:
         return _WINDOWS.get(name) or f"winlog.event_data.{renamed.get(name, name)}"
-    mapped = _GENERAL.get(name, name)
+    mapped = renamed.get(name) or _GENERAL.get(name, name)
     return mapped if mapped in fields else None

@@ -133,11 +133,13 @@ _DATASETS: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "linux", "syslog"): ("linux.*",),
     ("", "linux", ""): ("linux.*",),
     ("firewall", "", ""): ("cisco.asa", "fortinet.fortigate"),
-    ("network_connection", "", ""): ("netflow.*", "cisco.asa", "fortinet.fortigate"),
+    ("network_connection", "", ""): ("netflow.*", "sflow.*", "packet.flow", "cisco.asa", "fortinet.fortigate"),
+    ("dns", "", ""): ("packet.dns",),
+    ("proxy", "", ""): ("packet.http",),
     ("netflow", "", ""): ("netflow.*",),
     ("", "netflow", ""): ("netflow.*",),
     ("", "", "netflow"): ("netflow.*",),
-    ("webserver", "", ""): ("nginx.access", "apache.access", "iis.access"),
+    ("webserver", "", ""): ("nginx.access", "apache.access", "iis.access", "packet.http"),
     ("webserver", "nginx", ""): ("nginx.access",),
     ("", "nginx", ""): ("nginx.access",),
     ("", "nginx", "access"): ("nginx.access",),
@@ -155,6 +157,20 @@ _DATASETS: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "snmp", "trap"): ("snmp.trap",),
 }
 
+# Sigma taxonomy appendix: what these categories call fields that other ones call otherwise, or not at all.
+_CATEGORY_NAMES: dict[str, dict[str, str]] = {
+    "dns": {
+        "query": "dns.question.name",
+        "record_type": "dns.question.type",
+        "answer": "dns.answers.data",
+    },
+    "proxy": {
+        "c-uri": "url.full",  # the whole URL, as a proxy is asked for it
+        "cs-uri": "url.full",
+        "r-dns": "url.domain",
+    },
+}
+
 
 class NoRoute(ValueError):
     """Nobody writes the events that a log source means; the text says which."""
@@ -162,7 +178,7 @@ class NoRoute(ValueError):
 
 @dataclass(frozen=True)
 class Way:
-    """A route, and the Windows names that its events use instead of the rule's."""
+    """A route, and the names that its events use instead of the rule's."""
 
     route: Route
     renamed: tuple[tuple[str, str], ...] = ()
@@ -199,7 +215,7 @@ def ways(category: str | None, product: str | None, service: str | None) -> list
     if not key[1] and key[0] in {**_SYSMON, **_POWERSHELL} and key not in _DATASETS:
         return _windows_ways(key[0], key[2])
     if key in _DATASETS:
-        return [Way(Route(datasets=_DATASETS[key]))]
+        return [Way(Route(datasets=_DATASETS[key]), tuple(_CATEGORY_NAMES.get(key[0], {}).items()))]
     if not key[0] and key[1] and key[2]:
         return [Way(Route(datasets=(f"{key[1]}.{key[2]}",)))]
     words = ", ".join(f"{n} '{v}'" for n, v in zip(("category", "product", "service"), key, strict=True) if v)
