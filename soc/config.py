@@ -23,7 +23,7 @@ from soc.model.poll import Poll
 
 PROTOCOLS = (
     "syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "sflow", "snmp-trap", "http", "gelf-udp",
-    "gelf-tcp", "gelf-tls",
+    "gelf-tcp", "gelf-tls", "file",
 )  # fmt: skip
 TLS_NEEDED = ("syslog-tls", "relp-tls")
 """These need a certificate and its key."""
@@ -41,11 +41,11 @@ FLAG = "flag"
 
 @dataclass(frozen=True)
 class Listen:
-    """One listener: where it binds and what it accepts."""
+    """One listener: where it binds and what it accepts; of protocol `file`, which files it follows."""
 
     name: str
     protocol: str
-    port: int
+    port: int = 0
     host: str = "127.0.0.1"
     max_bytes: int = 65536
     allow: tuple[str, ...] = ()
@@ -56,6 +56,8 @@ class Listen:
     clients: tuple[str, ...] = ()
     tokens: str = ""
     users: str = ""
+    paths: tuple[str, ...] = ()
+    product: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,10 @@ def _words(value: Any, _base: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _patterns(value: Any, base: Path) -> tuple[str, ...]:
+    return tuple(str(path) for path in _paths(value, base))
+
+
 def _networks(value: Any, _base: Path) -> tuple[str, ...]:
     words = "a list of addresses or CIDR networks"
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
@@ -340,6 +346,8 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("clients", _words, "TLS: and one of these names in it; empty = any"),
         ("tokens", _text, "http: file of token digests, relative to SOC_HOME"),
         ("users", _text, "snmp: file of SNMPv3 users, relative to SOC_HOME"),
+        ("paths", _patterns, "file: files, folders and patterns (*, ?, [], **) to follow"),
+        ("product", _text, "file: take every line as this product; empty = told by itself"),
     ),
     "national": _knobs(
         "national",
@@ -590,7 +598,10 @@ def _entry(section: str, name: str, entry: dict[str, Any], lines: _Lines, readin
         if needed.name != "name" and needed.default is MISSING and needed.name not in entry:
             reading.faults.append(f"{lines.place(section, name)}: '{needed.name}' is missing in [{where}]")
     if section == "listen":
-        reading.faults += _tls_faults(lines.place(section, name, "protocol"), where, entry)
+        if "port" not in entry and entry.get("protocol") != "file":
+            reading.faults.append(f"{lines.place(section, name)}: 'port' is missing in [{where}]")
+        place = lines.place(section, name, "protocol")
+        reading.faults += [*_tls_faults(place, where, entry), *_file_faults(place, where, entry)]
     return _MADE[section](name, **values) if len(reading.faults) == before else None
 
 
@@ -608,6 +619,20 @@ def _poll(name: str, given: dict[str, Any], lines: _Lines, reading: _Reading, be
     for key, fault in polls.faults(driver, values):
         reading.faults.append(f"{lines.place('poll', name, key)}: [{where}] {fault}")
     return Poll(name, driver, values)
+
+
+def _file_faults(place: str, where: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    """What a listener needs, and what has no meaning for it: files have paths, the others a port."""
+    if entry.get("protocol") == "file":
+        if not entry.get("paths"):
+            yield f"{place}: 'paths' is missing in [{where}]: which files?"
+        for key in ("port", "allow", "certificate", "tokens", "users"):
+            if entry.get(key):
+                yield f"{place}: '{key}' has no meaning in [{where}]: files are followed, nothing is listened to"
+        return
+    for key in ("paths", "product"):
+        if entry.get(key):
+            yield f"{place}: '{key}' in [{where}] goes with protocol = \"file\""
 
 
 def _tls_faults(place: str, where: str, entry: Mapping[str, Any]) -> Iterator[str]:

@@ -31,7 +31,7 @@ from soc.collectors.relay import Link, Relay, join
 from soc.config import Listen, Sense, Settings
 from soc.connectors.drivers.nftables import DemoWorld
 from soc.connectors.national.receiver import Receiver
-from soc.errors import ConfigError, SocError, TryAgain
+from soc.errors import ConfigError, SocError, TryAgain, nearest
 from soc.model.clock import Clock, SystemClock
 from soc.pipeline import Correlating, Sensing, Services, Worker, places
 from soc.pipeline.services import NO_GATEWAY, STATE, read_state, read_states, state_file
@@ -56,10 +56,11 @@ _log = logging.getLogger("soc.up")
 
 
 def collect(settings: Settings, read_again: Callable[[], Settings] | None = None) -> None:
-    """Listen until stopped. Raises ConfigError when a port cannot be had.
+    """Listen until stopped. Raises ConfigError when a port cannot be had, or a listener's product is none.
 
     On SIGHUP `read_again` gives the settings of now, and the listeners become those; no connection is dropped.
     """
+    _check_products(settings)
     with _running(settings, "collect") as me:
         log = places.open_log(settings, places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
         specs = [spec_of(settings, listen) for listen in settings.listen]
@@ -91,6 +92,7 @@ class _Again:
         self.asked.clear()
         try:
             self._next = self._read()
+            _check_products(self._next)
         except SocError as error:
             self.refused(error)
             return None
@@ -204,6 +206,19 @@ def _poll_sums(poller: Poller) -> dict[str, int]:
     return {"sources": len(rows), "failing": sum(row["state"] == "failing" for row in rows), **sums}
 
 
+def _check_products(settings: Settings) -> None:
+    """A product that no parser has would bury every line of its files."""
+    if not any(listen.product for listen in settings.listen):
+        return
+    known = places.load_parsers(settings).products
+    for listen in settings.listen:
+        if listen.product and listen.product not in known:
+            raise ConfigError(
+                f"[listen.{listen.name}] product: no parser '{listen.product}'{nearest(listen.product, known)}",
+                hint="parsers/ has one file for each; a site's own lie in [content] roots",
+            )
+
+
 def spec_of(settings: Settings, listen: Listen) -> ListenerSpec:
     """A `[listen.<name>]` as the collectors take it; its files lie relative to SOC_HOME."""
     tls = None
@@ -222,12 +237,15 @@ def spec_of(settings: Settings, listen: Listen) -> ListenerSpec:
         tls=tls,
         tokens=settings.path(listen.tokens) if listen.tokens else None,
         users=settings.path(listen.users) if listen.users else None,
+        paths=listen.paths,
+        product=listen.product,
+        guarded=settings.home,
     )
 
 
 def _told(settings: Settings, ports: Mapping[str, int]) -> dict[str, int]:
     for listen in settings.listen:
-        if ports[listen.name] != listen.port:
+        if ports.get(listen.name, listen.port) != listen.port:
             print(f"{listen.name}: port {listen.port} is taken, listening on {ports[listen.name]}", flush=True)
     return dict(ports)
 

@@ -223,6 +223,15 @@ def test_listeners_may_come_from_flags(tmp_path):
             '[listen.a]\nport = 5\nprotocol = "syslog-tcp"\n[listen.b]\nprotocol = "relp"\nport = 5',
             "soc.toml:6: [listen.a] has 127.0.0.1 port 5 already",
         ),
+        ('[listen.a]\nprotocol = "file"', "soc.toml:2: 'paths' is missing in [listen.a]: which files?"),
+        (
+            '[listen.a]\nprotocol = "file"\npaths = ["a"]\nport = 5',
+            "soc.toml:2: 'port' has no meaning in [listen.a]: files are followed, nothing is listened to",
+        ),
+        (
+            '[listen.a]\nport = 5\nprotocol = "netflow"\npaths = ["a"]',
+            "soc.toml:3: 'paths' in [listen.a] goes with protocol = \"file\"",
+        ),
         ("[national.x]", "soc.toml:1: 'url' is missing in [national.x]"),
         ('[national.x]\nurl = "ftp://x"', "soc.toml:2: 'national.x.url' should be an https:// address, not 'ftp://x'"),
         (

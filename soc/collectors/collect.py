@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import quote
 
 from soc.collectors.counters import Counters
 from soc.collectors.datagrams import DatagramReceiver
@@ -25,6 +26,10 @@ AWAITED_S = 0.004
 """Seconds in which a group gathers when peers wait to be told that their records are durable (RELP, informs)."""
 _SAVE_NS = 1_000_000_000
 _SAVE_DROPS_NS = 200_000_000
+KEEP_NS = 10_000_000_000
+KEEP_BYTES = 16 << 20
+"""Receivers keep their places so often: the frames that complete them after a crash must not be trimmed before."""
+TAILS = "tail"
 _log = logging.getLogger("soc.collectors")
 
 
@@ -65,6 +70,15 @@ class Changeable(Protocol):
 
     def drop(self, name: str) -> bool:
         """End one listener, or answer True: it is the only one left, so stop the receiver."""
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A receiver that keeps on disk how far the queue has its source, which can be read again."""
+
+    def save(self, seq: int) -> None:
+        """Everything up to frame `seq` is settled. Raises StoreError."""
         ...
 
 
@@ -118,7 +132,8 @@ class Collector:
         self._receivers: dict[str, Receiver] = {}
         self._ports: dict[str, int] = {}
         self._leaving: list[Receiver] = []
-        self._last_save_ns = clock.monotonic_ns()
+        self._last_save_ns = self._last_keep_ns = clock.monotonic_ns()
+        self._unkept_bytes = 0
         self._recount()
 
     def counters(self) -> list[dict[str, Any]]:
@@ -169,6 +184,7 @@ class Collector:
                     self._commit()
             self._commit()
             self._give_up()
+            self._keep(leaving)
             self._counters.save(self._clock.now_ns())
 
     def _waited(self, stop: threading.Event) -> bool:
@@ -184,14 +200,15 @@ class Collector:
         opened = []
         try:
             for spec in specs:
-                opened.append((spec, open_socket(spec)))
+                if spec.kind != "file":
+                    opened.append((spec, open_socket(spec)))
             ports = {spec.name: sock.getsockname()[1] for spec, sock in opened}
-            receivers = self._made(opened)
+            receivers = self._made(opened) | self._followers([spec for spec in specs if spec.kind == "file"])
         except BaseException:
             for _, sock in opened:
                 sock.close()
             raise
-        for spec in specs:
+        for spec, _ in opened:
             if spec.port not in (0, ports[spec.name]):
                 _log.warning("listener %s: port %d is taken, using %d", spec.name, spec.port, ports[spec.name])
         return receivers, ports
@@ -225,8 +242,32 @@ class Collector:
             receivers |= dict.fromkeys((spec.name for spec, _ in of["snmp"]), SnmpReceiver(of["snmp"], *shared))
         return receivers
 
+    def _followers(self, specs: Sequence[ListenerSpec]) -> dict[str, Receiver]:
+        from soc.collectors.tail import TailReceiver
+        from soc.collectors.tail_streams import Book
+
+        frames_after = self._writer.frames_after if isinstance(self._writer, Recountable) else None
+        followers: dict[str, Receiver] = {}
+        for spec in specs:
+            if any(isinstance(one, TailReceiver) and one.name == spec.name for one in self._leaving):
+                raise TryAgain(f"[listen.{spec.name}] is still ending", hint="reload again in a moment")
+            book = Book(self._counters.path.parent / TAILS / f"{quote(spec.name, safe='')}.json")
+            followers[spec.name] = TailReceiver(spec, self._intake, self._counters, self._clock, book, frames_after)
+        return followers
+
+    def _is_gone(self, receiver: Receiver) -> bool:
+        """Whether a receiver has ended, and what it heard is in the queue and kept."""
+        if not receiver.ended(0):
+            return False
+        if isinstance(receiver, Keeping):
+            self._commit()
+            if self._refused:
+                return False
+            self._keep([receiver])
+        return True
+
     def _reload(self, reloading: Reloading | None) -> None:
-        self._leaving = [receiver for receiver in self._leaving if not receiver.ended(0)]
+        self._leaving = [receiver for receiver in self._leaving if not self._is_gone(receiver)]
         wanted = reloading.wanted() if reloading is not None else None
         if reloading is None or wanted is None:
             return
@@ -289,6 +330,7 @@ class Collector:
             self._fault = str(error)
             return False
         self._counters.queued(blocks, seqs[-1] if seqs else None)
+        self._unkept_bytes += sum(len(block.data) for block in blocks)
         self._refused = []
         self._fault = ""
         self._intake.settle()
@@ -297,15 +339,31 @@ class Collector:
 
     def _give_up(self) -> None:
         """At the end nobody can try again: what the queue still refuses is counted as dropped."""
+        again = {spec.name for spec in self.specs if spec.kind == "file"}
         for block in self._refused + self._intake.take():
+            if block.listener in again:
+                self._counters.withdrawn(block)
+                continue
             for at_ns in block.receipt_ns.tolist():
                 self._counters.dropped(block.site, block.listener, block.peer, at_ns, QUEUE_FULL, waited=True)
             _log.error("%d records of %s are lost: %s", block.n, block.source, self._fault)
         self._refused = []
         self._intake.settle(durable=not self._fault)
 
+    def _keep(self, receivers: Iterable[Receiver]) -> None:
+        """Let receivers keep their places. Called between commits: all up to the last frame is settled."""
+        for receiver in receivers:
+            if isinstance(receiver, Keeping):
+                try:
+                    receiver.save(self._counters.seq)
+                except StoreError as error:
+                    _log.error("%s", error)  # the frames themselves say how far they go; the next save has them
+
     def _save_when_due(self) -> None:
         now = self._clock.monotonic_ns()
+        if now - self._last_keep_ns >= KEEP_NS or self._unkept_bytes >= KEEP_BYTES:
+            self._last_keep_ns, self._unkept_bytes = now, 0
+            self._keep([*self._receivers.values(), *self._leaving])
         wait = _SAVE_DROPS_NS if self._counters.unsaved_drops else _SAVE_NS
         if now - self._last_save_ns < wait:
             return

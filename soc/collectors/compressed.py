@@ -154,7 +154,7 @@ _LARGEST_HEADER = 18
 _LARGEST_BLOCK = 128 << 10
 
 
-class _Zstd:
+class Zstd:
     """zstd (RFC 8878), fed by blocks: each expands to 128 KiB at most, which bounds a piece whatever is in it."""
 
     def __init__(self) -> None:
@@ -279,7 +279,7 @@ class Expander:
                 return b""
             if not kind:
                 raise StreamCut(DAMAGED, "what follows a compressed stream is none")
-            self._codec = _Zstd() if self._rest.startswith(_ZSTD) else _Deflate()
+            self._codec = Zstd() if self._rest.startswith(_ZSTD) else _Deflate()
         codec, before = self._codec, len(self._rest)
         piece = codec.take(self._rest)
         self._rest = codec.rest

@@ -115,6 +115,12 @@ class Counters:
                 count.waiting -= n
             self._changed = self.unsaved_drops = True
 
+    def withdrawn(self, block: RawBlock) -> None:
+        """The records of a block that waited stay where they came from, and will come again."""
+        with self._lock:
+            for at_ns in block.receipt_ns.tolist():
+                self._count(block.site, block.listener, block.peer, at_ns).waiting -= 1
+
     def refused(self, site: str, listener: str, peer: str, at_ns: int, reason: str = "not_allowed") -> None:
         """A connection was turned away, or ended by us. Reasons come from a short list, never from the peer."""
         with self._lock:

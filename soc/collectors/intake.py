@@ -59,6 +59,7 @@ class Intake:
         self._taken = 0
         self._told: list[Durable] = []
         self._telling: list[Durable] = []
+        self._blocks: list[RawBlock] = []
         self._taken_sizes: dict[tuple[ListenerSpec, str], int] = {}
         self.is_stopped = False
         """The queue takes nothing for the moment: streams do not read."""
@@ -117,6 +118,20 @@ class Intake:
                 self.is_awaited.set()
             self._counters.arrived(spec.site, spec.name, peer, at_ns, len(records))
 
+    def put(self, spec: ListenerSpec, block: RawBlock, durable: Durable) -> bool:
+        """A block, origin and all, of a source that can be read again. False, and nothing is counted, when there is no
+        room for it now. `durable` gets False when the process ends before the queue took it."""
+        size = len(block.data) + _RECORD_OVERHEAD * block.n
+        with self._lock:
+            if self.is_stopped or not self._has_room(spec, block.peer, size):
+                return False
+            self._waiting += size
+            self._blocks.append(block)
+            self._told.append(durable)
+            for at_ns, n in zip(*np.unique(block.receipt_ns, return_counts=True), strict=True):
+                self._counters.arrived(block.site, block.listener, block.peer, int(at_ns), int(n))
+            return True
+
     def _has_room(self, spec: ListenerSpec, peer: str, size: int) -> bool:
         used = self._waiting + self._taken + size
         if used <= self._max_waiting // 2:
@@ -135,6 +150,7 @@ class Intake:
         """All that waits, one block a source; it counts as waiting until `settle`."""
         with self._lock:
             sources, self._sources = self._sources, {}
+            blocks, self._blocks = self._blocks, []
             self._telling += self._told
             self._told = []
             self.is_awaited.clear()
@@ -142,7 +158,7 @@ class Intake:
                 self._taken_sizes[key] = self._taken_sizes.get(key, 0) + source.size
             self._taken += self._waiting
             self._waiting = 0
-        return [source.block(spec, peer) for (spec, peer), source in sources.items()]
+        return [source.block(spec, peer) for (spec, peer), source in sources.items()] + blocks
 
     def settle(self, durable: bool = True) -> None:
         """What was taken is durable, or (False) counted as dropped; who waits for that is told."""

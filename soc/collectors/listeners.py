@@ -14,7 +14,7 @@ from typing import Literal
 
 from soc.errors import ConfigError
 
-Kind = Literal["datagram", "stream", "relp", "http", "snmp", "gelf", "packet"]
+Kind = Literal["datagram", "stream", "relp", "http", "snmp", "gelf", "packet", "file"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ SPOKEN: Mapping[str, Spoken] = {
     "gelf-tcp": Spoken("stream", "gelf"),
     "gelf-tls": Spoken("stream", "gelf"),
     "packets": Spoken("packet", "packet"),
+    "file": Spoken("file", "lines"),
 }
 """The protocols that are built."""
 _TRIES = 20
@@ -73,6 +74,7 @@ class ListenerSpec:
 
     `allow` holds addresses and networks, empty = everybody. With `fallback` a taken port is passed over for one of the
     next twenty. `tokens` and `users` are files of secrets (HTTP tokens, SNMPv3 users), readable by the service alone.
+    Of kind `file`: `paths` are absolute patterns, `product` the parser of all lines, below `guarded` nothing is read.
     """
 
     name: str
@@ -86,6 +88,9 @@ class ListenerSpec:
     tls: Tls | None = None
     tokens: Path | None = None
     users: Path | None = None
+    paths: tuple[str, ...] = ()
+    product: str = ""
+    guarded: Path | None = None
 
     @property
     def kind(self) -> Kind:

@@ -15,7 +15,10 @@ OVERSIZE = 1
 UNVERIFIED = 2
 """Bit in `RawBlock.flags`: the record says who sent it, and that could not be verified (SNMPv3)."""
 INCOMPLETE = 4
-"""Bit in `RawBlock.flags`: the connection ended, or was cut by us, inside this record."""
+"""Bit in `RawBlock.flags`: the connection ended, or was cut by us, inside this record; or it is a file's last line,
+whose end we waited for no longer, or the rest of that line."""
+HOLE = 8
+"""Bit in `RawBlock.flags`: NULs before the record were left out, a hole in the file that it came from."""
 
 
 @dataclass(frozen=True)

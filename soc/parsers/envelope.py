@@ -11,21 +11,15 @@ import pyarrow as pa
 from soc.model.batch import Column
 from soc.model.fields import FieldType
 from soc.model.position import event_id, position_prefix
-from soc.model.record import INCOMPLETE, OVERSIZE, UNVERIFIED, RawBlock
+from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, UNVERIFIED, RawBlock
 from soc.parsers import times
 from soc.parsers.decoders.syslog_odd import utf16
 
 K, L = FieldType.KEYWORD, FieldType.LONG
 Array = np.ndarray[Any, Any]
 _ID = np.dtype([("ms", "V6"), ("high", ">u2"), ("low", ">u8")])
-_MARKS: tuple[tuple[str, ...], ...] = tuple(
-    tuple(
-        word
-        for bit, word in ((OVERSIZE, "oversize"), (UNVERIFIED, "unverified"), (INCOMPLETE, "incomplete"))
-        if bits & bit
-    )
-    for bits in range(8)
-)
+_WORDS = ((OVERSIZE, "oversize"), (UNVERIFIED, "unverified"), (INCOMPLETE, "incomplete"), (HOLE, "nul_hole"))
+_MARKS = tuple(tuple(word for bit, word in _WORDS if bits & bit) for bits in range(16))
 """By the bits of `RawBlock.flags`."""
 
 
@@ -40,7 +34,7 @@ class Envelope:
         self.is_file = "log.file.path" in block.origin
         self.first = _number(block.origin.get("first_record"))
         self.originals: list[Any] = []
-        self.flags: dict[int, tuple[str, ...]] = {i: _MARKS[bits & 7] for i, bits in enumerate(block.flags) if bits & 7}
+        self.flags: dict[int, tuple[str, ...]] = {i: _MARKS[bits] for i, bits in enumerate(block.flags) if bits}
 
     def texts(self) -> list[str]:
         """The records as text; UTF-16 and bytes that are no text (escaped) are flagged, and kept beside as bytes."""

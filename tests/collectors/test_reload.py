@@ -419,3 +419,30 @@ def test_sighup_and_the_command(collecting):
     site.config.write_text(LISTEN)
     gone = site.soc("config", "reload")
     assert (gone.returncode, "no collector is running" in gone.stderr) == (75, True)
+
+
+def test_followed_files_change_while_the_collector_runs(tmp_path):
+    """Other patterns, none, and the same again: each line once, and what is not wanted any more is let go."""
+
+    def following(*names):
+        return replace(spec("app", "file"), host="", paths=tuple(str(tmp_path / name) for name in names))
+
+    def write(name, text):
+        with (tmp_path / name).open("a") as file:
+            file.write(text)
+
+    queue, wishes = MemoryQueue(), Wishes()
+    write("a.log", "a1\n")
+    write("b.log", "b1\n")
+    with running([following("a.log")], queue, tmp_path / "run" / "c.json", reloading=wishes) as (collector, _):
+        assert until(lambda: queue.records == [b"a1"])
+        wishes.become(following("b.log"))
+        assert until(lambda: queue.records == [b"a1", b"b1"])
+        write("a.log", "a2\n")
+        wishes.become()
+        write("b.log", "b2\n")
+        assert not until(lambda: len(queue.records) > 2, 1.5)
+        wishes.become(following("*.log"))
+        assert until(lambda: len(queue.records) == 4)
+        assert sorted(queue.records) == [b"a1", b"a2", b"b1", b"b2"]
+        assert balances(collector.counters())
