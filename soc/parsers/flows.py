@@ -20,9 +20,9 @@ from soc.parsers import times, wire
 from soc.parsers.decoders import ipfix, netflow_v5, netflow_v9, sflow
 from soc.parsers.decoders.flow_derive import Clock, Derived, derive
 from soc.parsers.decoders.flow_lists import read as read_list
-from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Walker, originals
+from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Run, Walker, originals
 from soc.parsers.decoders.flow_state import MEMORY, Memory, without_counts
-from soc.parsers.decoders.flow_templates import LISTS, Slot, columns_of
+from soc.parsers.decoders.flow_templates import LISTS, Cut, Slot, columns_of
 from soc.parsers.decoders.flow_text import fixed_binary, same
 from soc.parsers.decoders.flow_values import Array, Values
 from soc.parsers.decoders.sflow_columns import columns
@@ -92,30 +92,57 @@ def _sets(
         return wire.refused(work, records, dict.fromkeys(rows, f"no definition reads version {dialect.version}"))
     block = work.envelope.block
     walker = Walker(dialect, memory, block.source, block.node, block.seq)
-    receipts = work.envelope.receipt_ns
-    for row in rows:
-        walker.take(row, records[row], receipts[row])
-    groups: dict[tuple[int, int, bool], list[Chunk]] = {}
-    for chunk in walker.read.chunks:
-        groups.setdefault((id(chunk.context), id(chunk.layout), chunk.template.is_options), []).append(chunk)
-    result = [_flows(work, definition, chunks) for chunks in groups.values()]
+    walker.take_all(rows, records, work.envelope.receipt_ns)
+    groups: dict[tuple[int, int, bool], list[Chunk | Run]] = {}
+    pieces: list[Chunk | Run] = [*walker.read.chunks, *walker.read.runs]
+    for piece in pieces:
+        groups.setdefault((id(piece.context), id(piece.layout), piece.template.is_options), []).append(piece)
+    result = [_flows(work, definition, _Group(several)) for several in groups.values()]
     return result + _notes(work, definition, walker.read.notes)
 
 
 class _Group:
-    """Chunks of one template and one context, as columns."""
+    """Chunks and runs of one template and one context, as columns. Lists have an item a set, arrays one a record."""
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        self.chunks = chunks
-        self.counts = np.array([chunk.cut.n for chunk in chunks])
+    def __init__(self, pieces: Sequence[Chunk | Run]) -> None:
+        first = pieces[0]
+        self.context, self.layout, self.is_options = first.context, first.layout, first.template.is_options
+        self.chunks = [piece for piece in pieces if isinstance(piece, Chunk)]
+        self.runs = [piece for piece in pieces if isinstance(piece, Run)]
+        heads: list[Any] = [*(c.head for c in self.chunks), *(head for run in self.runs for head in run.heads)]
+        several = [chunk.cut.n for chunk in self.chunks]
+        self.counts = np.array([*several, *(n for run in self.runs for n in run.counts)])
         self.n = int(self.counts.sum())
-        cuts = [chunk.cut for chunk in chunks]
-        self.values, self.unfit = chunks[0].layout.values(cuts)
-        self.octets = chunks[0].layout.addresses(cuts)
-        self.at_us = self.each([chunk.head.at_us for chunk in chunks])
-        self.rows = self.each([chunk.datagram.row for chunk in chunks])
+        cuts = [chunk.cut for chunk in self.chunks]
+        cuts += [Cut(sum(run.counts), b"".join(run.fixed), (), [], 0) for run in self.runs]
+        self.fixed = b"".join(cut.fixed for cut in cuts)
+        self.values, self.unfit = self.layout.values(cuts)
+        self.octets = self.layout.addresses(cuts)
+        self.version, self.domain = self._version_and_domain()
+        self.at_us = self.each([head.at_us for head in heads])
+        self.uptime_ms = self.each([head.uptime_ms for head in heads]) if self.version != ipfix.VERSION else None
+        self.sequence = self.each([head.sequence for head in heads])
+        rates = [head.rate for head in heads]
+        self.rate = self.each(rates) if max(rates) > 1 else None
+        self.rows = self.each([*(c.datagram.row for c in self.chunks), *(row for run in self.runs for row in run.rows)])
         begins = np.cumsum(self.counts) - self.counts
-        self.parts = np.arange(self.n) + self.each([chunk.part for chunk in chunks]) - np.repeat(begins, self.counts)
+        parts = self.each([*(chunk.part for chunk in self.chunks), *([0] * (len(heads) - len(several)))])
+        self.parts = np.arange(self.n) + parts - np.repeat(begins, self.counts)
+
+    def _version_and_domain(self) -> tuple[int, int]:
+        if self.chunks:
+            return self.chunks[0].head.version, self.chunks[0].head.domain
+        return self.runs[0].version, self.runs[0].domain
+
+    def templates(self) -> Any:
+        """The template's number of each record; templates of the same fields go together."""
+        numbers = [chunk.template.number for chunk in self.chunks]
+        numbers += [run.template.number for run in self.runs for _ in run.rows]
+        return same(numbers[0], self.n) if len(set(numbers)) == 1 else self.each(numbers)
+
+    def prefixes(self) -> list[bytes]:
+        """Message and set header of each set."""
+        return [*(chunk.prefix for chunk in self.chunks), *(prefix for run in self.runs for prefix in run.prefixes)]
 
     def each(self, values: Sequence[int]) -> Array:
         """One number a chunk, repeated for each of its records."""
@@ -124,7 +151,8 @@ class _Group:
     def flags(self, derived: Derived | None) -> Column | None:
         """Of each flow; few sets of flags occur, so each is made once."""
         known: dict[tuple[str, ...], int] = {(): 0}
-        codes = self.each([known.setdefault(_marks(chunk), len(known)) for chunk in self.chunks])
+        marked = [known.setdefault(_marks(chunk), len(known)) for chunk in self.chunks]
+        codes = self.each(marked + [0] * (len(self.counts) - len(marked)))
         masks = (("sampled", derived.sampled), ("sampler_unknown", derived.unknown)) if derived else ()
         return _flags(known, codes, masks)
 
@@ -147,24 +175,21 @@ def _marks(chunk: Chunk) -> tuple[str, ...]:
     return (*marks, "template_contested") if chunk.template.number in chunk.context.contested else marks
 
 
-def _flows(work: Work, definition: Definition, chunks: Sequence[Chunk]) -> EventBatch:
-    group = _Group(chunks)
-    n, head, is_options = group.n, chunks[0].head, chunks[0].template.is_options
-    uptime = None if head.version == ipfix.VERSION else group.each([chunk.head.uptime_ms for chunk in chunks])
-    rate = group.each([chunk.head.rate for chunk in chunks]) if any(chunk.head.rate > 1 for chunk in chunks) else None
-    clock = Clock(group.at_us, uptime, rate)
-    derived = None if is_options else derive(group.values, group.octets, chunks[0].context, clock)
+def _flows(work: Work, definition: Definition, group: _Group) -> EventBatch:
+    n, is_options = group.n, group.is_options
+    clock = Clock(group.at_us, group.uptime_ms, group.rate)
+    derived = None if is_options else derive(group.values, group.octets, group.context, clock)
     extra: dict[str, Any] = {
         "@peer": same(work.envelope.block.peer, n),
-        "@version": same(head.version, n),
-        "@domain": same(head.domain, n),
-        "@engine_type": same(head.domain >> 8, n),
-        "@engine_id": same(head.domain & 0xFF, n),
-        "@sequence": group.each([chunk.head.sequence for chunk in chunks]),
-        "@template": same(chunks[0].template.number, n),
+        "@version": same(group.version, n),
+        "@domain": same(group.domain, n),
+        "@engine_type": same(group.domain >> 8, n),
+        "@engine_id": same(group.domain & 0xFF, n),
+        "@sequence": group.sequence,
+        "@template": group.templates(),
     }
-    if uptime is not None:
-        extra["@uptime_ms"] = uptime
+    if group.uptime_ms is not None:
+        extra["@uptime_ms"] = group.uptime_ms
     if is_options:
         extra |= {"@action": same("netflow_options", n), "@types": [("info",)] * n}
     else:
@@ -184,28 +209,27 @@ def _lost_of(group: _Group) -> dict[str, Column]:
     """`_lost` of a group, whose chunks share their datagrams' losses."""
     if not any(chunk.datagram.lost for chunk in group.chunks):
         return {}
-    datagrams = [chunk.datagram for chunk in group.chunks for _ in range(chunk.cut.n)]
-    return _lost(group.parts.tolist(), datagrams)
+    datagrams: list[Any] = [chunk.datagram for chunk in group.chunks for _ in range(chunk.cut.n)]
+    return _lost(group.parts.tolist(), datagrams + [None] * (group.n - len(datagrams)))
 
 
 def _originals(group: _Group) -> Column:
     """Message header, set header and record of each record, as they were sent."""
-    chunks, layout = group.chunks, group.chunks[0].layout
-    if layout.variable:
-        return Column.of(FieldType.BINARY, [octets for chunk in chunks for octets in originals(chunk)])
-    size = len(chunks[0].prefix)
-    rows = np.empty((group.n, size + layout.fixed_length), np.uint8)
-    heads = np.frombuffer(b"".join(chunk.prefix for chunk in chunks), np.uint8).reshape(-1, size)
+    if group.layout.variable:
+        return Column.of(FieldType.BINARY, [octets for chunk in group.chunks for octets in originals(chunk)])
+    prefixes, length = group.prefixes(), group.layout.fixed_length
+    size = len(prefixes[0])
+    rows = np.empty((group.n, size + length), np.uint8)
+    heads = np.frombuffer(b"".join(prefixes), np.uint8).reshape(-1, size)
     rows[:, :size] = np.repeat(heads, group.counts, axis=0)
-    records = b"".join(chunk.cut.fixed for chunk in chunks)
-    rows[:, size:] = np.frombuffer(records, np.uint8).reshape(-1, layout.fixed_length)
+    rows[:, size:] = np.frombuffer(group.fixed, np.uint8).reshape(-1, length)
     return Column.arrow(FieldType.BINARY, fixed_binary(rows))
 
 
 def _raw(group: _Group) -> dict[str, Column]:
     """The elements under their own names, and the octets of header and record."""
     result = {"soc.original_bytes": _originals(group)}
-    for slot, values in columns_of(group.chunks[0].layout, group.values):
+    for slot, values in columns_of(group.layout, group.values):
         result[slot.field] = _column(slot, values, group)
     for name, texts in group.unfit.items():
         place = f"netflow.other.{name.removeprefix('netflow.').removeprefix('other.')}"
@@ -220,16 +244,16 @@ def _column(slot: Slot, values: Values, group: _Group) -> Column:
     if isinstance(values, pa.Array):
         return Column.arrow(kind, values)
     if slot.kind in LISTS:
-        lookup = group.chunks[0].context.templates.get
+        lookup = group.context.templates.get
         values = [read_list(slot.kind, data, lookup) for data in values]
     return Column.of(kind, values)
 
 
 def _lost(parts: Sequence[int], datagrams: Sequence[Any]) -> dict[str, Column]:
     """How much the exporter sent that never came: on the first event of the datagram that shows it."""
-    if not any(datagram.lost for datagram in datagrams):
+    if not any(datagram is not None and datagram.lost for datagram in datagrams):
         return {}
-    shown = [d if part == 0 and d.lost else None for part, d in zip(parts, datagrams, strict=True)]
+    shown = [d if part == 0 and d is not None and d.lost else None for part, d in zip(parts, datagrams, strict=True)]
     return {
         "flow.sequence_lost": Column.of(FieldType.LONG, [None if d is None else d.lost for d in shown]),
         "flow.exporter.lost": Column.of(FieldType.LONG, [None if d is None else d.lost_total for d in shown]),

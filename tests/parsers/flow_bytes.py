@@ -29,9 +29,9 @@ def fields(specs: Sequence[Field]) -> bytes:
     )
 
 
-def v5_of(count: int, records: int, *, version: int = 5, extra: bytes = b"") -> bytes:
+def v5_of(count: int, records: int, *, version: int = 5, extra: bytes = b"", seq: int = 7, engine: int = 1) -> bytes:
     """A NetFlow v5 datagram that claims `count` flows and holds `records`."""
-    head = struct.pack(">HHIIIIBBH", version, count, 100_000, EXPORT_S, 0, 7, 0, 1, 0)
+    head = struct.pack(">HHIIIIBBH", version, count, 100_000, EXPORT_S, 0, seq, 0, engine, 0)
     record = struct.pack(
         ">IIIHHIIIIHHBBBBHHBBH", 1, 2, 0, 1, 2, 10, 4096, 85_000, 95_000, 5, 6, 0, 2, 6, 0, 0, 0, 0, 0, 0
     )

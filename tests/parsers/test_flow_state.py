@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from soc.model.flow_elements import ELEMENTS
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
-from soc.parsers.decoders import flow_options, flow_state
-from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY
+from soc.parsers.decoders import flow_options, flow_state, netflow_v9
+from soc.parsers.decoders.flow_sets import Walker
+from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY, Memory
 from tests.parsers.conftest import RECEIPT_NS
 from tests.parsers.flow_bytes import (
     PLAIN,
@@ -27,6 +28,7 @@ from tests.parsers.flow_bytes import (
     plain,
     sflow,
     template,
+    v5_of,
     v9,
     v9_options,
     v9_template,
@@ -313,3 +315,56 @@ def test_counts_that_are_behind_begin_anew(parsers: ParserSet) -> None:
     assert (flow["flow.sequence_lost"], flow["network.bytes"]) == (48, 1500)
     (flow,) = [row for batch in parsers.parse(late, parsers.resumed(saved), RECEIPT_NS)[0] for row in batch.rows()]
     assert ("flow.sequence_lost" in flow, flow["network.bytes"]) == (False, 1500)
+
+
+PLAIN_ONES = st.lists(
+    st.tuples(st.sampled_from([5, 9, 10]), st.integers(1, 3), st.sampled_from([0, 0, 0, 1, 7, -1]), st.integers(1, 2),
+              st.sampled_from([b"", b"", b"\0\0", b"xyz", b"0123456789"])),
+    min_size=3, max_size=14,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(PLAIN_ONES)
+def test_runs_and_single_messages_are_the_same(
+    parsers: ParserSet, steps: list[tuple[int, int, int, int, bytes]]
+) -> None:
+    """Messages that follow each other plainly are read together: with gaps, other domains and padding between them, the
+    events are those of one by one."""
+    counts: dict[tuple[int, int], int] = {}
+    messages = [v9(v9_template(256, PLAIN), domain=n, seq=0) for n in (1, 2)]
+    messages += [ipfix(template(256, PLAIN), domain=n, seq=0) for n in (1, 2)]
+    for version, n, jump, domain, padding in steps:
+        seq = counts[version, domain] = counts.get((version, domain), 0) + (1 if version == 9 else 0) + max(jump, -1)
+        body = a_set(256, plain() * n + padding, pad=False)
+        if version == 9:
+            messages.append(v9(body, seq=seq % 2**32, domain=domain))
+        elif version == 10:
+            messages.append(ipfix(body, seq=seq % 2**32, domain=domain))
+        else:
+            messages.append(v5_of(n, n, seq=seq % 2**32, engine=domain, extra=padding))
+        counts[version, domain] += 0 if version == 9 else n
+    together, state = feed(parsers, [messages[:7], messages[7:]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Walker, "_run", lambda self, rows, records, receipts, at: at)
+        alone, other = feed(parsers, [messages[:7], messages[7:]])
+    assert together == alone
+    assert state.snapshot() == other.snapshot()
+
+
+def test_most_messages_go_together(parsers: ParserSet) -> None:
+    """A template, then data: all behind the first two are one run."""
+    messages = [v9(v9_template(256, PLAIN), seq=1), *(v9(a_set(256, plain() * 3), seq=n) for n in range(2, 12))]
+    walker = Walker(netflow_v9.DIALECT, Memory({}), "s", "n", 1)
+    walker.take_all(range(11), messages, [RECEIPT_NS] * 11)
+    assert [len(run.rows) for run in walker.read.runs] == [9]
+
+
+def test_templates_of_the_same_fields_keep_their_numbers(parsers: ParserSet) -> None:
+    """They are read together, and each flow says which one was its own."""
+    told = v9_template(256, PLAIN), v9_template(257, PLAIN)
+    events, _ = feed(parsers, [[v9(*told, DATA, a_set(257, plain(octets=7)))]])
+    assert [(e["flow.template_id"], e["network.bytes"]) for e in events if "network.bytes" in e] == [
+        (256, 1500),
+        (257, 7),
+    ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from soc.parsers.decoders.flow_options import learn_options
-from soc.parsers.decoders.flow_state import Context, Exporter, Memory, Waiting
-from soc.parsers.decoders.flow_templates import Cut, Layout, Spec, Template
+from soc.parsers.decoders.flow_state import AFTER, MESSAGES, WRAP, Context, Exporter, Memory, Waiting
+from soc.parsers.decoders.flow_templates import MIN_RECORD, Cut, Layout, Spec, Template
 
 MAX_FIELDS = 512
 """A template with more fields is refused."""
@@ -80,6 +80,34 @@ class Chunk(NamedTuple):
     is_replayed: bool = False
 
 
+class Plain(NamedTuple):
+    """What a message says that holds one data set and nothing else; its records begin at `start`."""
+
+    at_us: int
+    uptime_ms: int
+    sequence: int
+    domain: int
+    rate: int
+    number: int
+    start: int
+
+
+@dataclass
+class Run:
+    """Plain messages of one template that follow each other without a gap: what a chunk has, an item a message."""
+
+    version: int
+    domain: int
+    context: Context
+    template: Template
+    layout: Layout
+    rows: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    fixed: list[bytes] = field(default_factory=list)
+    prefixes: list[bytes] = field(default_factory=list)
+    heads: list[Plain] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Note:
     """An event that is no flow: a template message (`error` empty), or octets that cannot be read."""
@@ -97,9 +125,9 @@ class Dialect:
     """What tells v9 from IPFIX.
 
     `templates` and `options` are set numbers. `field` reads one field of a template (octets, place, whether it is a
-    scope) and `sizes` the header of an options template: number, scope fields, all fields, where they begin. `record`
-    is what follows the header when there are no sets. `window` is how far behind a sequence number may come late;
-    `counts` is what it counts by the standard.
+    scope) and `sizes` the header of an options template: number, scope fields, all fields, where they begin. `plain`
+    reads the head of a message with one data set. `record` is what follows the header when there are no sets. `window`
+    is how far behind a sequence number may come late; `counts` is what it counts by the standard.
     """
 
     version: int
@@ -111,6 +139,7 @@ class Dialect:
     window: int
     counts: str
     withdraws: bool
+    plain: Callable[[bytes], Plain | None]
     record: Template | None = None
 
 
@@ -119,6 +148,7 @@ class Read:
     """What a run over datagrams gives."""
 
     chunks: list[Chunk] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
 
@@ -128,6 +158,70 @@ class Walker:
     def __init__(self, dialect: Dialect, memory: Memory, source: str, node: str, seq: int) -> None:
         self._dialect, self._memory, self._source, self._node, self._seq = dialect, memory, source, node, seq
         self.read = Read()
+
+    def take_all(self, rows: Sequence[int], records: Sequence[bytes], receipts: Sequence[int]) -> None:
+        """These of the records, in order: what follows each other plainly as runs, the rest one by one."""
+        at = 0
+        while at < len(rows):
+            reached = self._run(rows, records, receipts, at)
+            if reached == at:
+                self.take(rows[at], records[rows[at]], receipts[rows[at]])
+                reached += 1
+            at = reached
+
+    def _run(self, rows: Sequence[int], records: Sequence[bytes], receipts: Sequence[int], at: int) -> int:
+        """Takes messages from `at` on that need no second look; where the next one is that does."""
+        first = self._dialect.plain(records[rows[at]])
+        exporter = self._memory.known(f"{self._source}|{self._dialect.version}|{first.domain}") if first else None
+        if first is None or exporter is None or exporter.last is None or not exporter.counts:
+            return at
+        template = self._dialect.record or exporter.context.templates.get(first.number)
+        if template is None or template.is_options or template.number in exporter.context.contested:
+            return at
+        layout, seen = template.layout, exporter.seen.get(self._node) if self._node else None
+        if layout.variable or layout.fixed_length < MIN_RECORD or (seen and [self._seq, rows[at]] <= seen):
+            return at
+        run = Run(self._dialect.version, first.domain, exporter.share(), template, layout)
+        reached = self._gather(run, exporter, first, rows, records, at)
+        if reached > at:
+            last = rows[reached - 1]
+            exporter.last = run.heads[-1].sequence, run.counts[-1]
+            exporter.used_ns = max(exporter.used_ns, receipts[last])
+            exporter.is_again(self._node, self._seq, last)
+            self.read.runs.append(run)
+        return reached
+
+    def _gather(
+        self, run: Run, exporter: Exporter, first: Plain, rows: Sequence[int], records: Sequence[bytes], at: int
+    ) -> int:
+        size, padding = run.layout.fixed_length, min(MAX_PADDING, run.layout.fixed_length - 1)
+        way, plain = exporter.counts, self._dialect.plain
+        assert exporter.last is not None
+        sequence, before = exporter.last
+        found: Plain | None = first
+        while at < len(rows):
+            data = records[rows[at]]
+            found = found or plain(data)
+            if (
+                found is None
+                or found.domain != first.domain
+                or found.number != first.number
+                or found.rate != first.rate
+            ):
+                break
+            n, rest = divmod(len(data) - found.start, size)
+            step = 1 if way == MESSAGES else n if way == AFTER else before
+            if not n or rest > padding or step is None or found.sequence != (sequence + step) % WRAP:
+                break
+            stop = len(data) - rest
+            run.rows.append(rows[at])
+            run.counts.append(n)
+            run.fixed.append(data[found.start : stop])
+            run.prefixes.append(data[: found.start])
+            run.heads.append(found)
+            sequence, before, found = found.sequence, n, None
+            at += 1
+        return at
 
     def take(self, row: int, data: bytes, receipt_ns: int) -> None:
         """One datagram: at least one chunk with a record, or a note."""
@@ -333,4 +427,4 @@ def originals(chunk: Chunk) -> list[bytes]:
     return result
 
 
-__all__ = ["Chunk", "Datagram", "Dialect", "Head", "Malformed", "Note", "Read", "Walker", "originals"]
+__all__ = ["Chunk", "Datagram", "Dialect", "Head", "Malformed", "Note", "Plain", "Read", "Run", "Walker", "originals"]

@@ -27,7 +27,8 @@ MAX_WAITING_TOTAL = 1 << 20
 BEFORE, AFTER, MESSAGES = "before", "after", "messages"
 """What a sequence number counts: data records before this message, those and its own, or messages."""
 _HALF = 1 << 31
-_WRAP = 1 << 32
+WRAP = 1 << 32
+"""Sequence numbers are counted modulo this."""
 Rate = tuple[int, int]
 """Each packet stands for numerator / denominator packets."""
 
@@ -136,9 +137,9 @@ class Exporter:
         if self.last is None:
             self.last = (number, records)
             return 0, ()
-        ahead = (number - self.last[0]) % _WRAP
+        ahead = (number - self.last[0]) % WRAP
         steps = {BEFORE: self.last[1], AFTER: records, MESSAGES: 1}
-        fitting = [way for way, step in steps.items() if step is not None and step % _WRAP == ahead]
+        fitting = [way for way, step in steps.items() if step is not None and step % WRAP == ahead]
         expected = steps[self.counts or usual]
         if (not self.counts and fitting) or self.counts in fitting:
             if len(fitting) == 1:
@@ -148,10 +149,10 @@ class Exporter:
         if expected is None:
             self.last = (number, records)
             return 0, ()
-        return self._jump(number, records, (ahead - expected) % _WRAP, window)
+        return self._jump(number, records, (ahead - expected) % WRAP, window)
 
     def _jump(self, number: int, records: int | None, ahead: int, window: int) -> tuple[int, tuple[str, ...]]:
-        if ahead >= _WRAP - window:
+        if ahead >= WRAP - window:
             return 0, ("out_of_order",)
         self.last = (number, records)
         if ahead >= _HALF:
@@ -263,6 +264,13 @@ class Memory:
                 self._make_room()
             found = self._open[key] = kept.open() if kept is not None else Exporter(key)
         found.used_ns = max(found.used_ns, now_ns)
+        return found
+
+    def known(self, key: str) -> Exporter | None:
+        """The exporter of this key, None when it was never met."""
+        found = self._open.get(key)
+        if found is None and key in self._kept:
+            found = self._open[key] = self._kept[key].open()
         return found
 
     def _make_room(self) -> None:

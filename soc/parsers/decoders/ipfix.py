@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 
-from soc.parsers.decoders.flow_sets import Dialect, Head, Malformed
+from soc.parsers.decoders.flow_sets import Dialect, Head, Malformed, Plain
 from soc.parsers.decoders.flow_state import BEFORE
 from soc.parsers.decoders.flow_templates import Spec
 
 VERSION = 10
 _HEADER = struct.Struct(">HHIII")
+_PLAIN = struct.Struct(">HHIIIHH")
 _FIELD = struct.Struct(">HH")
 _OPTIONS = struct.Struct(">HHH")
 _ENTERPRISE = struct.Struct(">I")
@@ -44,4 +45,14 @@ def sizes(piece: bytes, at: int) -> tuple[int, int, int, int]:
     return number, scope, count, at + _OPTIONS.size
 
 
-DIALECT = Dialect(VERSION, header, 2, 3, field, sizes, window=1024, counts=BEFORE, withdraws=True)
+def plain(data: bytes) -> Plain | None:
+    """A message of one data set, both lengths true."""
+    if len(data) < _PLAIN.size:
+        return None
+    _, length, seconds, sequence, domain, number, size = _PLAIN.unpack_from(data)
+    if number < 256 or length != len(data) or size + _HEADER.size != length:
+        return None
+    return Plain(seconds * 1_000_000, 0, sequence, domain, 0, number, _PLAIN.size)
+
+
+DIALECT = Dialect(VERSION, header, 2, 3, field, sizes, window=1024, counts=BEFORE, withdraws=True, plain=plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 
-from soc.parsers.decoders.flow_sets import Dialect, Head, Malformed
+from soc.parsers.decoders.flow_sets import Dialect, Head, Malformed, Plain
 from soc.parsers.decoders.flow_state import BEFORE
 from soc.parsers.decoders.flow_templates import Spec, Template
 
@@ -50,6 +50,18 @@ def _no_sizes(piece: bytes, at: int) -> tuple[int, int, int, int]:
     raise Malformed("NetFlow v5 has no templates")
 
 
+def plain(data: bytes) -> Plain | None:
+    """A datagram whose count is true."""
+    if len(data) < _HEADER.size:
+        return None
+    _, count, uptime, seconds, nanoseconds, sequence, kind, engine, sampling = _HEADER.unpack_from(data)
+    if not count or len(data) != _HEADER.size + count * _RECORD_BYTES:
+        return None
+    at_us, rate = seconds * 1_000_000 + nanoseconds // 1000, sampling & 0x3FFF
+    return Plain(at_us, uptime, sequence, kind << 8 | engine, rate, 0, _HEADER.size)
+
+
 DIALECT = Dialect(
-    VERSION, header, -1, -1, _no_field, _no_sizes, window=1024, counts=BEFORE, withdraws=False, record=RECORD
-)
+    VERSION, header, -1, -1, _no_field, _no_sizes, window=1024, counts=BEFORE, withdraws=False, plain=plain,
+    record=RECORD,
+)  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 
-from soc.parsers.decoders.flow_sets import Dialect, Head, Malformed
+from soc.parsers.decoders.flow_sets import Dialect, Head, Malformed, Plain
 from soc.parsers.decoders.flow_state import MESSAGES
 from soc.parsers.decoders.flow_templates import Spec, v9_spec
 
 VERSION = 9
 _HEADER = struct.Struct(">HHIIII")
+_PLAIN = struct.Struct(">HHIIIIHH")
 _FIELD = struct.Struct(">HH")
 _OPTIONS = struct.Struct(">HHH")
 
@@ -34,4 +35,14 @@ def sizes(piece: bytes, at: int) -> tuple[int, int, int, int]:
     return number, scope // 4, scope // 4 + options // 4, at + _OPTIONS.size
 
 
-DIALECT = Dialect(VERSION, header, 0, 1, field, sizes, window=64, counts=MESSAGES, withdraws=False)
+def plain(data: bytes) -> Plain | None:
+    """A message of one data set."""
+    if len(data) < _PLAIN.size:
+        return None
+    _, _, uptime, seconds, sequence, domain, number, length = _PLAIN.unpack_from(data)
+    if number < 256 or length + _HEADER.size != len(data):
+        return None
+    return Plain(seconds * 1_000_000, uptime, sequence, domain, 0, number, _PLAIN.size)
+
+
+DIALECT = Dialect(VERSION, header, 0, 1, field, sizes, window=64, counts=MESSAGES, withdraws=False, plain=plain)
