@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from soc.collectors.counters import Counters
 from soc.collectors.datagrams import DatagramReceiver
 from soc.collectors.intake import MAX_WAITING, QUEUE_FULL, Intake
 from soc.collectors.listeners import ListenerSpec, open_socket
+from soc.collectors.memory import Calm
 from soc.collectors.reload import differences
 from soc.collectors.streams import StreamReceiver
 from soc.errors import ConfigError, SocError, StoreError, TryAgain
@@ -132,8 +134,9 @@ class Collector:
         self._receivers: dict[str, Receiver] = {}
         self._ports: dict[str, int] = {}
         self._leaving: list[Receiver] = []
-        self._last_save_ns = self._last_keep_ns = clock.monotonic_ns()
+        self._last_save_ns = self._last_keep_ns = self._last_second_ns = clock.monotonic_ns()
         self._unkept_bytes = 0
+        self._calm = Calm()
         self._recount()
 
     def counters(self) -> list[dict[str, Any]]:
@@ -190,7 +193,8 @@ class Collector:
     def _waited(self, stop: threading.Event) -> bool:
         """Wait until the next group commit is due, earlier when a peer waits for it; whether `stop` was set."""
         if not self._fault and self._intake.is_awaited.wait(COMMIT_S):
-            return stop.wait(AWAITED_S)
+            time.sleep(AWAITED_S)
+            return stop.is_set()
         return stop.wait(COMMIT_S if self._fault else 0)
 
     # listeners --------------------------------------------------------------------------------------------------------
@@ -315,6 +319,7 @@ class Collector:
             return
         blocks = self._intake.take()
         if blocks:
+            self._calm.note(sum(len(block.data) for block in blocks))
             self._append(blocks)
         else:
             self._intake.settle()
@@ -364,6 +369,9 @@ class Collector:
         if now - self._last_keep_ns >= KEEP_NS or self._unkept_bytes >= KEEP_BYTES:
             self._last_keep_ns, self._unkept_bytes = now, 0
             self._keep([*self._receivers.values(), *self._leaving])
+        if now - self._last_second_ns >= _SAVE_NS:
+            self._last_second_ns = now
+            self._calm.second()
         wait = _SAVE_DROPS_NS if self._counters.unsaved_drops else _SAVE_NS
         if now - self._last_save_ns < wait:
             return

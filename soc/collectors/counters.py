@@ -88,21 +88,27 @@ class Counters:
             self._changed = True
 
     def _queued(self, block: RawBlock, waited: bool) -> None:
-        hours = block.receipt_ns // HOUR_NS
-        sizes = np.diff(block.end.astype(np.int64), prepend=0)
-        flagged = np.frombuffer(block.flags, np.uint8) != 0 if block.flags else np.zeros(block.n, bool)
         if not block.n:
             return
-        # Nearly always one hour; a search for distinct ones costs more than the rest of the counting.
-        for hour in [int(hours[0])] if hours.min() == hours.max() else np.unique(hours).tolist():
+        first, last = int(block.receipt_ns.min()) // HOUR_NS, int(block.receipt_ns.max()) // HOUR_NS
+        if first == last:  # nearly always; and then nothing needs to be taken apart
+            flagged = len(block.flags) - block.flags.count(0)
+            self._add(block, first, block.n, int(block.end[-1]), flagged, waited)
+            return
+        hours = block.receipt_ns // HOUR_NS
+        sizes = np.diff(block.end.astype(np.int64), prepend=0)
+        flags = np.frombuffer(block.flags, np.uint8) != 0 if block.flags else np.zeros(block.n, bool)
+        for hour in np.unique(hours).tolist():
             mask = hours == hour
-            count = self._count(block.site, block.listener, block.peer, hour * HOUR_NS)
-            n = int(mask.sum())
-            count.queued += n
-            count.bytes += int(sizes[mask].sum())
-            count.flagged += int(flagged[mask].sum())
-            if waited:
-                count.waiting -= n
+            self._add(block, hour, int(mask.sum()), int(sizes[mask].sum()), int(flags[mask].sum()), waited)
+
+    def _add(self, block: RawBlock, hour: int, n: int, size: int, flagged: int, waited: bool) -> None:
+        count = self._count(block.site, block.listener, block.peer, hour * HOUR_NS)
+        count.queued += n
+        count.bytes += size
+        count.flagged += flagged
+        if waited:
+            count.waiting -= n
 
     def dropped(
         self, site: str, listener: str, peer: str, at_ns: int, reason: str, n: int = 1, *, waited: bool = False

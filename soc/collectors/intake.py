@@ -23,14 +23,16 @@ Durable = Callable[[bool], None]
 
 @dataclass
 class _Source:
+    spec: ListenerSpec
+    peer: str
     size: int = 0
     pieces: list[bytes] = field(default_factory=list)  # of the joined records
     sizes: array[int] = field(default_factory=lambda: array("I"))  # of the records
     runs: list[tuple[int, int]] = field(default_factory=list)  # (how many records, their receipt in ns)
     flags: dict[int, int] = field(default_factory=dict)
 
-    def block(self, spec: ListenerSpec, peer: str) -> RawBlock:
-        n = len(self.sizes)
+    def block(self) -> RawBlock:
+        n, spec = len(self.sizes), self.spec
         flags = bytearray(n) if self.flags else bytearray()
         for i, bits in self.flags.items():
             flags[i] = bits
@@ -38,9 +40,9 @@ class _Source:
         return RawBlock(
             spec.site,
             spec.name,
-            peer,
+            self.peer,
             spec.format,
-            np.repeat(np.array(times, np.int64), lengths),
+            np.full(n, times[0], np.int64) if len(times) == 1 else np.repeat(np.array(times, np.int64), lengths),
             np.frombuffer(self.sizes, np.uintc).cumsum(dtype=np.uint32),
             b"".join(self.pieces),
             flags=bytes(flags),
@@ -54,13 +56,13 @@ class Intake:
         self._counters = counters
         self._max_waiting = max_waiting
         self._lock = threading.Lock()
-        self._sources: dict[tuple[ListenerSpec, str], _Source] = {}
+        self._sources: dict[tuple[str, str], _Source] = {}  # by listener and peer
         self._waiting = 0
         self._taken = 0
         self._told: list[Durable] = []
         self._telling: list[Durable] = []
         self._blocks: list[RawBlock] = []
-        self._taken_sizes: dict[tuple[ListenerSpec, str], int] = {}
+        self._taken_sizes: dict[tuple[str, str], int] = {}
         self.is_stopped = False
         """The queue takes nothing for the moment: streams do not read."""
         self.is_awaited = threading.Event()
@@ -102,7 +104,9 @@ class Intake:
                     durable(False)
                 return
             self._waiting += size
-            source = self._sources.setdefault((spec, peer), _Source())
+            source = self._sources.get((spec.name, peer))
+            if source is None:
+                source = self._sources[spec.name, peer] = _Source(spec, peer)
             source.size += size
             for i, bits in (flags or {}).items():
                 source.flags[len(source.sizes) + i] = bits
@@ -115,7 +119,8 @@ class Intake:
             source.runs.append((len(records), at_ns))
             if durable is not None:
                 self._told.append(durable)
-                self.is_awaited.set()
+                if not self.is_awaited.is_set():
+                    self.is_awaited.set()
             self._counters.arrived(spec.site, spec.name, peer, at_ns, len(records))
 
     def put(self, spec: ListenerSpec, block: RawBlock, durable: Durable) -> bool:
@@ -140,10 +145,10 @@ class Intake:
             return False
         if spec.is_stream:
             return True
-        source = self._sources.get((spec, peer))
-        own = size + (source.size if source else 0) + self._taken_sizes.get((spec, peer), 0)
+        source = self._sources.get((spec.name, peer))
+        own = size + (source.size if source else 0) + self._taken_sizes.get((spec.name, peer), 0)
         # A quarter stays free for sources that are not heard yet.
-        known = self._sources.keys() | self._taken_sizes.keys() | {(spec, peer)}
+        known = self._sources.keys() | self._taken_sizes.keys() | {(spec.name, peer)}
         return own <= self._max_waiting * 3 // 4 // len(known)
 
     def take(self) -> list[RawBlock]:
@@ -158,7 +163,7 @@ class Intake:
                 self._taken_sizes[key] = self._taken_sizes.get(key, 0) + source.size
             self._taken += self._waiting
             self._waiting = 0
-        return [source.block(spec, peer) for (spec, peer), source in sources.items()] + blocks
+        return [source.block() for source in sources.values()] + blocks
 
     def settle(self, durable: bool = True) -> None:
         """What was taken is durable, or (False) counted as dropped; who waits for that is told."""

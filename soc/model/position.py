@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Partition:
         return cls(node, log, int(number))
 
 
+@functools.lru_cache(maxsize=4096)
 def partition_of(site: str, listener: str, peer: str) -> int:
     """`hash(site, listener, peer) % 64`, the same on every machine and in every process."""
     digest = hashlib.blake2b("\0".join((site, listener, peer)).encode(), digest_size=8).digest()

@@ -60,11 +60,11 @@ def split(block: RawBlock) -> Iterator[RawBlock]:
     budget = MAX_FRAME - _OVERHEAD - len(_header(block, 2**63, flagged=False)) - _PER_FLAG
     if budget <= _PER_RECORD:
         raise StoreError(f"the origin of a block of {block.source} is too large for a frame")
-    cost = np.diff(block.end.astype(np.int64), prepend=0) + _PER_RECORD + (_PER_FLAG if block.flags else 0)
-    total = np.cumsum(cost)
-    if block.n and total[-1] <= budget:
+    per_record = _PER_RECORD + (_PER_FLAG if block.flags else 0)
+    if block.n and len(block.data) + block.n * per_record <= budget:
         yield block
         return
+    total = block.end + np.arange(1, block.n + 1, dtype=np.int64) * per_record
     start = 0
     while start < block.n:
         base = int(total[start - 1]) if start else 0
