@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 
+from soc.collectors import memory
 from soc.collectors.collect import Collector
 from soc.collectors.hub import Hub, Intake
 from soc.collectors.listeners import ListenerSpec, Tls
@@ -64,6 +65,7 @@ def collect(settings: Settings, read_again: Callable[[], Settings] | None = None
     with _running(settings, "collect") as me:
         log = places.open_log(settings, places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
         specs = [spec_of(settings, listen) for listen in settings.listen]
+        memory.keep()
         collector = Collector(specs, log, me.clock, counters_path=places.counters(settings))
         again = _Again(me, settings, read_again or (lambda: settings))
         if threading.current_thread() is threading.main_thread():

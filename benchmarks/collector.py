@@ -1,0 +1,52 @@
+"""The collector that `receive` measures, a process of its own: `collector ROOT PROTOCOL HOST [CERTIFICATE KEY [CA]]`.
+
+Prints its port and its resident memory; at SIGTERM records queued and dropped, CPU seconds since it listens, and its
+peak memory (MiB).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from soc.collectors import memory
+from soc.collectors.collect import Collector
+from soc.collectors.listeners import ListenerSpec, Tls
+from soc.model.clock import SystemClock
+from soc.store.queue import DiskLog
+
+
+def main(root: Path, protocol: str, host: str, *files: str) -> None:
+    """Collect until SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    spec = ListenerSpec("wire", protocol, host, 0, "province", tls=Tls(*map(Path, files)) if files else None)
+    memory.keep()
+    with DiskLog(root, "raw", "n1", SystemClock()) as log:
+        collector = Collector([spec], log, SystemClock(), counters_path=root / "counters.json")
+        began = 0.0
+
+        def ready(ports: dict[str, int]) -> None:
+            nonlocal began
+            began = time.process_time()
+            print(ports["wire"], _resident_mib(), flush=True)
+
+        collector.run(stop, ready)
+        rows = collector.counters()
+        queued, dropped = sum(row["queued"] for row in rows), sum(sum(row["dropped"].values()) for row in rows)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(queued, dropped, time.process_time() - began, peak, flush=True)
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], *sys.argv[4:])
