@@ -169,8 +169,8 @@ class SyslogFramer:
         must be, and how many digits it has; where the digits say just that, and did so for all messages before, it is.
         """
         data = np.frombuffer(self._rest, np.uint8, min(_WINDOW, len(self._rest) - at), at)
-        begins = np.flatnonzero(data == 0x3C)
-        begins = begins[(data[begins - 1] == 0x20) & (data[begins - 2] - 0x30 < 10) & (begins > 1)]
+        begins = np.flatnonzero(data[2:] == 0x3C) + 2
+        begins = begins[(data[begins - 1] == 0x20) & (data[begins - 2] - 0x30 < 10)]
         if len(begins) < 3:
             return at, True
         distance = np.diff(begins)
