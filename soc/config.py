@@ -49,6 +49,9 @@ class Listen:
     host: str = "127.0.0.1"
     max_bytes: int = 65536
     allow: tuple[str, ...] = ()
+    rate: int = 0
+    burst: int = 0
+    rates: tuple[tuple[str, int, int], ...] = ()
     fallback: bool = True
     certificate: str = ""
     key: str = ""
@@ -252,6 +255,26 @@ def _networks(value: Any, _base: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _rates(value: Any, _base: Path) -> tuple[tuple[str, int, int], ...]:
+    """`{"10.1.0.0/16" = 500, "10.1.0.9" = [500, 5000]}`: records a second, or those and a burst, by network.
+
+    The document of the settings has the same as a list of [network, rate, burst].
+    """
+    words = "a table of networks, each with a number of records a second, or with that and a burst: [500, 5000]"
+    if isinstance(value, list | tuple) and all(isinstance(item, list | tuple) and item for item in value):
+        value = {item[0]: list(item[1:]) for item in value}
+    if not isinstance(value, Mapping):
+        raise ValueError(words)
+    found = []
+    for network, given in value.items():
+        numbers = given if isinstance(given, list | tuple) else [given]
+        _networks([network], _base)
+        if not 1 <= len(numbers) <= 2 or not all(type(n) is int and 0 <= n <= _MOST_RECORDS for n in numbers):
+            raise ValueError(f"{words} ('{network}' has {given!r})")
+        found.append((str(network), numbers[0], numbers[1] if len(numbers) == 2 else 0))
+    return tuple(found)
+
+
 def _url(value: Any, _base: Path) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
         raise ValueError("an https:// address")
@@ -270,6 +293,8 @@ def _ring(value: Any, base: Path) -> int:
     return 0 if value == 0 and not isinstance(value, bool) else int(_ring_share(value, base))
 
 
+_MOST_RECORDS = 10_000_000
+_records = _whole(0, _MOST_RECORDS, "a whole number of records from 0 (no limit) to 10000000")
 _bytes = _whole(1, 1 << 62, "a whole number of bytes above 0")
 
 
@@ -339,6 +364,9 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("port", _port, "port to listen on; 0 = any free one"),
         ("max_bytes", _bytes, "a longer record is cut and flagged"),
         ("allow", _networks, "who may send; empty = everybody"),
+        ("rate", _records, "records a second of one source; 0 = any number"),
+        ("burst", _records, "records at once of one source; 0 = what ten seconds bring"),
+        ("rates", _rates, "other rates by address or network"),
         ("fallback", _flag, "take one of the next ports when this one is taken"),
         ("certificate", _text, "TLS: our certificate, relative to SOC_HOME"),
         ("key", _text, "TLS: its private key, relative to SOC_HOME"),

@@ -359,6 +359,21 @@ def test_every_knob_is_shown_with_value_origin_and_meaning(tmp_path):
     assert json.loads(json.dumps([dataclasses.asdict(row) for row in rows]))
 
 
+def test_rates_by_network(tmp_path):
+    """A number, or a number and a burst; they are written as a list of them and read again."""
+    text = '[listen.a]\nport = 1\nprotocol = "netflow"\nrate = 9\n'
+    text += 'rates = {"10.1.0.0/16" = 500, "2001:db8::1" = [5, 50]}\n'
+    [listen] = read(tmp_path, text).listen
+    assert (listen.rate, listen.burst) == (9, 0)
+    assert listen.rates == (("10.1.0.0/16", 500, 0), ("2001:db8::1", 5, 50))
+    document = read(tmp_path, text).to_document()
+    document.pop("home")
+    assert read(tmp_path, as_toml(document)).listen == (listen,)
+    for wrong in ('{"10.1.0.300" = 5}', '{"10.1.0.1" = -1}', '{"10.1.0.1" = [1, 2, 3]}', '{"10.1.0.1" = true}', "5"):
+        [line] = said(tmp_path, f'[listen.a]\nport = 1\nprotocol = "netflow"\nrates = {wrong}\n')
+        assert line.startswith("soc.toml:4: 'listen.a.rates' should be "), line
+
+
 def test_the_document_has_the_shape_of_the_file(tmp_path):
     """It can be written as soc.toml again and gives the same settings."""
     settings = read(tmp_path, NATIONAL + '[site]\nid = "hue"\n[listen."a.b"]\nport = 1\nprotocol = "netflow"\n')

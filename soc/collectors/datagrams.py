@@ -10,12 +10,12 @@ from soc.collectors.compressed import expand_messages
 from soc.collectors.counters import Counters
 from soc.collectors.floods import Sockets
 from soc.collectors.intake import Intake
-from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
+from soc.collectors.listeners import ListenerSpec, peer_name
+from soc.collectors.rates import Gate
 from soc.model.clock import Clock
 from soc.model.record import OVERSIZE
 
 KERNEL = "kernel"
-NOT_ALLOWED = "not_allowed"
 _POLL_MS = 50
 
 
@@ -28,7 +28,7 @@ class DatagramReceiver:
         self._intake = intake
         self._counters = counters
         self._clock = clock
-        self._allowed = AllowList(spec)
+        self._gate = Gate(spec, counters)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listen-{spec.name}", daemon=True)
 
@@ -47,10 +47,10 @@ class DatagramReceiver:
 
     def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
         """What makes the listener be as `spec` says from the next batch on. Raises ConfigError."""
-        allowed = AllowList(spec)
+        gate = Gate(spec, self._counters)
 
         def change() -> None:
-            self._spec, self._allowed = spec, allowed
+            self._spec, self._gate = spec, gate
 
         return change
 
@@ -87,16 +87,16 @@ class DatagramReceiver:
                 by_peer[host].append(data)
             else:
                 by_peer[host] = [data]
-        now = self._clock.now_ns()
-        for peer, records in by_peer.items():
-            self._accept(peer_name(peer), records, now)
+        now, monotonic = self._clock.now_ns(), self._clock.monotonic_ns()
+        for host, records in by_peer.items():
+            peer, n = peer_name(host), len(records)
+            admitted = self._gate.admit(peer, n, now, monotonic)
+            if admitted:
+                self._accept(peer, records if admitted == n else records[:admitted], now)
         return bool(by_peer)
 
     def _accept(self, peer: str, records: list[bytes], now_ns: int) -> None:
         spec = self._spec
-        if not self._allowed.permits(peer):
-            self._counters.dropped(spec.site, spec.name, peer, now_ns, NOT_ALLOWED, len(records))
-            return
         if spec.format == "syslog":
             expand_messages(records, {}, spec.max_bytes + 1)
         flags = {i: OVERSIZE for i, record in enumerate(records) if len(record) > spec.max_bytes}

@@ -162,9 +162,6 @@ class GelfReceiver(DatagramReceiver):
         self._told = -_LOG_S
 
     def _accept(self, peer: str, records: list[bytes], now_ns: int) -> None:
-        if not self._allowed.permits(peer):
-            super()._accept(peer, records, now_ns)
-            return
         found: list[bytes] = []
         flags: dict[int, int] = {}
         now = self._monotonic()

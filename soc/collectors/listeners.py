@@ -72,8 +72,10 @@ class Tls:
 class ListenerSpec:
     """One `[listen.<name>]`. `port` 0 lets the system choose; `max_bytes` bounds a record.
 
-    `allow` holds addresses and networks, empty = everybody. With `fallback` a taken port is passed over for one of the
-    next twenty. `tokens` and `users` are files of secrets (HTTP tokens, SNMPv3 users), readable by the service alone.
+    `allow` holds addresses and networks, empty = everybody. A source may send `rate` records a second (0 = any number)
+    and `burst` at once (0 = what ten seconds bring); `rates` says it for (network, rate, burst), the narrowest counts.
+    With `fallback` a taken port is passed over for one of the next twenty. `tokens` and `users` are files of
+    secrets (HTTP tokens, SNMPv3 users), readable by the service alone.
     Of kind `file`: `paths` are absolute patterns, `product` the parser of all lines, below `guarded` nothing is read.
     """
 
@@ -84,6 +86,9 @@ class ListenerSpec:
     site: str
     max_bytes: int = 65536
     allow: Sequence[str] = ()
+    rate: int = 0
+    burst: int = 0
+    rates: tuple[tuple[str, int, int], ...] = ()
     fallback: bool = False
     tls: Tls | None = None
     tokens: Path | None = None

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from soc.collectors.counters import Counters
-from soc.collectors.datagrams import KERNEL, NOT_ALLOWED
+from soc.collectors.datagrams import KERNEL
 from soc.collectors.floods import Sockets
 from soc.collectors.intake import Durable, Intake
-from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
+from soc.collectors.listeners import ListenerSpec, peer_name
+from soc.collectors.rates import Gate
 from soc.collectors.snmp_engine import Engine
 from soc.collectors.snmp_users import load
 from soc.collectors.snmp_usm import INFORM, VERSION_3, Usm, response
@@ -198,7 +199,7 @@ class _Listener:
         self._counters = counters
         self._clock = clock
         self._usm = usm
-        self._allowed = AllowList(spec)
+        self._gate = Gate(spec, counters)
         self._sockets = Sockets(sock, spec.name)
         self._lock = threading.Lock()
         self._informs: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()
@@ -210,11 +211,11 @@ class _Listener:
 
     def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
         """What makes it be as `spec` says from the next batch on."""
-        allowed = AllowList(spec)
+        gate = Gate(spec, self._counters)
         users = None if spec.users is None else load(spec.users)
 
         def change() -> None:
-            self.spec, self._allowed = spec, allowed
+            self.spec, self._gate = spec, gate
             self._v3 = _v3(spec)
             if self._usm is not None and users is not None:
                 self._usm.reload(users)
@@ -262,9 +263,7 @@ class _Listener:
 
     def _accept(self, peer: str, datagrams: Sequence[tuple[bytes, Address]], now: int) -> None:
         spec, most = self.spec, self.spec.max_bytes
-        if not self._allowed.permits(peer):
-            self._counters.dropped(spec.site, spec.name, peer, now, NOT_ALLOWED, len(datagrams))
-            return
+        datagrams = datagrams[: self._gate.admit(peer, len(datagrams), now, self._clock.monotonic_ns())]
         plain, secured = _Batch(), _Batch()
         for data, address in datagrams:
             if len(data) > most:

@@ -18,6 +18,7 @@ from soc.collectors.framing import Framed, SyslogFramer
 from soc.collectors.gelf import GelfFramer
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
+from soc.collectors.rates import Rates
 from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, TlsRefused, TlsSession, server_context
 from soc.model.clock import Clock
 
@@ -44,6 +45,7 @@ class _Door:
     def __init__(self, spec: ListenerSpec) -> None:
         self.spec = spec
         self.allowed = AllowList(spec)
+        self.rates = Rates(spec)
         self.context = server_context(spec) if spec.is_tls else None
 
 
@@ -231,11 +233,13 @@ class _Connection(asyncio.BufferedProtocol):
         self.spec = spec = door.spec
         self.peer = ""
         self._allowed = door.allowed
+        self._rates = door.rates
         self._tls = TlsSession(door.context, spec.tls.clients) if door.context and spec.tls else None
         self._talk: _Talk = _Relp(self) if spec.kind == "relp" else _Syslog(self)
         self._transport: asyncio.Transport | None = None
         self._began = self._stuck_since = 0.0
         self._held: set[str] = set()
+        self._paces = 0
         self._is_lost = False
 
     # the transport's calls ------------------------------------------------------------------------------------------
@@ -281,7 +285,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def change(self, door: _Door) -> None:
         """The listener is another one now. What was agreed with this peer stays: its protocol, its TLS session."""
-        spec = door.spec
+        spec, self._rates = door.spec, door.rates
         if not door.allowed.permits(self.peer):
             self.break_off(NOT_ALLOWED, "its address is not in 'allow' any more")
         elif self._tls is not None and spec.tls is not None and not self._tls.relist(spec.tls.clients):
@@ -289,6 +293,8 @@ class _Connection(asyncio.BufferedProtocol):
         elif (spec.kind, spec.format) == (self.spec.kind, self.spec.format):
             self.spec = spec
             self._talk.limit(spec.max_bytes)
+            self._paces += 1
+            self._go_on(self._paces)
 
     # reading --------------------------------------------------------------------------------------------------------
 
@@ -312,11 +318,11 @@ class _Connection(asyncio.BufferedProtocol):
         """What one read expands to may be much: others get their turn in between, and the intake has a say."""
         if self._talk.is_behind:
             self.hold("behind")
-            if not self.receiver.is_paused:
+            if not self.receiver.is_paused and "rate" not in self._held:
                 self.receiver.later(self._work)
 
     def _work(self) -> None:
-        if self._transport is None or self.receiver.is_paused or not self._talk.is_behind:
+        if self._transport is None or self.receiver.is_paused or not self._talk.is_behind or "rate" in self._held:
             return
         self._talk.go_on()
         self.receiver.regulate()
@@ -356,6 +362,23 @@ class _Connection(asyncio.BufferedProtocol):
         records, flags = framed
         now_ns = self.receiver.clock.now_ns()
         self.receiver.intake.add(self.spec, self.peer, now_ns, records, flags, durable)
+        if self._rates.is_limited:
+            self._pace(len(records))
+
+    def _pace(self, n: int) -> None:
+        """Read on when the source has room for it again; its window holds the rest back until then."""
+        wait_s = self._rates.spend(self.peer, n, self.receiver.clock.monotonic_ns())
+        if wait_s > 0:
+            self.hold("rate")
+            self._paces += 1
+            number = self._paces
+            self.receiver.after(wait_s, lambda: self._go_on(number))
+
+    def _go_on(self, number: int) -> None:
+        """The wait is over, unless a later one began."""
+        if number == self._paces:
+            self.release("rate")
+            self._work_later()
 
     # writing --------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from soc.collectors.http.bodies import MAX_BODY, BadBody, cut, expanded
 from soc.collectors.http.calls import TEXT, Call, Dialect, Headers, Reply, Taken
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
+from soc.collectors.rates import RATE, Rates
 from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, is_listed, names_in, server_context
 from soc.errors import ConfigError
 from soc.model.clock import Clock
@@ -61,6 +62,7 @@ _LEAVE_S = 5.0
 _FINISH_S = 2.0
 _LOG_S = 10.0
 _BUSY = "the queue is full at the moment"
+_TOO_FAST = "this address sends more records a second than it may"
 _CHALLENGE: Headers = (("WWW-Authenticate", 'Bearer realm="soc", Basic realm="soc"'),)
 _log = logging.getLogger("soc.collectors.http")
 
@@ -83,6 +85,7 @@ class _Door:
     def __init__(self, spec: ListenerSpec) -> None:
         self.spec = spec
         self.allowed = AllowList(spec)
+        self.rates = Rates(spec)
         self.context = server_context(spec) if spec.tls is not None else None
         self.tokens = tokens.load(spec.tokens) if spec.tokens is not None else None
         self._stamp = _stamp(spec.tokens)
@@ -418,6 +421,9 @@ class _Connection(asyncio.Protocol):
             return dialect.fault(413, f"a body may have {MAX_BODY} bytes")
         if self._receiver.is_full and self._has_body():
             return self._put_off(dialect, 429, _BUSY)
+        now_ns = self._receiver.clock.monotonic_ns()
+        if self._has_body() and self._door.rates.spend(self._peer, 0, now_ns) > 0:
+            return self._put_off(dialect, 429, _TOO_FAST, RATE)
         return None
 
     def _unknown_sender(self, dialect: Dialect) -> Reply | None:
@@ -510,6 +516,7 @@ class _Connection(asyncio.Protocol):
         def told(is_durable: bool) -> None:
             receiver.later(lambda: self._tell(number, is_durable))
 
+        self._door.rates.spend(self._peer, len(taken.records), receiver.clock.monotonic_ns())
         receiver.intake.add(spec, self._peer, now, taken.records, flags, told)
 
     def _tell(self, number: int, is_durable: bool) -> None:
@@ -521,9 +528,9 @@ class _Connection(asyncio.Protocol):
 
     # answers ----------------------------------------------------------------------------------------------------------
 
-    def _put_off(self, dialect: Dialect, status: int, text: str) -> Reply:
+    def _put_off(self, dialect: Dialect, status: int, text: str, reason: str = BUSY) -> Reply:
         """Under pressure: come again later."""
-        self._receiver.refuse(self._spec, self._peer, BUSY, text)
+        self._receiver.refuse(self._spec, self._peer, reason, text)
         if elastic.drops_when_refused(self._path(), self._header("user-agent")):
             return _NO_ANSWER
         return _retry(dialect.fault(status, text))
