@@ -126,6 +126,7 @@ class Settings:
     web_port: int = 8600
     socket: Path = Path()
     rules: tuple[Path, ...] = ()
+    rule_lists: tuple[Path, ...] = ()
     relay_url: str = ""
     relay_name: str = ""
     relay_max_kib_s: int = 0
@@ -327,7 +328,8 @@ KNOBS = (
     Knob("site", "name", "site_name", _text, "name of this SOC as people read it"),
     Knob("site", "simulated", "simulated", _flag, "the data are simulated; an admin may act as others (--as)"),
     Knob("content", "roots", "content_roots", _paths, "folders of own definitions; the later wins by id"),
-    Knob("content", "rules", "rules", _paths, "folders or files of Sigma rules beside the shipped ones"),
+    Knob("content", "rules", "rules", _paths, "folders, files or zip archives of Sigma rules beside the shipped ones"),
+    Knob("content", "lists", "rule_lists", _paths, "folders of lists that rules expand: NAME.txt is %NAME%"),
     Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),
     Knob("store", "workers", "workers", _workers, "processes that parse, detect and store", "SOC_WORKERS"),
     Knob("registry", "files", "registry_files", _paths, "files or folders of information systems"),

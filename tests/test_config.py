@@ -71,6 +71,7 @@ SAMPLES = {
     "site.simulated": (True, "true"),
     "content.roots": (["/srv/a", "/srv/b"], "/srv/a:/srv/b"),
     "content.rules": (["/srv/rules"], "/srv/rules"),
+    "content.lists": (["/srv/lists"], "/srv/lists"),
     "queue.max_bytes": (1 << 30, str(1 << 30)),
     "store.workers": (4, "4"),
     "registry.files": (["/srv/systems.yml"], "/srv/systems.yml"),

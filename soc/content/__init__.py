@@ -1,6 +1,7 @@
 """YAML to checked definitions with line numbers; the only reader of YAML."""
 
-from soc.content.document import Document, decode, load, loads, read, yaml_files
+from soc.content.archive import Source, source, sources
+from soc.content.document import Document, decode, load, loads, yaml_files
 from soc.content.reader import Faults, Node
 from soc.content.roots import KINDS, documents, roots, shipped
 
@@ -9,12 +10,14 @@ __all__ = [
     "Document",
     "Faults",
     "Node",
+    "Source",
     "decode",
     "documents",
     "load",
     "loads",
-    "read",
     "roots",
     "shipped",
+    "source",
+    "sources",
     "yaml_files",
 ]

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -101,11 +101,17 @@ class RuleCache:
                 fresh.unlink(missing_ok=True)
 
 
-def context_of(fields: FieldDictionary, pipelines: Sequence[Path | str], datasets: Collection[str] | None) -> str:
-    """A digest of all that decides what a rule becomes, beside its file: our code, pySigma, fields, pipelines."""
+def context_of(
+    fields: FieldDictionary,
+    pipelines: Sequence[Path | str],
+    datasets: Collection[str] | None,
+    lists: Mapping[str, Sequence[str]],
+) -> str:
+    """A digest of all that decides what a rule becomes beside its file: code, pySigma, fields, pipelines, lists."""
     parts = [sys.version, version("pysigma")]
     parts += [f"{name}:{fields.get(name)}" for name in sorted(fields.names())]
     parts += ["*"] if datasets is None else sorted(datasets)
+    parts += [repr((name, list(values))) for name, values in sorted(lists.items())]
     digest = hashlib.sha256("\n".join(parts).encode())
     for path in (*sorted(_SOURCES.rglob("*.py")), *map(Path, pipelines)):
         digest.update(_digest(path.read_bytes()).encode())

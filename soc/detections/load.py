@@ -6,14 +6,15 @@ import contextlib
 import gc
 import hashlib
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sigma.processing.pipeline import ProcessingPipeline
+from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+from sigma.processing.transformations import ValueListPlaceholderTransformation
 
-from soc.content import Document, decode, load, read, yaml_files
+from soc.content import Document, Source, decode, load, source, sources
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.cache import Kept, RuleCache, context_of
 from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
@@ -54,17 +55,20 @@ class DetectionSet:
         pipelines: Sequence[Path | str] = (),
         fields: FieldDictionary = FIELDS,
         datasets: Collection[str] | None = None,
+        lists: Mapping[str, Sequence[str]] | None = None,
         cache: Path | None = None,
     ) -> DetectionSet:
-        """Read files and folders; a later path wins by `id`. `pipelines` are files of pySigma processing pipelines.
+        """Read files, folders and zip archives; a later path wins by `id`. `pipelines` are files of pySigma pipelines;
+        `lists` are the values for the placeholders of `|expand`, by name.
 
         With `datasets` (what the parsers can write) a rule for another dataset is refused instead of being deaf.
         In the folder `cache` what was read is kept for the next time; then `documents` lacks what was not read anew.
         A faulty definition is refused and never stops the others. Raises ConfigError for a path or pipeline that
         cannot be read.
         """
-        made = [_pipeline(Path(p)) for p in pipelines]
-        kept = RuleCache(cache, context_of(fields, pipelines, datasets)) if cache is not None else None
+        made = [*(_pipeline(Path(p)) for p in pipelines), *([_expanding(lists)] if lists else [])]
+        context = context_of(fields, pipelines, datasets, lists or {}) if cache is not None else ""
+        kept = RuleCache(cache, context) if cache is not None else None
         reader = _Reader(fields, made, datasets, kept)
         with _without_collector():
             for path in paths:
@@ -100,6 +104,13 @@ def _is_rule(document: Document) -> bool:
     )
 
 
+def _expanding(lists: Mapping[str, Sequence[str]]) -> ProcessingPipeline:
+    """Puts the values of a list in the place of `%name%` in values with `|expand` (Sigma modifiers appendix)."""
+    include = list(lists)
+    items = [ProcessingItem(ValueListPlaceholderTransformation(include=include))]
+    return ProcessingPipeline(items=items, vars={name: list(values) for name, values in lists.items()})
+
+
 class _Reader:
     """Collects documents, then reads rules first, correlations after what they refer to, and models."""
 
@@ -126,29 +137,32 @@ class _Reader:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder of rules")
         here: dict[str, Document | Kept] = {}
-        for file in yaml_files(path):
-            for document in self._documents(file):
-                self._place(document, here)
+        try:
+            for file in sources(path):
+                for document in self._documents(file):
+                    self._place(document, here)
+        except ContentError as error:
+            self.refused.extend(Refused("", f.path, f.line, f.message) for f in error.faults)
         self.documents.update(here)
 
-    def _documents(self, file: Path) -> Sequence[Document | Kept]:
+    def _documents(self, file: Source) -> Sequence[Document | Kept]:
         try:
-            data = read(file)
-            kept = self._cache.look(data, str(file)) if self._cache is not None else None
+            data = file.read()
+            kept = self._cache.look(data, file.path) if self._cache is not None else None
             if kept is not None:
                 return kept
-            found, unknown = merged(decode(data, str(file)))
+            found, unknown = merged(decode(data, file.path))
         except ContentError as error:
             self.refused.extend(Refused("", f.path, f.line, f.message) for f in error.faults)
             return ()
         except OSError as error:
-            self.refused.append(Refused("", str(file), 1, f"cannot be read: {error.strerror}"))
+            self.refused.append(Refused("", file.path, 1, f"cannot be read: {error.strerror}"))
             return ()
         for fault in unknown:
             self._refuse(fault.document, str(fault), "action")
         if self._cache is not None and not unknown and all(_is_rule(document) for document in found):
-            self._digests[str(file)] = hashlib.sha256(data).hexdigest()
-            self._sizes[str(file)] = len(found)
+            self._digests[file.path] = hashlib.sha256(data).hexdigest()
+            self._sizes[file.path] = len(found)
         return found
 
     def _place(self, document: Document | Kept, here: dict[str, Document | Kept]) -> None:
@@ -210,7 +224,7 @@ class _Reader:
         if self._cache is None or self._cache.holds_for([each.document for each in self.filters]):
             return
         waiting = {kept.path for kept in self.documents.values() if isinstance(kept, Kept)}
-        fresh = {(path, n): document for path in waiting for n, document in enumerate(self._documents(Path(path)))}
+        fresh = {(path, n): document for path in waiting for n, document in enumerate(self._documents(source(path)))}
         for name, kept in list(self.documents.items()):
             if isinstance(kept, Kept):
                 document = fresh.get((kept.path, kept.n))
@@ -225,7 +239,7 @@ class _Reader:
             found = self._cache.get(kept)
         except (ValueError, TypeError, IndexError, KeyError):
             _log.warning("what was kept of %s is damaged, it is read anew", kept.path)
-            documents, _ = merged(load(Path(kept.path)))
+            documents, _ = merged(decode(source(kept.path).read(), kept.path))
             found = read_rule(documents[kept.n], self.fields, self.pipelines, filters=self.filters)
         if isinstance(found, Refused):
             self.refused.append(found)

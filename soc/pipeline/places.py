@@ -8,6 +8,7 @@ from pathlib import Path
 from soc import content
 from soc.collectors.enrol import Authority
 from soc.config import Settings
+from soc.detections.lists import read_lists
 from soc.detections.load import DetectionSet
 from soc.model.clock import Clock
 from soc.model.position import Partition, Position
@@ -116,7 +117,8 @@ def load_parsers(settings: Settings) -> ParserSet:
 def load_detections(settings: Settings, parsers: ParserSet) -> DetectionSet:
     """The shipped definitions, the site's own, and rules loaded from where they lie."""
     paths = [*content.roots("detections", settings.content_roots), *settings.rules]
-    return DetectionSet.load(paths, fields=parsers.fields, cache=settings.path("run", "rules"))
+    lists, cache = read_lists(settings.rule_lists), settings.path("run", "rules")
+    return DetectionSet.load(paths, fields=parsers.fields, lists=lists, cache=cache)
 
 
 def passed(cursors: Cursors, log: str) -> Cursors:

@@ -70,7 +70,12 @@ def add(app: typer.Typer) -> None:
         call: Call,
         files: Files,
         rules: Annotated[
-            list[Path] | None, typer.Option("--rules", "-r", help="Folders or files of Sigma rules; default: ours.")
+            list[Path] | None,
+            typer.Option("--rules", "-r", help="Folders, files or zip archives of Sigma rules; default: ours."),
+        ] = None,
+        lists: Annotated[
+            list[Path] | None,
+            typer.Option("--lists", help="Folders of lists that rules expand: NAME.txt is %NAME%."),
         ] = None,
         pipeline: Annotated[
             list[Path] | None, typer.Option("--pipeline", "-P", help="Files of pySigma processing pipelines, in order.")
@@ -89,7 +94,7 @@ def add(app: typer.Typer) -> None:
         meter = Meter()
         reading = Reading(call, files, format=format)
         parsers = flow.load_parsers(call.settings.content_roots)
-        loaded = _load(call, rules, pipeline or (), parsers, meter, keeps=not no_cache)
+        loaded = _load(call, rules, pipeline or (), lists or (), parsers, meter, keeps=not no_cache)
         write = writer(call)
         for hit in _hits(loaded, parsers, reading, meter):
             write(hit)
@@ -103,6 +108,7 @@ def _load(
     call: Call,
     rules: Sequence[Path] | None,
     pipelines: Sequence[Path],
+    lists: Sequence[Path],
     parsers: ParserSet,
     meter: Meter,
     *,
@@ -110,13 +116,18 @@ def _load(
 ) -> DetectionSet:
     from soc import content
     from soc.detections.cache import default_folder
+    from soc.detections.lists import read_lists
     from soc.detections.load import DetectionSet
 
     begun = time.perf_counter()
     settings = call.settings
     paths = rules or [*content.roots("detections", settings.content_roots), *settings.rules]
     loaded = DetectionSet.load(
-        paths, pipelines=pipelines, fields=parsers.fields, cache=default_folder() if keeps else None
+        paths,
+        pipelines=pipelines,
+        fields=parsers.fields,
+        lists=read_lists([*settings.rule_lists, *lists]),
+        cache=default_folder() if keeps else None,
     )
     meter.load_s = time.perf_counter() - begun
     if not loaded.loaded and not loaded.refused:
