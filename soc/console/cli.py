@@ -21,6 +21,7 @@ from soc.console.commands import (
     fields,
     imports,
     ledger,
+    mib,
     national,
     packet,
     parse,
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 for _part in (
     process, parse, detect, check, fields, events, source, imports, alert, ticket, playbook, national, retention,
-    ledger, system, relay, packet, person, status, settings, simulation,
+    ledger, system, mib, relay, packet, person, status, settings, simulation,
 ):  # fmt: skip
     _part.add(app)
 

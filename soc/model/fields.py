@@ -279,6 +279,7 @@ keyword: snmp.specific_trap snmp.agent_address snmp.pdu_type
 keyword: snmp.user snmp.security_level snmp.engine_id snmp.context_engine_id snmp.context_name
 keyword: snmp.interface.name snmp.interface.description snmp.interface.alias snmp.interface.admin_status
 keyword: snmp.interface.oper_status
+text: snmp.trap_description
 bool: snmp.is_verified
 long: snmp.request_id snmp.uptime snmp.interface.index
 object: snmp.varbinds

@@ -13,7 +13,7 @@ from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import RawBlock
 from soc.parsers import flows, packets, posted, wire
-from soc.parsers.decoders.snmp_names import STANDARD
+from soc.parsers.decoders.snmp_names import STANDARD, Names
 from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.definition import Definition, load
 from soc.parsers.documents import JsonRecords, read
@@ -41,6 +41,10 @@ class ParserSet:
         """Read every definition below the folders, weakest first. Raises ContentError with all faults."""
         definitions, extended = load(folders, fields)
         return cls(definitions, extended, zone)
+
+    def use_names(self, names: Names) -> None:
+        """From now on SNMP notifications are read with this table."""
+        self._traps = Reader(names)
 
     @property
     def products(self) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from soc.detections.load import DetectionSet
 from soc.model.clock import Clock
 from soc.model.position import Partition, Position
 from soc.parsers import ParserSet
+from soc.parsers.mibs.site import SiteMibs
 from soc.registry import Registry
 from soc.store.queue import DiskLog
 
-QUEUE, EVENTS, REGISTRY = "queue", "events", "registry"
+QUEUE, EVENTS, REGISTRY, MIBS = "queue", "events", "registry", "mibs"
 RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
 
 COLLECT = "collect"
@@ -110,8 +111,15 @@ def load_registry(settings: Settings) -> Registry:
 
 
 def load_parsers(settings: Settings) -> ParserSet:
-    """The shipped parsers and the site's own."""
-    return ParserSet.load(content.roots("parsers", settings.content_roots))
+    """The shipped parsers and the site's own, with the names of its MIBs."""
+    parsers = ParserSet.load(content.roots("parsers", settings.content_roots))
+    parsers.use_names(site_mibs(settings).names())
+    return parsers
+
+
+def site_mibs(settings: Settings) -> SiteMibs:
+    """The MIB modules that `soc mib add` keeps."""
+    return SiteMibs(settings.path(MIBS))
 
 
 def load_detections(settings: Settings, parsers: ParserSet) -> DetectionSet:

@@ -72,6 +72,8 @@ class Worker:
         self._registry = places.load_registry(settings)
         self._registry_at = _stamp(settings)
         self._registry_due_ns = 0
+        self._mibs = places.site_mibs(settings)
+        self._mibs_at = self._mibs.stamp
         self._partitions = frozenset(p for p in range(PARTITIONS) if p % settings.workers == index)
         self._states: dict[int, ParserState] = {}
         self._learned: set[int] = set()
@@ -272,6 +274,7 @@ class Worker:
         if now < self._registry_due_ns:
             return
         self._registry_due_ns = now + REGISTRY_CHECK_NS
+        self._refresh_names()
         stamp = _stamp(self._settings)
         if stamp == self._registry_at:
             return
@@ -280,6 +283,12 @@ class Worker:
             self._registry = places.load_registry(self._settings)
         except (SocError, OSError) as error:
             _log.error("the registry of before stays in use: %s", error)
+
+    def _refresh_names(self) -> None:
+        stamp = self._mibs.stamp
+        if stamp != self._mibs_at:
+            self._mibs_at = stamp
+            self.parsers.use_names(self._mibs.names())
 
     def close(self) -> None:
         """Let the store and the logs go; the open hot file is sealed by whoever compacts next."""

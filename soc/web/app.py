@@ -20,6 +20,7 @@ from soc.web.routes import (
     events,
     imports,
     ledger,
+    mibs,
     national,
     packets,
     people,
@@ -45,7 +46,7 @@ FILES = frozenset({"/v1/packets"})
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
     service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people,
-    simulation, relays, packets, live,
+    simulation, relays, mibs, packets, live,
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -26,6 +26,7 @@ from soc.errors import (
     UsageError,
 )
 from soc.model.clock import FixedClock
+from soc.parsers.mibs import packed
 from tests.console.fake_client import ALERT, EVENT, HOLD_ID, NOW_US, PLAN_HASH, RUN, RUN_ID, SYSTEM, FakeClient
 
 Soc = Callable[..., "Result"]
@@ -398,6 +399,42 @@ def test_a_system_is_added_from_a_file(soc: Soc, client: FakeClient, tmp_path: P
     sent = client.asked("PUT", "/v1/systems/portal")
     assert sent["reason"] == "15/QĐ"
     assert str(sent["document"]["registered"]) == "2026-01-01"
+
+
+def test_mibs_are_shown_as_a_plan_and_added_when_asked(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """Every file of a folder is sent; the plan and its faults are shown, and a fault makes the whole partial."""
+    (tmp_path / "a.mib").write_text("A-MIB DEFINITIONS ::= BEGIN END")
+    row = {"module": "A-MIB", "state": "new", "objects": 2, "notifications": 1, "file": "a.mib"}
+    fault = {"file": "b.mib", "line": 7, "message": "imports 'C-MIB', which nobody gave us", "hint": "add it"}
+
+    def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+        return {"modules": [row], "faults": [fault], "applied": bool(asked.get("apply"))}
+
+    client.answers[("POST", "/v1/mibs")] = answer
+    shown = soc("mib", "add", str(tmp_path), "--dry-run")
+    assert "apply" not in client.asked("POST", "/v1/mibs")
+    assert (shown.code, "b.mib:7: imports 'C-MIB'" in shown.err, "A-MIB" in shown.out) == (4, True, True)
+    added = soc("mib", "add", str(tmp_path), "--yes", "--reason", "new")
+    asked = client.asked("POST", "/v1/mibs")
+    assert (asked["apply"], asked["reason"]) == (True, "new")
+    assert packed.unpack(asked["files"]) == [(str(tmp_path / "a.mib"), "A-MIB DEFINITIONS ::= BEGIN END")]
+    assert "in use within seconds" in added.out
+    assert soc("mib", "add", str(tmp_path / "none")).code == 2
+
+
+def test_a_mib_is_shown_removed_and_restored(soc: Soc, client: FakeClient) -> None:
+    """Its notifications, its objects with the words of their values."""
+    table = {
+        "notifications": {"1.3.0.1": {"name": "fanFailed", "severity": "major", "description": "A fan stopped."}},
+        "objects": {"1.3.1": "fanState"}, "labels": {"1.3.1": {"2": "stopped", "1": "running"}}, "imports": [],
+    }  # fmt: skip
+    client.answers[("GET", "/v1/mibs/A-MIB")] = {"module": "A-MIB", "table": table}
+    shown = soc("mib", "show", "A-MIB").out
+    assert "fanFailed" in shown
+    assert "running(1), stopped(2)" in shown
+    for act, said in (("remove", "undoes it"), ("restore", "as it was before")):
+        client.answers[("POST", f"/v1/mibs/A-MIB/{act}")] = {"module": "A-MIB"}
+        assert said in soc("mib", act, "A-MIB", "--reason", "x").out
 
 
 def test_faults_of_a_system_have_their_lines(soc: Soc, client: FakeClient, tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from soc.errors import StoreError
+from soc.model.record import RawBlock
 from soc.pipeline import Worker, places, records
 from soc.registry import Registry
 from soc.simulate import wire
 from soc.store.queue import LogReader
+from tests.parsers.mibs.test_compile import OLD
+from tests.parsers.mibs.test_site import trap
 from tests.pipeline.world import NOW_NS, World, failures
 
 LOGIN = "Accepted password for root from 203.0.113.9 port 5000 ssh2"
@@ -139,6 +143,28 @@ def test_a_system_registered_while_the_worker_runs_counts_at_once(tmp_path: Path
     worker.close()
     assert Registry.load(folder).get("dvc") is not None
     assert [row.get("soc.system.id") for row in world.events()] == [None, "dvc"]
+
+
+def test_a_mib_added_while_the_worker_runs_names_traps_at_once(tmp_path: Path) -> None:
+    """No restart: the folder is looked at again; removed, the name is gone."""
+    world = World.make(tmp_path)
+    worker = Worker(world.settings, world.clock)
+    mibs = places.site_mibs(world.settings)
+    planned, _ = mibs.plan([("old.mib", OLD)], by="an", now_us=1)
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: None, lambda: mibs.keep(planned), lambda: mibs.remove("ACME-OLD-MIB"),
+    )  # fmt: skip
+    for change in steps:
+        change()
+        world.clock.advance(3)
+        world.raw.append(
+            [RawBlock.of([trap("1.3.6.1.4.1.32473.9.0.7")], receipt_ns=world.clock.now_ns(), format="snmp")]
+        )
+        worker.step()
+    worker.close()
+    rows = sorted(world.events(), key=lambda row: row["@timestamp"])
+    assert [row.get("event.action") for row in rows] == [None, "acmeTrap", None]
+    assert [row.get("log.level") for row in rows] == [None, "minor", None]
 
 
 def test_events_of_a_simulated_site_say_so(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from soc.parsers.mibs import packed
 from soc.playbooks.engine import Engine
+from tests.parsers.mibs.test_compile import OLD
 from tests.playbooks.world import FileActuator
 from tests.web.world import NOW_US, SYSTEMS, A, B, World, system
 
@@ -385,3 +387,30 @@ def test_a_commit_whose_answer_was_lost_still_reaches_the_ledger(world: World) -
     for _ in range(2):
         ok(caller.post(f"/v1/imports/{begun['id']}/commit"))
     assert len([a for a in acts(world) if a[2] == "import.create"]) == 1
+
+
+# MIBs
+
+
+def test_a_mib_is_planned_added_removed_and_restored(world: World) -> None:
+    """Nothing changes before `apply`; who did what is in the ledger; analysts may look."""
+    files = packed.pack([("old.mib", OLD), ("note.txt", "no MIB")])
+    admin = world.caller("giang")
+    planned = ok(admin.post("/v1/mibs", {"files": files}))
+    assert [(m["module"], m["state"], m["notifications"]) for m in planned["modules"]] == [("ACME-OLD-MIB", "new", 1)]
+    assert [(f["file"], f["line"]) for f in planned["faults"]] == [("note.txt", 1)]
+    assert (planned["applied"], ok(admin.get("/v1/mibs"))) == (False, [])
+    assert ok(admin.post("/v1/mibs", {"files": files, "apply": True, "reason": "new switches"}))["applied"]
+    shown = ok(world.caller("an").get("/v1/mibs/ACME-OLD-MIB"))
+    assert (shown["by"], list(shown["table"]["notifications"])) == ("giang", ["1.3.6.1.4.1.32473.9.0.7"])
+    ok(admin.post("/v1/mibs/ACME-OLD-MIB/remove", {}))
+    assert admin.get("/v1/mibs/ACME-OLD-MIB").status_code == 404
+    ok(admin.post("/v1/mibs/ACME-OLD-MIB/restore", {}))
+    assert [m["module"] for m in ok(admin.get("/v1/mibs"))] == ["ACME-OLD-MIB"]
+    assert [act for who, _, act in acts(world) if act.startswith("mib.")] == ["mib.new", "mib.removed", "mib.restored"]
+
+
+def test_only_who_manages_sources_adds_mibs(world: World) -> None:
+    """Names of traps are what everybody sees."""
+    assert world.caller("an").post("/v1/mibs", {"files": packed.pack([("a", OLD)])}).status_code == 403
+    assert world.caller("giang").post("/v1/mibs", {"files": "not packed"}).status_code in (400, 422)
