@@ -31,4 +31,10 @@ def _journal(poll: Poll, _secrets: Secrets, clock: Clock) -> Driver:
     return Journal(poll, clock)
 
 
-_MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {"rest": _rest, "journal": _journal}
+def _kafka(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
+    from soc.collectors.kafka import Kafka
+
+    return Kafka(poll, secrets, clock)
+
+
+_MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {"rest": _rest, "journal": _journal, "kafka": _kafka}

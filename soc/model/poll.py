@@ -18,6 +18,7 @@ SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key",
 SECRETS = ("headers", "password", "key")
 """Options that refer to secrets; a wrong value of them is not repeated in an error."""
 PAGINGS = ("none", "token", "link", "page", "offset")
+KAFKA_FORMATS = ("lines", "syslog", "json", "document", "windows-json", "hec", "gelf")
 TIME_FORMS = ("iso", "epoch", "epoch_ms")
 _REFERENCE = re.compile(r"file:\S.*|env:[A-Za-z_][A-Za-z0-9_]*")
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s#]*)?")
@@ -171,6 +172,13 @@ def _matches(value: Any, base: Path) -> tuple[str, ...]:
     return found
 
 
+def _brokers(value: Any, base: Path) -> tuple[str, ...]:
+    found = _words(value, base)
+    if not all(re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s:,/@\[\]]+):[0-9]{1,5}", broker) for broker in found):
+        raise ValueError("a list of host:port")
+    return found
+
+
 def _dataset(value: Any, _base: Path) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+){0,7}", value or "a"):
         raise ValueError("a name such as vendor.product, of a-z, 0-9 and dots")
@@ -215,6 +223,21 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
         "time": Option(_path, "", "since: where a record has its time"),
         "time_form": Option(_one_of(*TIME_FORMS), "iso", "since: how times are written, in records and parameter"),
     },
+    "kafka": {
+        **_COMMON,
+        "brokers": Option(_brokers, NEEDED, "host:port of one or several brokers"),
+        "topics": Option(_words, NEEDED, "topics to read; one that begins with ^ is a regular expression"),
+        "group": Option(_word, "soc", "consumer group; members of one group share the partitions"),
+        "format": Option(_one_of(*KAFKA_FORMATS), "lines", "what a message is; lines: text, or a JSON object"),
+        "start": Option(_one_of("beginning", "now"), "beginning", "where a partition without any offset begins"),
+        "security": Option(_one_of("ssl", "sasl_ssl", "plaintext"), "ssl", "sasl_ssl: with user and password"),
+        "mechanism": Option(_one_of("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"), "SCRAM-SHA-512", "of SASL"),
+        "user": Option(_text, "", "of SASL"),
+        "password": Option(_maybe_reference, "", "of SASL, by reference (file:PATH, env:NAME)"),
+        "ca": Option(_text, "", "CA certificate of the brokers, relative to SOC_HOME; empty = the system's"),
+        "certificate": Option(_text, "", "our client certificate, relative to SOC_HOME"),
+        "key_file": Option(_text, "", "its private key, relative to SOC_HOME"),
+    },
     "journal": {
         **_COMMON,
         "directory": Option(_directory, "", "folder of journal files; empty = the journal of this machine"),
@@ -237,6 +260,8 @@ def faults(driver: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
             found.append(("paging", f"paging = '{paging}' needs 'next_param', the parameter that carries it"))
         if bool(options["since_param"]) != bool(options["time"]):
             found.append(("since_param", "'since_param' and 'time' go together"))
+    if driver == "kafka" and (options["security"] == "sasl_ssl") != bool(options["user"] and options["password"]):
+        found.append(("security", "security = 'sasl_ssl', 'user' and 'password' go together"))
     if "certificate" in options and bool(options["certificate"]) != bool(options["key_file"]):
         found.append(("certificate", "'certificate' and 'key_file' go together"))
     return found

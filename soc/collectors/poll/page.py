@@ -54,9 +54,9 @@ class Page:
     """Records that the source says it had and can give no more, by reason; they count as received and dropped."""
 
 
-def cost(record: bytes, key: str = "") -> int:
-    """Bytes that a record takes of a frame, at most."""
-    return min(len(record), MAX_RECORD) + len(key) + 64
+def cost(record: bytes) -> int:
+    """Bytes that a record takes of a frame, at most: with its key, its length, its receipt time."""
+    return min(len(record), MAX_RECORD) + 100
 
 
 class Driver(Protocol):

@@ -239,7 +239,7 @@ def _pieces(page: Page, fresh: Sequence[int]) -> Iterator[list[int]]:
     piece: list[int] = []
     size = 0
     for i in fresh:
-        length = cost(page.records[i], page.keys[i])
+        length = cost(page.records[i])
         if piece and (size + length > FRAME_BYTES or len(piece) >= FRAME_RECORDS):
             yield piece
             piece, size = [], 0
