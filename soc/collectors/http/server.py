@@ -40,6 +40,8 @@ MAX_HEAD = 32 << 10
 """Bytes of a request line with its headers."""
 MAX_BODIES = 64 << 20
 """Bytes of all bodies that are under way; beyond it a request is asked to come again."""
+MAX_AHEAD = 64 << 10
+"""Bytes that a peer may send of its next requests before the last one is answered; beyond it we do not read."""
 HEAD_S = 10.0
 """Seconds that a request line with its headers may take, from its first byte or from the connection."""
 BODY_S, BODY_RATE = 20.0, 2048
@@ -296,7 +298,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._since = self._stuck_since = self._lingers_until = 0.0
-        self._is_of_peer = False
+        self._is_of_peer = self._is_held = False
+        self._ahead = 0
         self._stored = 0
         self._next()
 
@@ -356,7 +359,11 @@ class _Connection(asyncio.Protocol):
         if not self._has_begun and self._head is None and not self._waiting:
             self._has_begun, self._since = True, time.monotonic()
         self._http.receive_data(data)
+        self._ahead += len(data)
         self._read()
+        if self._ahead > MAX_AHEAD and self._transport is not None and not self._is_held:
+            self._is_held = True
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         if self._transport is None or self._lingers_until:
@@ -373,6 +380,7 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stuck_since = 0.0
+        self._receiver.later(self._read)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
@@ -380,13 +388,17 @@ class _Connection(asyncio.Protocol):
     # a request --------------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        while self._transport is not None:
+        while self._transport is not None and not self._stuck_since:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
                 self._answer(Reply(error.error_status_hint, f"{error}\n".encode(), TEXT), is_last=True)
                 return
             if event is h11.NEED_DATA:
+                self._ahead = 0
+                if self._is_held:
+                    self._is_held = False
+                    self._transport.resume_reading()
                 self._encourage()
                 return
             if event is h11.PAUSED:
@@ -465,6 +477,9 @@ class _Connection(asyncio.Protocol):
         elif self._refusal is None:
             self._pieces.append(data)
             self._receiver.body_bytes += len(data)
+            if self._receiver.body_bytes > MAX_BODIES:  # others came with theirs since this one's head
+                self._release()
+                self._refusal = self._put_off(cast(Dialect, self._dialect), 429, _BUSY)
 
     def _complete(self) -> None:
         body = self._release()
@@ -615,6 +630,8 @@ class _Connection(asyncio.Protocol):
         """The peer still sends. Read on for a moment: closing now would have the kernel reset the connection, and the
         answer with it (RFC 9112 §9.6)."""
         self._lingers_until = time.monotonic() + LINGER_S
+        if self._is_held and self._transport is not None:
+            self._transport.resume_reading()
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
