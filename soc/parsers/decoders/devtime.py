@@ -8,7 +8,12 @@ import re
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _PLAIN = re.compile(r"([A-Za-z]{3}) {1,2}(\d{1,2}),? (\d{4}),? (\d\d):(\d\d):(\d\d)(?:[.,:](\d{1,9}))?(?: ?(.{1,40}))?")
 _OFFSET = re.compile(r"(?:GMT|UTC)?([+-])(\d\d):?(\d\d)")
-_ZONES = {"UTC": "+00:00", "GMT": "+00:00", "Z": "+00:00", "ICT": "+07:00", "JST": "+09:00", "SGT": "+08:00"}
+# RFC 5322 section 4.3 knows the American names; the others are those of our neighbours.
+_ZONES = {
+    "UTC": "+00:00", "GMT": "+00:00", "Z": "+00:00", "ICT": "+07:00", "JST": "+09:00", "SGT": "+08:00",
+    "EST": "-05:00", "EDT": "-04:00", "CST": "-06:00", "CDT": "-05:00", "MST": "-07:00", "MDT": "-06:00",
+    "PST": "-08:00", "PDT": "-07:00",
+}  # fmt: skip
 _DIGITS = re.compile(r"\d{9,19}(?:\.\d{1,9})?")
 _TOKENS = re.compile(r"'[^']*'|([A-Za-z])\1*|[^A-Za-z']")
 _JAVA = {
