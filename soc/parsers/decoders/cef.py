@@ -1,7 +1,7 @@
 """ArcSight's Common Event Format: `CEF:0|vendor|product|version|id|name|severity|key=value …` to named values.
 
-Source: what Trend Micro, Juniper, OPSWAT, Kaspersky and VMware document of their CEF; ArcSight's own paper was not open to
-us, its rules and examples are known as others quote them.
+Source: what Trend Micro, Juniper, OPSWAT, Kaspersky and VMware document of their CEF. ArcSight's own paper was not open
+to us: its rules and examples are known as others quote them.
 """
 
 from __future__ import annotations
