@@ -17,6 +17,8 @@ from soc.parsers.decoders.syslog_odd import utf16
 
 K, L = FieldType.KEYWORD, FieldType.LONG
 Array = np.ndarray[Any, Any]
+FEW = 64
+"""Of so few events each gets its identity alone."""
 _ID = np.dtype([("ms", "V6"), ("high", ">u2"), ("low", ">u8")])
 _WORDS = ((OVERSIZE, "oversize"), (UNVERIFIED, "unverified"), (INCOMPLETE, "incomplete"), (HOLE, "nul_hole"))
 _MARKS = tuple(tuple(word for bit, word in _WORDS if bits & bit) for bits in range(16))
@@ -160,6 +162,11 @@ class Envelope:
     def _ids_of_parts(self, rows: Array, parts: Array) -> Any:
         """`event_id` of each, hashed once a record."""
         prefix, seq = position_prefix(self.block.node, self.block.log), self.block.seq
+        if len(rows) < FEW:
+            pairs = zip(rows.tolist(), parts.tolist(), strict=True)
+            return pa.array(
+                [event_id(self.receipt_ns[row], prefix, seq, row, part) for row, part in pairs], pa.binary()
+            )
         distinct, place = np.unique(rows, return_inverse=True)
         firsts = [event_id(self.receipt_ns[row], prefix, seq, row) for row in distinct.tolist()]
         ids = np.frombuffer(b"".join(firsts), _ID)[place.reshape(-1)].copy()

@@ -23,7 +23,7 @@ from soc.parsers.decoders.flow_lists import read as read_list
 from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Run, Walker, originals
 from soc.parsers.decoders.flow_state import MEMORY, Memory, without_counts
 from soc.parsers.decoders.flow_templates import LISTS, Cut, Slot, columns_of
-from soc.parsers.decoders.flow_text import fixed_binary, same
+from soc.parsers.decoders.flow_text import constant, fixed_binary
 from soc.parsers.decoders.flow_values import Array, Values
 from soc.parsers.decoders.sflow_columns import columns
 from soc.parsers.definition import Definition
@@ -138,7 +138,7 @@ class _Group:
         """The template's number of each record; templates of the same fields go together."""
         numbers = [chunk.template.number for chunk in self.chunks]
         numbers += [run.template.number for run in self.runs for _ in run.rows]
-        return same(numbers[0], self.n) if len(set(numbers)) == 1 else self.each(numbers)
+        return constant(numbers[0], self.n) if len(set(numbers)) == 1 else self.each(numbers)
 
     def prefixes(self) -> list[bytes]:
         """Message and set header of each set."""
@@ -180,18 +180,18 @@ def _flows(work: Work, definition: Definition, group: _Group) -> EventBatch:
     clock = Clock(group.at_us, group.uptime_ms, group.rate)
     derived = None if is_options else derive(group.values, group.octets, group.context, clock)
     extra: dict[str, Any] = {
-        "@peer": same(work.envelope.block.peer, n),
-        "@version": same(group.version, n),
-        "@domain": same(group.domain, n),
-        "@engine_type": same(group.domain >> 8, n),
-        "@engine_id": same(group.domain & 0xFF, n),
+        "@peer": constant(work.envelope.block.peer, n),
+        "@version": constant(group.version, n),
+        "@domain": constant(group.domain, n),
+        "@engine_type": constant(group.domain >> 8, n),
+        "@engine_id": constant(group.domain & 0xFF, n),
         "@sequence": group.sequence,
         "@template": group.templates(),
     }
     if group.uptime_ms is not None:
         extra["@uptime_ms"] = group.uptime_ms
     if is_options:
-        extra |= {"@action": same("netflow_options", n), "@types": [("info",)] * n}
+        extra |= {"@action": constant("netflow_options", n), "@types": [("info",)] * n}
     else:
         assert derived is not None
         extra |= derived.values
@@ -357,9 +357,9 @@ def _quick_samples(work: Work, definition: Definition, several: Sequence[sflow.P
     n, datagrams = len(several), [placed.datagram for placed in several]
     values: dict[str, Any] = dict(columns(several[0].sample.family, [placed.sample for placed in several]))
     values |= {name: np.array([d.values[name] for d in datagrams]) for name in ("@domain", "@sequence", "@uptime_ms")}
-    values |= {"@version": same(sflow.VERSION, n), "@peer": same(work.envelope.block.peer, n)}
+    values |= {"@version": constant(sflow.VERSION, n), "@peer": constant(work.envelope.block.peer, n)}
     agent = datagrams[0].values["@agent"]
-    values |= {} if agent is None else {"@agent": same(agent, n)}
+    values |= {} if agent is None else {"@agent": constant(agent, n)}
     values["@types"] = Column.constant(FieldType.KEYWORD, ("connection",), n, many=True)
     for name in ("@lost", "@lost_total"):
         if any(name in d.values for d in datagrams):

@@ -13,7 +13,7 @@ from soc.model.batch import Column
 from soc.model.fields import Field, FieldType
 from soc.model.values import Unfit, canonical_ip, fit
 from soc.parsers import times
-from soc.parsers.decoders.flow_text import coded, is_small, is_whole, plain
+from soc.parsers.decoders.flow_text import FEW, coded, is_small, is_whole, plain
 from soc.parsers.definition import FieldMap
 
 Values = Callable[[str], Sequence[Any] | Column | None]
@@ -101,7 +101,7 @@ class Mapped:
         if isinstance(raw, pa.Array):
             return self._arrow(spec, raw)
         if isinstance(raw, np.ndarray):
-            if spec.table is not None and is_small(raw):
+            if spec.table is not None and len(raw) >= FEW and is_small(raw):
                 return self._arrow(spec, coded(raw, lambda number: number))
             if field.type in (FieldType.LONG, FieldType.DATE) and spec.table is None and not field.many:
                 return Column.numpy(field.type, raw)

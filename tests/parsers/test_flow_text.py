@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,9 @@ def test_ipv6_mac_and_hexadecimal(data: bytes) -> None:
     """Against the standard library."""
     six, mac = table(data, 16), table(data, 6)
     assert flow_text.ipv6_texts(six, ipv6_text).to_pylist() == [str(ipaddress.IPv6Address(r.tobytes())) for r in six]
+    assert flow_text.plain(flow_text.mac_texts(mac)) == flow_text.plain(flow_text.mac_texts(mac[:3])) + flow_text.plain(
+        flow_text.mac_texts(mac[3:])
+    )
     assert flow_text.mac_texts(mac).to_pylist() == [r.tobytes().hex("-").upper() for r in mac]
     assert flow_text.hex_texts(mac).to_pylist() == [r.tobytes().hex() for r in mac]
     assert flow_text.fixed_binary(mac).to_pylist() == [r.tobytes() for r in mac]
@@ -72,25 +76,26 @@ def test_community_ids(data: bytes, width: int, protocols: list[int], first: lis
     assert found == expected
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=40))
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=200))
 def test_small_numbers_and_their_words(numbers: list[int]) -> None:
-    """None is missing; each number is asked for once."""
+    """None is missing; of many, each number is asked for once."""
     asked: list[int] = []
 
     def word(number: int) -> str | None:
         asked.append(number)
         return None if number % 3 == 0 else str(number)
 
-    found = flow_text.coded(np.array(numbers), word).to_pylist()
+    found = flow_text.plain(flow_text.coded(np.array(numbers), word))
     assert found == [None if number % 3 == 0 else str(number) for number in numbers]
-    assert sorted(asked) == sorted(set(numbers))
+    assert sorted(asked) == sorted(numbers if len(numbers) < flow_text.FEW else set(numbers))
 
 
-def test_identities_of_parts() -> None:
+@pytest.mark.parametrize("repeated", [1, 30])
+def test_identities_of_parts(repeated: int) -> None:
     """Whole columns have the identities and positions of single events; what is added may carry."""
     block = RawBlock.of([b"a", b"b", b"c"], receipt_ns=1_795_143_600_000_000_000, format="netflow", node="n", seq=5)
     envelope = Envelope(block, 0)
-    rows, parts = np.array([0, 0, 2, 1]), np.array([0, 7, 1, 3])
+    rows, parts = np.array([0, 0, 2, 1] * repeated), np.array([0, 7, 1, 3] * repeated)
     prefix = position_prefix("n", block.log)
     expected = [event_id(int(block.receipt_ns[r]), prefix, 5, int(r), int(p)) for r, p in zip(rows, parts, strict=True)]
     assert envelope._ids_of_parts(rows, parts).to_pylist() == expected

@@ -35,7 +35,7 @@ _LETTERS = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 _PAIRS = np.stack((np.repeat(_LETTERS, 64), np.tile(_LETTERS, 64)), axis=1).view(np.uint16).ravel()
 _HAS_PORTS = np.array([protocol in _PORTS for protocol in range(256)])
 _START = np.frombuffer(b"1:", np.uint8)
-_FEW, _MANY = 16, 4096
+_FEW, _MANY = 64, 4096
 """Below so many flows a call for each is cheaper than columns, and a hash of each than the rounds of all at once."""
 _TAIL = struct.Struct(">BBHH")
 _BARE = struct.Struct(">BB")

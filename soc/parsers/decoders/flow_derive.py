@@ -14,7 +14,7 @@ import numpy as np
 from soc.parsers.decoders.flow_community import community_ids, community_rows
 from soc.parsers.decoders.flow_options import factors
 from soc.parsers.decoders.flow_state import Context
-from soc.parsers.decoders.flow_text import coded, is_small, is_whole, masked, plain, same
+from soc.parsers.decoders.flow_text import coded, constant, is_small, is_whole, masked, plain
 from soc.parsers.decoders.flow_values import I64_MAX, Array, Values
 
 _ICMP = (1, 58)
@@ -117,7 +117,7 @@ def _addresses(result: dict[str, Values], values: Mapping[str, Values]) -> None:
             found: Values = four if four is not None else six
             result[f"@{side}_ip"] = found
             if side == "source" and is_whole(found):
-                result["@type"] = same("ipv4" if four is not None else "ipv6", len(found))
+                result["@type"] = constant("ipv4" if four is not None else "ipv6", len(found))
     source = result.get("@source_ip")
     if source is not None and "@type" not in result:
         result["@type"] = [None if a is None else "ipv6" if ":" in a else "ipv4" for a in plain(source)]

@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from soc.model.batch import Column
+from soc.model.fields import FieldType
+
 Array = np.ndarray[Any, Any]
-_FEW = 64
+FEW = 64
+"""Of so few rows a Python list is made sooner than an array."""
 MAX_CODES = 65_536
 """Numbers below are looked up in a table."""
 
@@ -49,7 +53,7 @@ def octets(cells: Array) -> Array:
 def ipv4_texts(table: Array) -> Any:
     """Dotted text of rows of four octets."""
     n = len(table)
-    if n < _FEW:
+    if n < FEW:
         return pa.array([".".join(map(str, row)) for row in table.tolist()], pa.string())
     halves = np.ascontiguousarray(table).view(">u2")
     words, masks = np.empty((n, 2), np.uint64), np.empty((n, 2), np.uint64)
@@ -74,11 +78,15 @@ def ipv6_texts(table: Array, text: Callable[[bytes], str]) -> Any:
 
 def mac_texts(table: Array) -> Any:
     """`00-00-5E-00-53-01` of rows of six octets."""
+    if len(table) < FEW:
+        return [row.tobytes().hex("-").upper() for row in table]
     return fixed_strings(_UPPER[table].reshape(len(table), -1)[:, :-1])
 
 
 def hex_texts(table: Array) -> Any:
     """Hexadecimal text of rows of octets."""
+    if len(table) < FEW:
+        return [row.tobytes().hex() for row in table]
     return fixed_strings(_LOWER[table].reshape(len(table), -1))
 
 
@@ -106,7 +114,12 @@ def _bytes(table: Array) -> Array:
 
 
 def coded(numbers: Array, meaning: Callable[[int], Any]) -> Any:
-    """A dictionary array: `meaning` is asked once for each number that occurs, 0 to `MAX_CODES`; None is missing."""
+    """What each number (0 to `MAX_CODES`) means; None is missing.
+
+    A list for a few, else a dictionary array whose words are asked for once.
+    """
+    if len(numbers) < FEW:
+        return [meaning(number) for number in numbers.tolist()]
     counts = np.bincount(numbers)
     present = np.flatnonzero(counts)
     lookup = np.zeros(len(counts), np.int32)
@@ -132,13 +145,15 @@ def is_small(numbers: Any) -> bool:
     return not len(numbers) or (int(numbers.min()) >= 0 and int(numbers.max()) < MAX_CODES)
 
 
-def same(value: Any, n: int) -> Any:
-    """One value for each of n rows, as a dictionary array."""
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), _words([value]))
+def constant(value: Any, n: int) -> Column:
+    """One value for each of n rows; a mapping converts it once."""
+    return Column.constant(FieldType.KEYWORD, value, n)
 
 
 def masked(numbers: Array, keep: Array) -> Any:
     """Whole numbers, missing where `keep` is false."""
+    if len(numbers) < FEW:
+        return [number if kept else None for number, kept in zip(numbers.tolist(), keep.tolist(), strict=True)]
     return pa.array(numbers.astype(np.int64), mask=~keep)
 
 

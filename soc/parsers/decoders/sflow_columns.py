@@ -15,7 +15,7 @@ import numpy as np
 
 from soc.parsers.decoders.flow_community import community_rows
 from soc.parsers.decoders.flow_derive import tcp_letters
-from soc.parsers.decoders.flow_text import coded, ipv4_texts, ipv6_texts, mac_texts, masked, same
+from soc.parsers.decoders.flow_text import coded, constant, ipv4_texts, ipv6_texts, mac_texts, masked
 from soc.parsers.decoders.flow_values import I64_MAX, Array, Values, ipv6_text
 
 _HEAD = struct.Struct(">8I")
@@ -98,7 +98,7 @@ def columns(family: int, samples: Sequence[Quick]) -> Mapping[str, Values]:
         "sflow.drops": head[:, 4], "@input": _interfaces(head[:, 5]), "@output": _interfaces(head[:, 6]),
         "sflow.header_protocol": raw[:, 0], "sflow.frame_length": length, "sflow.stripped": raw[:, 2],
         "sflow.header_length": raw[:, 3], "@sampling_interval": rate, "@packets": each,
-        "@bytes": np.minimum(total, np.uint64(I64_MAX)).astype(np.int64), "@action": same("sflow_flow", n),
+        "@bytes": np.minimum(total, np.uint64(I64_MAX)).astype(np.int64), "@action": constant("sflow_flow", n),
     }  # fmt: skip
     if samples[0].switch:
         vlans = _numbers([sample.switch for sample in samples], 4)
@@ -140,8 +140,8 @@ def _packets(result: dict[str, Values], family: int, packets: Array) -> None:
     bits = np.where(is_tcp, _short(packets, at + 12) & 0x1FF, 0)
     result |= {
         "@destination_mac": mac_texts(packets[:, :6]), "@source_mac": mac_texts(packets[:, 6:12]),
-        "@ether_type": same(0x0800 if family == 4 else 0x86DD, n), "@source_ip": texts(source),
-        "@destination_ip": texts(target), "@type": same(kind, n), "@tos": tos.astype(np.int64),
+        "@ether_type": constant(0x0800 if family == 4 else 0x86DD, n), "@source_ip": texts(source),
+        "@destination_ip": texts(target), "@type": constant(kind, n), "@tos": tos.astype(np.int64),
         "@ttl": ttl.astype(np.int64), "@protocol": coded(protocol, str), "@source_port": masked(first, ~is_icmp),
         "@destination_port": masked(second, ~is_icmp), "@icmp_type": masked(icmp_type, is_icmp),
         "@icmp_code": masked(icmp_code, is_icmp), "@tcp_control_bits": masked(bits, is_tcp),
