@@ -37,4 +37,15 @@ def _kafka(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
     return Kafka(poll, secrets, clock)
 
 
-_MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {"rest": _rest, "journal": _journal, "kafka": _kafka}
+def _sql(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
+    from soc.collectors.poll.table import Table
+
+    return Table(poll, secrets, clock)
+
+
+_MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {
+    "rest": _rest,
+    "journal": _journal,
+    "kafka": _kafka,
+    "sql": _sql,
+}

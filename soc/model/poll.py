@@ -223,6 +223,23 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
         "time": Option(_path, "", "since: where a record has its time"),
         "time_form": Option(_one_of(*TIME_FORMS), "iso", "since: how times are written, in records and parameter"),
     },
+    "sql": {
+        **_COMMON,
+        "url": Option(_database, NEEDED, "postgresql://user@host:port/database or sqlite:///path"),
+        "password": Option(_maybe_reference, "", "of the user, by reference (file:PATH, env:NAME)"),
+        "tls": Option(_one_of("verify", "none"), "verify", "PostgreSQL: none only where the network is trusted"),
+        "ca": Option(_text, "", "CA certificate of the server, relative to SOC_HOME; empty = the system's"),
+        "table": Option(_path, NEEDED, "table or view, with its schema where it needs one"),
+        "columns": Option(_maybe_words, (), "columns of a record; empty = all"),
+        "key": Option(_word, NEEDED, "column that tells rows apart; without 'time' a whole number that rises"),
+        "time": Option(_text, "", "column with the time of a row, where keys do not rise or rows change"),
+        "time_form": Option(_one_of(*TIME_FORMS, "sql"), "sql", "how times are written; sql: with a blank"),
+        "overlap_s": Option(_seconds, 300.0, "time: so far back each look begins again; what was had is left out"),
+        "gap_s": Option(_seconds, 3600.0, "key: missing numbers are looked for so long at least; 0 = not at all"),
+        "limit": Option(_whole(1, 100_000), 1000, "rows of a page"),
+        "start": Option(_start, "beginning", "from when the first time: beginning, now, or (with 'time') a time"),
+        "timeout_s": Option(_interval, 60.0, "seconds after which a query is given up"),
+    },
     "kafka": {
         **_COMMON,
         "brokers": Option(_brokers, NEEDED, "host:port of one or several brokers"),
@@ -262,6 +279,11 @@ def faults(driver: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
             found.append(("since_param", "'since_param' and 'time' go together"))
     if driver == "kafka" and (options["security"] == "sasl_ssl") != bool(options["user"] and options["password"]):
         found.append(("security", "security = 'sasl_ssl', 'user' and 'password' go together"))
+    if driver == "sql":
+        if not options["table"]:
+            found.append(("table", "'table' is empty"))
+        if not options["time"] and options["start"] not in ("beginning", "now"):
+            found.append(("start", "a 'start' that is a time needs the column 'time'"))
     if "certificate" in options and bool(options["certificate"]) != bool(options["key_file"]):
         found.append(("certificate", "'certificate' and 'key_file' go together"))
     return found
