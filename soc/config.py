@@ -116,6 +116,8 @@ class Settings:
     content_roots: tuple[Path, ...] = ()
     listen: tuple[Listen, ...] = ()
     queue_max_bytes: int = 8 << 30
+    queue_high: int = 90
+    queue_low: int = 70
     workers: int = 1
     registry_files: tuple[Path, ...] = ()
     retention_profile: str = "2026"
@@ -294,6 +296,7 @@ def _ring(value: Any, base: Path) -> int:
     return 0 if value == 0 and not isinstance(value, bool) else int(_ring_share(value, base))
 
 
+_percent = _whole(1, 100, "a percentage from 1 to 100")
 _MOST_RECORDS = 10_000_000
 _records = _whole(0, _MOST_RECORDS, "a whole number of records from 0 (no limit) to 10000000")
 _bytes = _whole(1, 1 << 62, "a whole number of bytes above 0")
@@ -331,6 +334,8 @@ KNOBS = (
     Knob("content", "rules", "rules", _paths, "folders, files or zip archives of Sigma rules beside the shipped ones"),
     Knob("content", "lists", "rule_lists", _paths, "folders of lists that rules expand: NAME.txt is %NAME%"),
     Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),
+    Knob("queue", "high", "queue_high", _percent, "percent of it from which streams and HTTP wait; datagrams go on"),
+    Knob("queue", "low", "queue_low", _percent, "percent of it below which nobody waits any more"),
     Knob("store", "workers", "workers", _workers, "processes that parse, detect and store", "SOC_WORKERS"),
     Knob("registry", "files", "registry_files", _paths, "files or folders of information systems"),
     Knob("retention", "profile", "retention_profile", _word, "ladder that says how long logs are kept"),
@@ -464,10 +469,18 @@ def load(
         _read_file(chosen, reading)
     _read_environment(environ, reading)
     _read_flags(overrides or {}, reading)
+    _check_watermarks(reading)
     if reading.faults:
         raise ConfigError("\n".join(reading.faults))
     reading.values.setdefault("socket", default_socket(home, environ))
     return Settings(home=home, origins=origins, **reading.values)
+
+
+def _check_watermarks(reading: _Reading) -> None:
+    high, low = (reading.values.get(f"queue_{name}", getattr(Settings, f"queue_{name}")) for name in ("high", "low"))
+    if low >= high:
+        place = reading.origins.get("queue_low") or reading.origins.get("queue_high", DEFAULT)
+        reading.faults.append(f"{place}: [queue] 'low' should be below 'high', not {low} and {high}")
 
 
 def _chosen(path: Path | None, environ: Mapping[str, str], home: Path) -> tuple[Path, bool]:

@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from soc.collectors import memory
-from soc.collectors.collect import Collector
+from soc.collectors.collect import Collector, Watermarks
 from soc.collectors.hub import Hub, Intake
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.collectors.poll.runner import Poller
@@ -66,8 +66,9 @@ def collect(settings: Settings, read_again: Callable[[], Settings] | None = None
         log = places.open_log(settings, places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
         specs = [spec_of(settings, listen) for listen in settings.listen]
         memory.keep()
-        collector = Collector(specs, log, me.clock, counters_path=places.counters(settings))
-        again = _Again(me, settings, read_again or (lambda: settings))
+        marks = Watermarks(settings.queue_high, settings.queue_low)
+        collector = Collector(specs, log, me.clock, counters_path=places.counters(settings), watermarks=marks)
+        again = _Again(me, settings, read_again or (lambda: settings), collector.pressure)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGHUP, lambda *_: again.asked.set())
         try:
@@ -83,12 +84,16 @@ RELOAD = "reload"
 class _Again:
     """Reads the settings again when it is asked to, and says what came of it in the log and the state file."""
 
-    def __init__(self, me: _Process, settings: Settings, read: Callable[[], Settings]) -> None:
+    def __init__(
+        self, me: _Process, settings: Settings, read: Callable[[], Settings], counts: Callable[[], dict[str, int]]
+    ) -> None:
         self.asked = threading.Event()
+        self._counts = counts
         self._me, self._began, self._next, self._read = me, settings, settings, read
 
     def wanted(self) -> list[ListenerSpec] | None:
-        """The listeners of the file as it is now, when somebody asked."""
+        """The listeners of the file as it is now, when somebody asked; now and then the state is told."""
+        self._me.tell_when_due(self._counts())
         if not self.asked.is_set():
             return None
         self.asked.clear()

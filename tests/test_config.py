@@ -73,6 +73,8 @@ SAMPLES = {
     "content.rules": (["/srv/rules"], "/srv/rules"),
     "content.lists": (["/srv/lists"], "/srv/lists"),
     "queue.max_bytes": (1 << 30, str(1 << 30)),
+    "queue.high": (80, "80"),
+    "queue.low": (60, "60"),
     "store.workers": (4, "4"),
     "registry.files": (["/srv/systems.yml"], "/srv/systems.yml"),
     "retention.profile": ("legacy-2017", "legacy-2017"),
@@ -358,6 +360,17 @@ def test_every_knob_is_shown_with_value_origin_and_meaning(tmp_path):
     assert "national.ncsc.minimum_level" in names
     assert all(row.meaning and row.origin for row in rows)
     assert json.loads(json.dumps([dataclasses.asdict(row) for row in rows]))
+
+
+def test_watermarks_are_one_below_the_other(tmp_path):
+    """What would never let go again is refused where it stands."""
+    settings = read(tmp_path, "[queue]\nhigh = 80\nlow = 60\n")
+    assert (settings.queue_high, settings.queue_low) == (80, 60)
+    assert said(tmp_path, "[queue]\nhigh = 80\nlow = 80\n") == [
+        "soc.toml:3: [queue] 'low' should be below 'high', not 80 and 80"
+    ]
+    [line] = said(tmp_path, "[queue]\nhigh = 60\n")
+    assert line.startswith("soc.toml:2: [queue] 'low' should be below 'high', not 70 and 60")
 
 
 def test_rates_by_network(tmp_path):

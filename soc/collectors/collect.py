@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote
@@ -27,6 +28,8 @@ COMMIT_S = 0.05
 AWAITED_S = 0.004
 """Seconds in which a group gathers when peers wait to be told that their records are durable (RELP, informs)."""
 _SAVE_NS = 1_000_000_000
+_LOOK_NS = 200_000_000
+_SELDOM_NS = 2_000_000_000
 _SAVE_DROPS_NS = 200_000_000
 KEEP_NS = 10_000_000_000
 KEEP_BYTES = 16 << 20
@@ -57,6 +60,14 @@ class Receiver(Protocol):
     def ended(self, wait_s: float) -> bool:
         """Whether the end has come, within so many seconds."""
         ...
+
+
+@dataclass(frozen=True)
+class Watermarks:
+    """Of the queue's share of the disk, in percent: from `high` on who can wait waits, until it is below `low`."""
+
+    high: int = 90
+    low: int = 70
 
 
 Making = Callable[[Intake, Counters, Clock], Receiver]
@@ -101,6 +112,22 @@ class Reloading(Protocol):
 
 
 @runtime_checkable
+class Measurable(Protocol):
+    """A queue with a share of the disk."""
+
+    max_bytes: int | None
+
+    @property
+    def used(self) -> int:
+        """At most so many bytes it has on the disk; told without looking."""
+        ...
+
+    def measured(self) -> int:
+        """Bytes it has on the disk now."""
+        ...
+
+
+@runtime_checkable
 class Recountable(Protocol):
     """A queue that can tell after a crash what it holds above a sequence number."""
 
@@ -121,6 +148,7 @@ class Collector:
         counters_path: Path,
         max_waiting: int = MAX_WAITING,
         others: Mapping[ListenerSpec, Making] | None = None,
+        watermarks: Watermarks = Watermarks(),
     ) -> None:
         """`others` are sources without a port of their own, and what makes the receiver of each."""
         self.specs = tuple(specs)
@@ -131,6 +159,10 @@ class Collector:
         self._intake = Intake(self._counters, max_waiting)
         self._refused: list[RawBlock] = []
         self._fault = ""
+        self._watermarks = watermarks
+        self._used = 0
+        self._looked_ns = 0
+        self._held_ns: int | None = None
         self._receivers: dict[str, Receiver] = {}
         self._ports: dict[str, int] = {}
         self._leaving: list[Receiver] = []
@@ -176,9 +208,11 @@ class Collector:
         try:
             while not self._waited(stop):
                 self._commit()
+                self._regulate()
                 self._save_when_due()
                 self._reload(reloading)
         finally:
+            self._intake.is_held = False  # what the kernel has is taken, whatever room is left
             leaving = [*self._leaving, *dict.fromkeys(self._receivers.values()), *others]
             for receiver in leaving:
                 receiver.stop()
@@ -341,6 +375,35 @@ class Collector:
         self._intake.settle()
         self._intake.is_stopped = False
         return True
+
+    def _regulate(self) -> None:
+        """Hold back who can wait while the queue is above its high watermark, until it is below the low one."""
+        if not isinstance(self._writer, Measurable) or not self._writer.max_bytes:
+            return
+        now, share, marks = self._clock.monotonic_ns(), self._writer.max_bytes, self._watermarks
+        is_held, self._used = self._intake.is_held, self._writer.used
+        is_high = self._used * 100 >= share * marks.high
+        if now - self._looked_ns >= (_LOOK_NS if is_held else _SELDOM_NS) or (is_high and not is_held):
+            self._looked_ns, self._used = now, self._writer.measured()
+        percent = self._used * 100 / share
+        if not is_held and percent >= marks.high:
+            self._held_ns = now
+            _log.warning("the queue is %.0f %% full: streams and HTTP wait", percent)
+        elif is_held and percent < marks.low:
+            self._held_ns = None
+            _log.warning("the queue is down to %.0f %% of its share: nobody waits any more", percent)
+        self._intake.is_held = self._held_ns is not None
+
+    def pressure(self) -> dict[str, int]:
+        """How full the queue is: `queue_used` and `queue_share` (bytes, 0 = no bound), the watermarks in percent, and
+        for how many seconds those who can wait have waited (0 = nobody waits)."""
+        share = self._writer.max_bytes if isinstance(self._writer, Measurable) else 0
+        held = self._held_ns
+        waited = 0 if held is None else (self._clock.monotonic_ns() - held) // 1_000_000_000 + 1
+        return {
+            "queue_used": self._used, "queue_share": share or 0, "queue_high": self._watermarks.high,
+            "queue_low": self._watermarks.low, "held_s": waited,
+        }  # fmt: skip
 
     def _give_up(self) -> None:
         """At the end nobody can try again: what the queue still refuses is counted as dropped."""

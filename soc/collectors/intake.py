@@ -19,6 +19,8 @@ MAX_WAITING = 64 << 20
 _RECORD_OVERHEAD = 64
 QUEUE_FULL = "queue_full"
 Durable = Callable[[bool], None]
+_Key = tuple[int, str]
+"""Which specification (a listener has one for each form of its records, and another after a reload) and peer."""
 
 
 @dataclass
@@ -56,22 +58,29 @@ class Intake:
         self._counters = counters
         self._max_waiting = max_waiting
         self._lock = threading.Lock()
-        self._sources: dict[tuple[str, str], _Source] = {}  # by listener and peer
+        self._sources: dict[_Key, _Source] = {}
         self._waiting = 0
         self._taken = 0
         self._told: list[Durable] = []
         self._telling: list[Durable] = []
         self._blocks: list[RawBlock] = []
-        self._taken_sizes: dict[tuple[str, str], int] = {}
+        self._taken_sizes: dict[_Key, int] = {}
         self.is_stopped = False
         """The queue takes nothing for the moment: streams do not read."""
+        self.is_held = False
+        """The queue is above its high watermark: what is left of it is for datagrams, which cannot wait."""
         self.is_awaited = threading.Event()
         """Somebody waits for `durable`: the next group commit should not be long in coming."""
 
     @property
-    def is_half_full(self) -> bool:
-        """Whether streams should stop reading."""
+    def is_crowded(self) -> bool:
+        """Whether the memory is half full, or the queue takes nothing."""
         return self.is_stopped or self._waiting + self._taken > self._max_waiting // 2
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether who can wait should wait."""
+        return self.is_held or self.is_crowded
 
     def add(
         self,
@@ -104,9 +113,9 @@ class Intake:
                     durable(False)
                 return
             self._waiting += size
-            source = self._sources.get((spec.name, peer))
+            source = self._sources.get((id(spec), peer))
             if source is None:
-                source = self._sources[spec.name, peer] = _Source(spec, peer)
+                source = self._sources[id(spec), peer] = _Source(spec, peer)
             source.size += size
             for i, bits in (flags or {}).items():
                 source.flags[len(source.sizes) + i] = bits
@@ -145,10 +154,10 @@ class Intake:
             return False
         if spec.is_stream:
             return True
-        source = self._sources.get((spec.name, peer))
-        own = size + (source.size if source else 0) + self._taken_sizes.get((spec.name, peer), 0)
+        source = self._sources.get((id(spec), peer))
+        own = size + (source.size if source else 0) + self._taken_sizes.get((id(spec), peer), 0)
         # A quarter stays free for sources that are not heard yet.
-        known = self._sources.keys() | self._taken_sizes.keys() | {(spec.name, peer)}
+        known = self._sources.keys() | self._taken_sizes.keys() | {(id(spec), peer)}
         return own <= self._max_waiting * 3 // 4 // len(known)
 
     def take(self) -> list[RawBlock]:

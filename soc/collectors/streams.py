@@ -448,7 +448,7 @@ class _Connection(asyncio.BufferedProtocol):
         total = 0
         intake = self.receiver.intake
         while total < _STOP_TOTAL and self._transport is not None and not intake.is_stopped:
-            if intake.is_half_full:
+            if intake.is_crowded:
                 time.sleep(_CHECK_S)  # the loop has nothing else to do any more; the group commit makes room
                 continue
             if self._talk.is_behind:
@@ -527,7 +527,7 @@ class _Syslog:
         if expander is None:
             return
         try:
-            while expander.is_behind and done < _TURN and not self._connection.receiver.intake.is_half_full:
+            while expander.is_behind and done < _TURN and not self._connection.receiver.intake.is_crowded:
                 piece = expander.take()
                 done += len(piece)
                 self._add(self._framer.feed(piece))

@@ -566,6 +566,16 @@ def test_adoption_shows_its_plan_and_asks(soc: Soc, client: FakeClient) -> None:
     }  # fmt: skip
 
 
+def test_the_share_of_the_queue_is_shown(soc: Soc, client: FakeClient) -> None:
+    """Between its watermarks, and whether senders wait."""
+    counts = {"queue_used": 1 << 30, "queue_share": 8 << 30, "queue_high": 90, "queue_low": 70, "held_s": 0}
+    process = {"name": "collect", "state": "running", "pid": 1, "at_us": NOW_US, "counts": counts}
+    client.answers[("GET", "/v1/status")]["processes"] = [process]
+    assert "1.0 GiB of 8.0 GiB (from 90 % on" in " ".join(soc("status").out.split())
+    counts["held_s"] = 12
+    assert "SENDERS WAIT since 12 s" in " ".join(soc("status").out.split())
+
+
 def test_no_wall_is_said(soc: Soc) -> None:
     """Where the service runs as the caller, `me` says that nothing keeps its files from them."""
     assert "nothing keeps its files from you" in soc("me").err
@@ -616,6 +626,9 @@ def test_each_process_has_its_command(soc: Soc, line: str, name: str, options: d
     ((called, arguments, given),) = processes.calls
     assert (called, given) == (name, options)
     assert arguments[0].home.name == "home"
+    if name == "collect":  # and how it reads its settings again
+        assert arguments[1]() == arguments[0]
+        return
     assert arguments[1:] == ((2,) if name == "work" else ())
 
 

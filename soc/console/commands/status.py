@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -59,10 +59,22 @@ def add(app: typer.Typer) -> None:
             call.output.say(t("cmd.no_wall"))
 
 
+def _shares(processes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """How full the collector's log is, between its watermarks."""
+    for counts in (process.get("counts") or {} for process in processes):
+        if counts.get("queue_share"):
+            words = {"high": counts["queue_high"], "low": counts["queue_low"], "seconds": number(counts["held_s"])}
+            words |= {"used": size(counts["queue_used"]), "share": size(counts["queue_share"])}
+            yield (
+                "cmd.status.share",
+                t("cmd.status.share_held" if counts["held_s"] else "cmd.status.share_free", **words),
+            )
+
+
 def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     store, queue = data.get("store") or {}, data.get("queue") or {}
     pairs: list[tuple[str, Any]] = [
-        ("cmd.status.queue", _counted(queue)),
+        ("cmd.status.queue", _counted(queue)), *_shares(data.get("processes") or []),
         ("cmd.status.rows", number(store.get("rows_sealed"))), ("cmd.status.segments", number(store.get("segments"))),
         ("cmd.status.bytes", size(store.get("bytes"))),
     ]  # fmt: skip

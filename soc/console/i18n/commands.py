@@ -514,6 +514,15 @@ SENTENCES: Catalogue = {
         "The token of {name}, good for {days} days; it is shown this once.",
     ),
     "cmd.status.queue": ("Hàng đợi", "Queue"),
+    "cmd.status.share": ("Phần đĩa của hàng đợi", "Share of the queue"),
+    "cmd.status.share_free": (
+        "{used} / {share} (từ {high} % nguồn gửi phải chờ, đến khi dưới {low} %)",
+        "{used} of {share} (from {high} % on senders wait, until it is below {low} %)",
+    ),
+    "cmd.status.share_held": (
+        "{used} / {share}: NGUỒN GỬI ĐANG CHỜ từ {seconds} giây (từ {high} %, đến khi dưới {low} %)",
+        "{used} of {share}: SENDERS WAIT since {seconds} s (from {high} % on, until it is below {low} %)",
+    ),
     "cmd.status.rows": ("Sự kiện đã niêm", "Sealed events"),
     "cmd.status.segments": ("Tệp đã niêm", "Sealed files"),
     "cmd.status.bytes": ("Dung lượng", "Size"),

@@ -250,6 +250,17 @@ class DiskLog:
                 continue  # trimmed between the listing and now
         return total
 
+    @property
+    def used(self) -> int:
+        """At most so many bytes of it are on the disk: what was trimmed since the last `measured` still counts."""
+        return self._used
+
+    def measured(self) -> int:
+        """Bytes of the log on the disk now; consumers trim it."""
+        with self._mutex:
+            self._used = self._measure()
+            return self._used
+
     def _check_share(self, wanted: int) -> None:
         if self.max_bytes is None or self._used + wanted <= self.max_bytes:
             return
