@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.bucket import Bucket, Condition
 from soc.detections.sigma.evaluate import Columns, Row, explain
@@ -99,8 +100,9 @@ class Detector:
             self._routes.clear()
         numbers = tuple(sorted(n for way, some in self._by_way.items() if way.takes(*route) for n in some))
         if numbers and numbers not in self._buckets:
-            members = [self._members[n] for n in numbers]
-            self._buckets[numbers] = (members, Bucket([self._condition(n) for n in numbers]))
+            with uncollected():
+                members = [self._members[n] for n in numbers]
+                self._buckets[numbers] = (members, Bucket([self._condition(n) for n in numbers]))
         self._routes[route] = self._buckets[numbers] if numbers else None
         return self._routes[route]
 

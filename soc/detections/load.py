@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import hashlib
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from soc.content import Document, Source, decode, load, source, sources
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.cache import Kept, RuleCache, context_of
 from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
+from soc.detections.garbage import uncollected
 from soc.detections.sigma.collection import Filter, merged
 from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
 from soc.detections.sigma.rule import Refused, Route, Rule
@@ -70,22 +69,10 @@ class DetectionSet:
         context = context_of(fields, pipelines, datasets, lists or {}) if cache is not None else ""
         kept = RuleCache(cache, context) if cache is not None else None
         reader = _Reader(fields, made, datasets, kept)
-        with _without_collector():
+        with uncollected():
             for path in paths:
                 reader.collect(Path(path))
             return reader.read()
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """Python looks for circles again and again while so many objects are made; none of them is one (half the time)."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _pipeline(path: Path) -> Any:

@@ -16,9 +16,12 @@ CACHED = 20_000
 """Distinct values of a field that are remembered; then the memory is emptied and begins anew."""
 LONGEST = 8_192
 """Longer values are not remembered, so that the memory stays bounded."""
+TOGETHER = 4
+"""From so many new values on they are looked through as one text: most hold nothing and cost only their letters."""
 MISSING, PRESENT = 0, 1
 """The numbers of two facts that every field has: nothing is there, something is."""
 BEGIN, END = "\x02", "\x03"
+BETWEEN = END + BEGIN
 Facts = frozenset[int]
 Entry = tuple[Facts, tuple[int, ...]]
 """The numbers of the tests that hold of a value, and of the rules that one of them is a witness of."""
@@ -63,6 +66,9 @@ class Field:
         if known is None:
             known = self._known = _Known(self._tests, self._rules)
         try:
+            fresh = {value for value in values if value not in known}
+            if len(fresh) >= TOGETHER:
+                known.learn([value for value in fresh if isinstance(value, str)])
             return list(map(known.__getitem__, values))
         except TypeError:  # an object: compared as JSON text
             return [known[value if isinstance(value, tuple) else text_of(value)] for value in values]
@@ -111,20 +117,56 @@ class _Known(dict[Any, Entry]):
         automaton.make_automaton()
         return automaton
 
+    def learn(self, values: Sequence[str]) -> None:
+        """Work out the entries of new texts in one pass; those it leaves out are worked out one by one."""
+        if self._asked or self._automaton is None:
+            return
+        plain = [value for value in values if len(value) <= LONGEST and BEGIN not in value and END not in value]
+        if len(self) + len(plain) > CACHED:
+            self._empty()
+            plain = plain[: CACHED // 2]
+        joined = fold(BETWEEN.join(plain))
+        if not joined or (self._hints and not joined.isascii()):
+            return
+        folded = joined.split(BETWEEN)
+        found: dict[int, set[int]] = {}
+        at, behind = 0, len(folded[0]) + 1  # where the mark behind value number `at` stands
+        for end, place in self._automaton.iter(f"{BEGIN}{joined}{END}"):
+            while end > behind:
+                at += 1
+                behind += len(folded[at]) + 2
+            if at in found:
+                found[at].add(place)
+            else:
+                found[at] = {place}
+        self.update(dict.fromkeys(plain, self._entry({PRESENT})))
+        exact = self._exact
+        hits = set(found).union(i for i, text in enumerate(folded) if text in exact) if exact else found
+        for i in hits:
+            numbers = {PRESENT, *exact.get(folded[i], ())}
+            self._of_places(found.get(i, ()), plain[i], folded[i], numbers)
+            self[plain[i]] = self._entry(numbers)
+
     def __missing__(self, value: Any) -> Entry:
         numbers = {PRESENT}
         for raw in value if isinstance(value, tuple) else (value,):
             self._note(text_of(raw), numbers)
+        entry = self._entry(numbers)
+        if not isinstance(value, tuple | str) or len(value) <= LONGEST:
+            if len(self) >= CACHED:
+                self._empty()
+            self[value] = entry
+        return entry
+
+    def _empty(self) -> None:
+        self.clear()
+        self[None] = self[()] = NOTHING
+
+    def _entry(self, numbers: set[int]) -> Entry:
         rules: list[int] = []
         for number in numbers:
             rules += self._rules.get(number, ())
-        entry = (frozenset(numbers), tuple(set(rules))) if rules or len(numbers) > 1 else PLAIN
-        if not isinstance(value, tuple | str) or len(value) <= LONGEST:
-            if len(self) >= CACHED:
-                self.clear()
-                self[None] = self[()] = NOTHING
-            self[value] = entry
-        return entry
+        return (frozenset(numbers), tuple(set(rules))) if rules or len(numbers) > 1 else PLAIN
 
     def _note(self, raw: str, numbers: set[int]) -> None:
         text = fold(raw)
@@ -133,16 +175,18 @@ class _Known(dict[Any, Entry]):
             numbers.update(n for n, test in self._tests if check_of(test)(raw if test.cased else text))
             return
         numbers.update(self._exact.get(text, ()))
-        unsure = self._asked
         if self._automaton is not None:
-            found = {place for _, place in self._automaton.iter(f"{BEGIN}{text}{END}")}
-            for place in found:
-                numbers.update(self._sure[place])
-                if self._unsure[place]:
-                    unsure = [*unsure, *self._unsure[place]]
-        numbers.update(n for n, check, cased in unsure if check(raw if cased else text))
+            self._of_places({place for _, place in self._automaton.iter(f"{BEGIN}{text}{END}")}, raw, text, numbers)
+        numbers.update(n for n, check, cased in self._asked if check(raw if cased else text))
         if self._hints and not text.isascii():
             numbers.update(self._hints)  # letters may fold in more ways than a hint says (RE2 knows ſ as s)
+
+    def _of_places(self, places: Iterable[int], raw: str, text: str, numbers: set[int]) -> None:
+        """Add the tests that the words found in a value decide."""
+        for place in places:
+            numbers.update(self._sure[place])
+            if self._unsure[place]:
+                numbers.update(n for n, check, cased in self._unsure[place] if check(raw if cased else text))
 
 
 def _word(test: Test, wanted: str) -> str:
