@@ -28,10 +28,13 @@ bench: setup
 	.venv/bin/python -m benchmarks
 
 FUZZ_EXAMPLES ?= 10000
+FUZZ_SECONDS ?= 120
 FUZZED := tests/fuzz tests/parsers tests/collectors tests/content tests/model tests/store/queue tests/store/test_query.py
 
 fuzz: setup
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout 0 $(FUZZED)
+	.venv/bin/pip install --quiet --require-hashes -r tests/fuzz/requirements.txt
+	.venv/bin/python -m tests.fuzz.covering $(FUZZ_SECONDS)
 
 docs: setup
 	.venv/bin/pytest -q tests/test_docs.py

@@ -21,7 +21,7 @@ from soc.simulate.province import build
 from soc.store.queue.frame import Damage, encode, scan
 
 NOW_NS = 1_795_143_600_000_000_000
-FORMATS = ("syslog", "lines", "json", "windows-json", "netflow", "snmp")
+FORMATS = ("syslog", "lines", "json", "windows-json", "netflow", "snmp", "elastic", "document", "hec", "gelf")
 
 
 @cache
