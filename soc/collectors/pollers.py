@@ -43,9 +43,16 @@ def _sql(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
     return Table(poll, secrets, clock)
 
 
+def _snmp(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
+    from soc.collectors.snmp_poll import SnmpPoll
+
+    return SnmpPoll(poll, secrets, clock)
+
+
 _MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {
     "rest": _rest,
     "journal": _journal,
     "kafka": _kafka,
     "sql": _sql,
+    "snmp": _snmp,
 }

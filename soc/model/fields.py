@@ -280,6 +280,16 @@ keyword: snmp.user snmp.security_level snmp.engine_id snmp.context_engine_id snm
 keyword: snmp.interface.name snmp.interface.description snmp.interface.alias snmp.interface.admin_status
 keyword: snmp.interface.oper_status
 text: snmp.trap_description
+keyword: snmp.system.description snmp.system.object_id snmp.storage.name snmp.storage.type
+keyword: snmp.value.name snmp.value.oid snmp.value.text
+long: snmp.interface.speed snmp.interface.ingress.bytes snmp.interface.ingress.packets
+long: snmp.interface.ingress.dropped snmp.interface.ingress.errors snmp.interface.egress.bytes
+long: snmp.interface.egress.packets snmp.interface.egress.dropped snmp.interface.egress.errors
+long: snmp.memory.total snmp.memory.used snmp.storage.total snmp.storage.used snmp.cpu.count snmp.value.number
+long: host.network.ingress.bytes host.network.ingress.packets host.network.egress.bytes host.network.egress.packets
+long: host.uptime
+double: snmp.interface.ingress.bytes_per_s snmp.interface.egress.bytes_per_s host.cpu.usage
+double: snmp.load.1 snmp.load.5 snmp.load.15
 bool: snmp.is_verified
 long: snmp.request_id snmp.uptime snmp.interface.index
 object: snmp.varbinds

@@ -15,8 +15,10 @@ NEEDED = object()
 """The default of an option that must be given."""
 SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key", "x-auth-token", "api-key", "apikey")
 """Headers whose value is a reference and never stands in soc.toml."""
-SECRETS = ("headers", "password", "key")
+SECRETS = ("headers", "password", "key", "community")
 """Options that refer to secrets; a wrong value of them is not repeated in an error."""
+SNMP_ASKS = ("interfaces", "system", "storage")
+"""What an SNMP agent is asked for."""
 PAGINGS = ("none", "token", "link", "page", "offset")
 KAFKA_FORMATS = ("lines", "syslog", "json", "document", "windows-json", "hec", "gelf")
 TIME_FORMS = ("iso", "epoch", "epoch_ms")
@@ -179,6 +181,28 @@ def _brokers(value: Any, base: Path) -> tuple[str, ...]:
     return found
 
 
+def _host(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", value):
+        raise ValueError("a host name or an address")
+    return value
+
+
+def _asks(value: Any, base: Path) -> tuple[str, ...]:
+    found = _words(value, base)
+    if unknown := [word for word in found if word not in SNMP_ASKS]:
+        raise ValueError(f"a list of {', '.join(SNMP_ASKS)}, not {unknown[0]}")
+    return found
+
+
+def _oids(value: Any, _base: Path) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 200:
+        raise ValueError('a table of identifiers by name, such as {sessions = "1.3.6.1.4.1.12356.101.4.1.8.0"}')
+    for name, oid in value.items():
+        if not isinstance(oid, str) or not re.fullmatch(r"[0-2](\.\d{1,10}){1,127}", oid):
+            raise ValueError(f"a table of identifiers ('{name}' is none: numbers and dots)")
+    return dict(value)
+
+
 def _dataset(value: Any, _base: Path) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+){0,7}", value or "a"):
         raise ValueError("a name such as vendor.product, of a-z, 0-9 and dots")
@@ -261,6 +285,20 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
         "match": Option(_matches, (), "only entries with such fields, as journalctl takes them: _SYSTEMD_UNIT=…"),
         "start": Option(_start, "beginning", "from when the first time: now, beginning or a time"),
     },
+    "snmp": {
+        **_COMMON,
+        "host": Option(_host, NEEDED, "name or address of the agent"),
+        "port": Option(_whole(1, 65535), 161, "its UDP port"),
+        "version": Option(_one_of("2c", "3"), "2c", "of SNMP"),
+        "community": Option(_maybe_reference, "", "2c: the community, by reference (file:PATH, env:NAME)"),
+        "users": Option(_text, "", "3: file of SNMPv3 users, relative to SOC_HOME, as listeners have it"),
+        "user": Option(_text, "", "3: which of them"),
+        "context": Option(_text, "", "3: name of the context"),
+        "ask": Option(_asks, SNMP_ASKS, "what is asked for"),
+        "values": Option(_oids, {}, "more objects by a name of yours, such as the sessions of a firewall"),
+        "timeout_s": Option(_interval, 2.0, "seconds without an answer after which it is asked again"),
+        "retries": Option(_whole(0, 10), 2, "how often"),
+    },
 }
 """By driver, the options of `[poll.<name>]` beside `driver`."""
 DRIVERS = tuple(OPTIONS)
@@ -284,6 +322,9 @@ def faults(driver: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
             found.append(("table", "'table' is empty"))
         if not options["time"] and options["start"] not in ("beginning", "now"):
             found.append(("start", "a 'start' that is a time needs the column 'time'"))
+    if driver == "snmp":
+        needed = ("community",) if options["version"] == "2c" else ("users", "user")
+        found += [("version", f"version {options['version']} needs '{key}'") for key in needed if not options[key]]
     if "certificate" in options and bool(options["certificate"]) != bool(options["key_file"]):
         found.append(("certificate", "'certificate' and 'key_file' go together"))
     return found

@@ -27,7 +27,8 @@ class RawBlock:
 
     `receipt_ns[i]` is the wall clock in ns since the epoch; record i is `data[end[i-1]:end[i]]` with `end[-1]` = 0.
     `format` says what the records are: `syslog` (one message each), `netflow`, `sflow`, `snmp` (one datagram each),
-    `snmp-v3` (see `soc.model.snmp_record`), `packet` (what a sensor made of packets, one JSON object each), `lines`,
+    `snmp-v3` (see `soc.model.snmp_record`), `snmp-poll` (what an agent said, a document of ours),
+    `packet` (what a sensor made of packets, one JSON object each), `lines`,
     `json`, `journal` (one entry each, see `soc.model.journal_export`), `windows-json` (one event each, in evtx_dump's
     JSON shape). `origin` is what the listener knows beside:
     `log.file.path`, `soc.import.id`, `event.dataset` (of documents that name none), `poll.*` (where a polled source

@@ -71,6 +71,8 @@ class ParserSet:
             batches = wire.traps(work, list(block.records()), self._index.formats.get("snmp"))
         elif block.format == packets.FORMAT:
             batches = packets.batches(work, list(block.records()), self._index.formats)
+        elif block.format == "snmp-poll":
+            batches = wire.metrics(work, list(block.records()))
         elif block.format in posted.FORMATS:
             batches = posted.batches(work, block.format)
         elif kind in posted.FORMATS:

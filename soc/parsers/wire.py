@@ -8,11 +8,16 @@ from typing import Any
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 from soc.model.snmp_record import FORMAT as SNMP_V3
-from soc.parsers import times
+from soc.model.values import Unfit, canonical_ip
+from soc.parsers import ecs, times
 from soc.parsers.decoders.snmp_traps import VARBINDS
 from soc.parsers.definition import Definition
+from soc.parsers.documents import read
 from soc.parsers.mapping import Mapped
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
+
+METRICS = "snmp.poll"
+"""The dataset of what agents said when they were asked; the format of its records is `snmp-poll`."""
 
 
 def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:
@@ -37,6 +42,38 @@ def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -
         stamps: list[times.Stamp | None] = [None] * n
         result.append(_mapped(work, definition, found.rows, values=pick, stamps=stamps, originals=found.originals))
     return [*result, *refused(work, found.datagrams, found.refused)]
+
+
+def metrics(work: Work, records: Sequence[bytes]) -> list[EventBatch]:
+    """What agents said when they were asked: documents of our own collector, whose names are the dictionary's."""
+    found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    unread: dict[int, str] = {}
+    for row, record in enumerate(records):
+        document = read(record.decode("utf-8", "replace"))
+        if document is None:
+            unread[row] = "no answer of an SNMP agent"
+            continue
+        kind = "event" if document.pop("event.kind", "") == "event" else "metric"
+        found.setdefault(kind, []).append((row, document))
+    result: list[EventBatch] = []
+    for kind, each in found.items():
+        stamps = [ecs.stamp({"@timestamp": document.pop("@timestamp", None)}, work)[0] for _, document in each]
+        layer, rest, flags = ecs.columns(work, METRICS, [document for _, document in each])
+        rows = [row for row, _ in each]
+        observer = Column.constant(FieldType.IP, _addresses(work.envelope.block.peer), len(rows), many=True)
+        layers = ({"observer.ip": observer}, layer)
+        result.append(
+            make_batch(work, rows, METRICS, METRICS, stamps=stamps, layers=layers, rest=rest, flags=flags, kind=kind)
+        )
+    return [*result, *refused(work, records, unread)]
+
+
+def _addresses(peer: str) -> tuple[str, ...] | None:
+    """An agent may be asked by its name; then nobody here knows its address."""
+    try:
+        return (canonical_ip(peer),)
+    except Unfit:
+        return None
 
 
 def _mapped(
