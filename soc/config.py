@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 import tomllib
+import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -61,6 +62,9 @@ class Listen:
     users: str = ""
     paths: tuple[str, ...] = ()
     product: str = ""
+    site: str = ""
+    zone: str = ""
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,15 @@ def _patterns(value: Any, base: Path) -> tuple[str, ...]:
     return tuple(str(path) for path in _paths(value, base))
 
 
+def _zone(value: Any, _base: Path) -> str:
+    words = "a time zone such as Asia/Ho_Chi_Minh"
+    if not isinstance(value, str):
+        raise ValueError(words)
+    if value and value not in zoneinfo.available_timezones():
+        raise ValueError(words + nearest(value, sorted(zoneinfo.available_timezones())))
+    return value
+
+
 def _networks(value: Any, _base: Path) -> tuple[str, ...]:
     words = "a list of addresses or CIDR networks"
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
@@ -383,6 +396,9 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("users", _text, "snmp: file of SNMPv3 users, relative to SOC_HOME"),
         ("paths", _patterns, "file: files, folders and patterns (*, ?, [], **) to follow"),
         ("product", _text, "file: take every line as this product; empty = told by itself"),
+        ("site", _text, "site of its events; empty = [site] id"),
+        ("zone", _zone, "time zone of stamps that name none; empty = Asia/Ho_Chi_Minh"),
+        ("system", _text, "id of the system of events that no address gives to one"),
     ),
     "national": _knobs(
         "national",

@@ -373,6 +373,13 @@ def test_watermarks_are_one_below_the_other(tmp_path):
     assert line.startswith("soc.toml:2: [queue] 'low' should be below 'high', not 70 and 60")
 
 
+def test_a_zone_that_does_not_exist(tmp_path):
+    """With the nearest one."""
+    text = '[listen.a]\nport = 1\nprotocol = "netflow"\nzone = "Asia/Ho_Chi_Min"\n'
+    [line] = said(tmp_path, text)
+    assert line.startswith("soc.toml:4: 'listen.a.zone' should be a time zone such as Asia/Ho_Chi_Minh")
+
+
 def test_rates_by_network(tmp_path):
     """A number, or a number and a burst; they are written as a list of them and read again."""
     text = '[listen.a]\nport = 1\nprotocol = "netflow"\nrate = 9\n'

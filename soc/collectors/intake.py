@@ -48,6 +48,7 @@ class _Source:
             np.frombuffer(self.sizes, np.uintc).cumsum(dtype=np.uint32),
             b"".join(self.pieces),
             flags=bytes(flags),
+            origin=spec.origin,
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from soc.errors import ConfigError
+from soc.model.record import SYSTEM, ZONE
 
 Kind = Literal["datagram", "stream", "relp", "http", "snmp", "gelf", "packet", "file"]
 
@@ -76,6 +77,7 @@ class ListenerSpec:
     and `burst` at once (0 = what ten seconds bring); `rates` says it for (network, rate, burst), the narrowest counts.
     With `fallback` a taken port is passed over for one of the next twenty. `tokens` and `users` are files of
     secrets (HTTP tokens, SNMPv3 users), readable by the service alone.
+    Stamps without a zone are of `zone`, events that no address gives to a system are of `system`; empty says nothing.
     Of kind `file`: `paths` are absolute patterns, `product` the parser of all lines, below `guarded` nothing is read.
     """
 
@@ -96,11 +98,19 @@ class ListenerSpec:
     paths: tuple[str, ...] = ()
     product: str = ""
     guarded: Path | None = None
+    zone: str = ""
+    system: str = ""
 
     @property
     def kind(self) -> Kind:
         """What serves it."""
         return SPOKEN[self.protocol].kind
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """`RawBlock.origin` of its records: what the parser has to know of the listener."""
+        known = {ZONE: self.zone, SYSTEM: self.system} if self.zone or self.system else {}
+        return {key: value for key, value in known.items() if value}
 
     @property
     def is_stream(self) -> bool:

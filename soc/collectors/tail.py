@@ -492,7 +492,11 @@ class TailReceiver:
             flags = bytearray(len(lines.records)) if lines.flags else bytearray()
             for i, bits in lines.flags.items():
                 flags[i] = bits
-            origin = {"log.file.path": stream.name, ORIGIN: orjson.dumps(stream.to_document(after)).decode()}
+            origin = {
+                **spec.origin,
+                "log.file.path": stream.name,
+                ORIGIN: orjson.dumps(stream.to_document(after)).decode(),
+            }
             if spec.product:
                 origin["as_product"] = spec.product
             block = RawBlock.of(

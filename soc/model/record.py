@@ -19,6 +19,10 @@ INCOMPLETE = 4
 whose end we waited for no longer, or the rest of that line."""
 HOLE = 8
 """Bit in `RawBlock.flags`: NULs before the record were left out, a hole in the file that it came from."""
+ZONE = "zone"
+"""Key of `RawBlock.origin`: the IANA time zone of stamps that name none."""
+SYSTEM = "soc.system.id"
+"""Key of `RawBlock.origin`: the system of events that no address gives to one."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class RawBlock:
     `snmp-v3` (see `soc.model.snmp_record`), `snmp-poll` (what an agent said, a document of ours),
     `packet` (what a sensor made of packets, one JSON object each), `lines`,
     `json`, `journal` (one entry each, see `soc.model.journal_export`), `windows-json` (one event each, in evtx_dump's
-    JSON shape). `origin` is what the listener knows beside:
+    JSON shape). `origin` is what the listener knows beside: `zone` and `soc.system.id` (see `ZONE`, `SYSTEM`),
     `log.file.path`, `soc.import.id`, `event.dataset` (of documents that name none), `poll.*` (where a polled source
     stands behind the block), `first_record` (1-based number of the block's first record in its file).
     `node`, `log`, `seq` are filled by the log that stored it. `flags[i]` is a bit set (`OVERSIZE`), empty = all 0.

@@ -11,7 +11,7 @@ import pyarrow as pa
 from soc.model.batch import Column
 from soc.model.fields import FieldType
 from soc.model.position import event_id, position_prefix
-from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, UNVERIFIED, RawBlock
+from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, SYSTEM, UNVERIFIED, RawBlock
 from soc.parsers import times
 from soc.parsers.decoders.syslog_odd import utf16
 
@@ -101,7 +101,7 @@ class Envelope:
         }
         if claimed:
             result["soc.time.device"] = Column.of(FieldType.DATE, [claimed.get(k) for k in range(n)])
-        for name in ("soc.import.id", "log.file.path"):
+        for name in ("soc.import.id", "log.file.path", SYSTEM):
             if name in block.origin:
                 result[name] = Column.constant(K, block.origin[name], n)
         if self.first is not None:
@@ -152,7 +152,7 @@ class Envelope:
         if is_skewed.any():
             device = pa.array(at_us, pa.timestamp("us", tz="UTC"), mask=~is_skewed)
             result["soc.time.device"] = Column.arrow(FieldType.DATE, device)
-        for name in ("soc.import.id", "log.file.path"):
+        for name in ("soc.import.id", "log.file.path", SYSTEM):
             if name in block.origin:
                 result[name] = Column.constant(K, block.origin[name], n)
         if self.first is not None:

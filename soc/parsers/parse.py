@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import zoneinfo
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from soc.errors import UsageError, nearest
 from soc.model.batch import EventBatch
 from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
-from soc.model.record import RawBlock
+from soc.model.record import ZONE, RawBlock
 from soc.parsers import flows, packets, posted, wire
 from soc.parsers.decoders.snmp_names import STANDARD, Names
 from soc.parsers.decoders.snmp_traps import Reader
@@ -22,6 +24,14 @@ from soc.parsers.recognise import Index
 from soc.parsers.state import ParserState
 from soc.parsers.text import TextRecords
 from soc.parsers.work import Work
+
+
+@functools.lru_cache(256)
+def _known_zone(name: str) -> dt.tzinfo | None:
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return None
 
 
 class ParserSet:
@@ -51,6 +61,11 @@ class ParserSet:
         """The ids of the definitions, sorted."""
         return tuple(sorted(self.definitions))
 
+    def _zone(self, block: RawBlock) -> dt.tzinfo:
+        """The zone its listener names, else ours; one that this machine does not know is ours too."""
+        name = block.origin.get(ZONE)
+        return self.zone if name is None else _known_zone(name) or self.zone
+
     def parse(
         self, block: RawBlock, state: ParserState, now_ns: int, *, as_product: str | None = None
     ) -> tuple[list[EventBatch], ParserState]:
@@ -61,7 +76,7 @@ class ParserSet:
         forced = self._forced(as_product)
         if block.n == 0:
             return [], state
-        work = Work(Envelope(block, now_ns), self._index, self.fields, self.zone, self._traps)
+        work = Work(Envelope(block, now_ns), self._index, self.fields, self._zone(block), self._traps)
         kind = forced.recognise.format if forced is not None else ""
         if block.format == "sflow" or kind == "sflow":
             batches, state = flows.sampled(work, list(block.records()), self._index.formats, state)

@@ -100,7 +100,8 @@ def points(
     found: dict[tuple[str, str], Row] = {}
     for listen in settings.listen if settings else ():
         assert settings is not None
-        point = found.setdefault((settings.site_id, listen.name), _point(settings.site_id, listen.name))
+        site = listen.site or settings.site_id
+        point = found.setdefault((site, listen.name), _point(site, listen.name))
         point["protocol"], point["address"] = listen.protocol, f"{listen.host}:{listen.port}"
     for sense in settings.sense if settings else ():
         assert settings is not None

@@ -3,7 +3,8 @@
 Which system an event belongs to, the first that answers:
 1. the log source's own system, when exactly one system names the peer among its `sources`;
 2. the system of `destination.ip` (what was attacked), then `host.ip`, then `source.ip`;
-3. the system in whose network the peer's address lies.
+3. the system in whose network the peer's address lies;
+4. the system that the listener names, when the batch has `soc.system.id` already.
 Whose it is goes by the event's time, its level by the day of receipt, because storage and retention go by that.
 No system: the columns stay empty and `soc.flags` gains `unregistered`.
 """
@@ -31,6 +32,8 @@ class Answers(Protocol):
     def on_day(self, site: str, address: str, day: int) -> InformationSystem | None: ...
 
     def source_on_day(self, site: str, peer: str, day: int) -> InformationSystem | None: ...
+
+    def get(self, id: str) -> InformationSystem | None: ...
 
 
 def enrich(registry: Answers, batch: EventBatch) -> EventBatch:
@@ -74,6 +77,9 @@ def _owners(registry: Answers, batch: EventBatch, days: list[int]) -> _Found:
             _fill(found, registry.on_day, sites, batch.columns[name].to_list(), days)
     if None in found:
         _fill(found, registry.on_day, sites, peers, days)
+    if None in found and "soc.system.id" in batch.columns:
+        named = batch.columns["soc.system.id"].to_list()
+        found = [registry.get(id) if system is None and id else system for system, id in zip(found, named, strict=True)]
     return found
 
 
