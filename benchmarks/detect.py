@@ -38,14 +38,14 @@ def run(quick: bool = False) -> list[Entry]:
         events = EVENTS // 10 if quick else EVENTS
         path = root / "events.jsonl"
         with path.open("w", encoding="utf-8") as file:
-            file.writelines(_process_creation(rng, i) + "\n" for i in range(events))
+            file.writelines(process_creation(rng, i) + "\n" for i in range(events))
         rows = _command("detect.generated", root / "rules", path, events)
         if data := os.environ.get("SOC_BENCH_DATA"):
             rows += _given(Path(data), root)
         return rows
 
 
-def _process_creation(rng: random.Random, i: int) -> str:
+def process_creation(rng: random.Random, i: int) -> str:
     system = {
         "Provider": {"#attributes": {"Name": "Microsoft-Windows-Sysmon"}}, "EventID": 1, "Computer": f"PC{i % 50}",
         "Channel": "Microsoft-Windows-Sysmon/Operational", "EventRecordID": i,

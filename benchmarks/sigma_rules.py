@@ -1,0 +1,183 @@
+"""Rules against rsigma, the strongest open peer (Rust): matching alone, whole commands, first verdicts.
+
+The peer is built once with cargo into `~/.cache/soc-bench` (about 15 minutes; SOC_BENCH_NO_PEERS=1 leaves it out);
+without cargo the reference is the plain evaluator, and the rows say so. With SOC_BENCH_DATA the rules are SigmaHQ's
+for Windows and the events real ones; without it both are generated.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.detect import RECEIPT_NS, process_creation
+from benchmarks.entries import Cost, Entry, Stopwatch, child_seconds, entry
+from benchmarks.rules import RULES, plain_cost, write_rules
+from soc import content
+from soc.detections import DetectionSet, Detector
+from soc.model.batch import EventBatch
+from soc.model.record import RawBlock
+from soc.parsers import ParserSet, ParserState
+
+PEER_VERSION = "0.21.0"
+EVENTS = 100_000
+ROUNDS = 3
+_BLOCK = 2_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rules and events of one measurement; `flat` are the events as the peer reads them."""
+
+    name: str
+    rules: Path
+    events: Path
+    flat: Path
+    n: int
+
+
+def run(quick: bool = False) -> list[Entry]:
+    """Events a CPU-second while matching and of the whole command, and CPU-seconds to the first verdict."""
+    peer = _peer()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        jobs = [_generated(root, EVENTS // 10 if quick else EVENTS)]
+        if data := os.environ.get("SOC_BENCH_DATA"):
+            jobs.append(_real(Path(data), root))
+        os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+        return [row for job in jobs for row in _measured(job, peer)]
+
+
+def _measured(job: Job, peer: Path | None) -> list[Entry]:
+    parsers = ParserSet.load(content.roots("parsers"))
+    loading = Stopwatch()
+    with loading:
+        detections = DetectionSet.load([job.rules], fields=parsers.fields)
+    batches = _batches(parsers, job.events)
+    matching = [_match(detections, batches) for _ in range(ROUNDS)]
+    own = statistics.median(cost.cpu_s for cost in matching)
+    one = job.flat.with_name("one.jsonl")
+    one.write_text(job.flat.read_text("utf-8").split("\n", 1)[0] + "\n", "utf-8")
+    first = job.events.with_name("first.jsonl")
+    first.write_text(job.events.read_text("utf-8").split("\n", 1)[0] + "\n", "utf-8")
+    cold = _whole(job.rules, first)
+    whole = statistics.median(_whole(job.rules, job.events) for _ in range(ROUNDS))
+    warm = _whole(job.rules, first)
+    if peer is None:
+        plain = plain_cost(detections, max(batches, key=lambda batch: batch.n))
+        name, alone = "the plain evaluator (no rsigma here)", job.n * plain.cpu_us / 1e6
+        peer_whole = peer_first = None
+    else:
+        name = f"rsigma {PEER_VERSION}, its reading of JSON included"
+        peer_first = statistics.median(_peer_cost(peer, job.rules, one) for _ in range(ROUNDS))
+        peer_whole = statistics.median(_peer_cost(peer, job.rules, job.flat) for _ in range(ROUNDS))
+        alone = peer_whole - peer_first
+    unit, rsigma = "events/CPU-s", f"rsigma {PEER_VERSION}"
+    return [
+        entry(f"sigma_{job.name}", job.n / own, unit, name, job.n / alone),
+        entry(f"sigma_{job.name}_whole", job.n / whole, unit, rsigma, peer_whole and job.n / peer_whole),
+        entry(f"sigma_{job.name}_first", warm, "CPU-s, warm", rsigma, peer_first, less_is_better=True),
+        entry(f"sigma_{job.name}_first_yaml", cold, "CPU-s, from YAML", rsigma, peer_first, less_is_better=True),
+    ]
+
+
+def _match(detections: DetectionSet, batches: list[EventBatch]) -> Cost:
+    """A new detector each time: the building of its matchers and its first look at every value are in it."""
+    detector, watch = Detector(detections), Stopwatch()
+    with watch:
+        hits = sum(len(detector.match(batch)) for batch in batches)
+    if not hits:
+        raise RuntimeError("no rule hit: nothing was measured")
+    return watch.cost(sum(batch.n for batch in batches))
+
+
+def _batches(parsers: ParserSet, path: Path) -> list[EventBatch]:
+    found: list[EventBatch] = []
+    lines: list[bytes] = []
+    state = ParserState()
+    with path.open("rb") as file:
+        for line in [*file, b""]:
+            if line:
+                lines.append(line.rstrip(b"\n"))
+            if lines and (not line or len(lines) == _BLOCK):
+                block = RawBlock.of(lines, receipt_ns=RECEIPT_NS, format="json")
+                batches, state = parsers.parse(block, state, RECEIPT_NS)
+                found += batches
+                lines = []
+    return found
+
+
+def _whole(rules: Path, events: Path) -> float:
+    command = [sys.executable, "-m", "soc", "detect", "--rules", str(rules), str(events)]
+    return _cpu_s(command)
+
+
+def _peer_cost(peer: Path, rules: Path, events: Path) -> float:
+    return _cpu_s([str(peer), "engine", "eval", "--quiet", "--rules", str(rules), "--event", f"@{events}"])
+
+
+def _cpu_s(command: list[str]) -> float:
+    """CPU-seconds of a child that ends well. Raises RuntimeError."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} ended with {process.returncode}")
+    return child_seconds(usage)
+
+
+def _generated(root: Path, n: int) -> Job:
+    rng = random.Random(7)
+    (root / "rules").mkdir()
+    write_rules(root / "rules" / "rules.yml", rng, RULES)
+    events = root / "process_creation.jsonl"
+    events.write_text("".join(process_creation(rng, i) + "\n" for i in range(n)), "utf-8")
+    return Job("process_creation", root / "rules", events, _flattened(events), n)
+
+
+def _real(data: Path, root: Path) -> Job:
+    with zipfile.ZipFile(data / "sigmahq-rules.zip") as archive:
+        archive.extractall(root / "sigmahq")
+    [rules] = [path for path in (root / "sigmahq").rglob("rules/windows") if path.is_dir()]
+    events = root / "windows.jsonl"
+    lines = lzma.decompress((data / "windows-events-40k.jsonl.xz").read_bytes()).decode("utf-8").splitlines()
+    events.write_text("\n".join(lines) + "\n", "utf-8")
+    return Job("windows", rules, events, _flattened(events), len(lines))
+
+
+def _flattened(path: Path) -> Path:
+    """The same events as one flat object each, with Sigma's own field names."""
+    flat = path.with_suffix(".flat")
+    with path.open(encoding="utf-8") as source, flat.open("w", encoding="utf-8") as out:
+        for line in source:
+            event = json.loads(line)["Event"]
+            system, data = event["System"], event.get("EventData") or {}
+            row: dict[str, Any] = {name: value for name, value in data.items() if not isinstance(value, dict | list)}
+            row |= {"EventID": system["EventID"], "Channel": system["Channel"], "Computer": system.get("Computer")}
+            row["Provider_Name"] = system["Provider"]["#attributes"]["Name"]
+            out.write(json.dumps(row) + "\n")
+    return flat
+
+
+def _peer() -> Path | None:
+    """The peer's program, built when it is not there yet; None without cargo, or when it is not wanted."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soc-bench" / f"rsigma-{PEER_VERSION}"
+    program = root / "bin" / "rsigma"
+    if os.environ.get("SOC_BENCH_NO_PEERS"):
+        return None
+    if not program.exists() and (cargo := shutil.which("cargo")):
+        print(f"building rsigma {PEER_VERSION} once, about 15 minutes …", file=sys.stderr, flush=True)
+        command = [cargo, "install", "rsigma", "--version", PEER_VERSION, "--locked", "--quiet", "--root", str(root)]
+        subprocess.run(command, check=False)
+    return program if program.exists() else None
