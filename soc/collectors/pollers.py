@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from soc.collectors.journal import Journal
+from soc.collectors.poll.intelligence import misp, taxii
 from soc.collectors.poll.page import Driver
 from soc.collectors.poll.rest import Rest, shape_of
 from soc.collectors.poll.runner import Polled
@@ -24,7 +25,7 @@ def polled(poll: Poll, home: Path, clock: Clock) -> Polled:
 
 
 def _rest(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
-    return Rest(poll, shape_of(poll), Web(poll, secrets, clock, secret_headers={}), clock)
+    return Rest(poll, shape_of(poll), Web(poll, secrets, clock), clock)
 
 
 def _journal(poll: Poll, _secrets: Secrets, clock: Clock) -> Driver:
@@ -51,8 +52,10 @@ def _snmp(poll: Poll, secrets: Secrets, clock: Clock) -> Driver:
 
 _MAKERS: Mapping[str, Callable[[Poll, Secrets, Clock], Driver]] = {
     "rest": _rest,
-    "journal": _journal,
-    "kafka": _kafka,
+    "misp": misp,
+    "taxii": taxii,
     "sql": _sql,
+    "kafka": _kafka,
+    "journal": _journal,
     "snmp": _snmp,
 }

@@ -247,6 +247,22 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
         "time": Option(_path, "", "since: where a record has its time"),
         "time_form": Option(_one_of(*TIME_FORMS), "iso", "since: how times are written, in records and parameter"),
     },
+    "misp": {
+        **_COMMON,
+        **_WEB,
+        "key": Option(_reference, NEEDED, "authentication key, by reference (file:PATH, env:NAME)"),
+        "what": Option(_one_of("attributes", "events"), "attributes", "what a record is"),
+        "by": Option(_one_of("publish_timestamp", "timestamp"), "publish_timestamp", "since when: published or edited"),
+        "filters": Option(_table, {}, 'more of restSearch\'s own: {type = ["ip-dst", "domain"], to_ids = 1}'),
+        "overlap_s": Option(_seconds, 300.0, "so far back each look begins again; what was had is left out"),
+    },
+    "taxii": {
+        **_COMMON,
+        **_WEB,
+        "collection": Option(_word, NEEDED, "identifier or alias of the collection; url is the API root's"),
+        "user": Option(_text, "", "of HTTP Basic"),
+        "password": Option(_maybe_reference, "", "of HTTP Basic, by reference (file:PATH, env:NAME)"),
+    },
     "sql": {
         **_COMMON,
         "url": Option(_database, NEEDED, "postgresql://user@host:port/database or sqlite:///path"),
@@ -325,6 +341,8 @@ def faults(driver: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
     if driver == "snmp":
         needed = ("community",) if options["version"] == "2c" else ("users", "user")
         found += [("version", f"version {options['version']} needs '{key}'") for key in needed if not options[key]]
+    if driver == "taxii" and bool(options["user"]) != bool(options["password"]):
+        found.append(("user", "'user' and 'password' go together"))
     if "certificate" in options and bool(options["certificate"]) != bool(options["key_file"]):
         found.append(("certificate", "'certificate' and 'key_file' go together"))
     return found

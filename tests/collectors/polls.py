@@ -124,8 +124,9 @@ class Api:
                 made = api.answer(self.command, path, params, headers)
                 status, more, body = made if isinstance(made, tuple) else (200, {}, made)
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(data)), **more}.items():
+                self.send_response_only(status)
+                own = {"Content-Length": str(len(data)), "Date": self.date_time_string()}
+                for name, value in {**own, **more}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)

@@ -7,6 +7,7 @@ each look is a sweep from the newest time that was seen, less the overlap, and w
 from __future__ import annotations
 
 import datetime as dt
+import email.utils
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from soc.errors import TryAgain
 from soc.model.clock import Clock
 from soc.model.poll import Poll
 
-MAX_PAGES = 1_000_000
+MAX_PAGES = 100_000
 """Pages of one sweep; a server that always has one more is an error."""
 MAX_TOKEN = 16_384
 
@@ -46,6 +47,10 @@ class Shape:
     time_header: str = ""
     """The header that has the newest time of a page, where records have none (TAXII)."""
     time_form: str = "iso"
+    more: str = ""
+    """token: where the answer says whether there is another page (TAXII); empty: the token alone says it."""
+    is_by_clock: bool = False
+    """The cursor is the server's own clock (its Date header) when a look began: for records without a usable time."""
     accept: str = "application/json"
     basic: tuple[str, str] | None = None
     format: str = "json"
@@ -59,21 +64,25 @@ class Rest:
         self.peer, self.format, self.dataset = web.peer, shape.format, poll["dataset"]
         self._poll, self._shape, self._web, self._clock = poll, shape, web, clock
         self._met: Counter[str] = Counter()
-        self._is_resumed = True
+        self._goes_on_at: Any = None
 
     # asking ---------------------------------------------------------------------------------------------------------
 
     def fetch(self, cursor: Cursor) -> Page:
         """One request, see `Driver`. A cursor is `{at, pages, since, high}`, with `at` where paging stands."""
         now: dict[str, Any] = dict(cursor or self._beginning())
-        if self._is_resumed and now.get("at") is not None and self._shape.since_param and not self._shape.id:
-            now |= {"at": None, "pages": 0}  # equal texts of a sweep are counted, so it is counted from its beginning
-        self._is_resumed = False
-        if now.get("at") is None:
+        # Equal texts of a sweep are counted, and TAXII's tokens may be good for one answer only: after a fault or a new
+        # start such a sweep begins again, and what was had is known by its key.
+        is_fragile = self._shape.since_param and (self._shape.more or not self._shape.id)
+        if is_fragile and now["at"] is not None and now["at"] != self._goes_on_at:
+            now |= {"at": None, "pages": 0}
+        self._goes_on_at = None
+        if now["at"] is None:
             self._met.clear()
         answer = self._ask(now)
         found = items.records(answer.body, self._shape.items)
         after = self._after(now, answer, len(found))
+        self._goes_on_at = after
         if after is not None and now["pages"] >= MAX_PAGES:
             raise TryAgain(f"{self.peer} has more than {MAX_PAGES} pages in one look")
         if self._shape.since_param:
@@ -103,7 +112,10 @@ class Rest:
         sent: dict[str, Any] = dict(shape.params or {})
         if shape.limit_param:
             sent[shape.limit_param] = shape.limit
-        if shape.since_param and now["since"] is not None:
+        if isinstance(at, list):  # no token: on from the time of the page before
+            sent[shape.since_param] = at[0]
+            at = None
+        elif shape.since_param and now["since"] is not None:
             sent[shape.since_param] = written(now["since"] - self._poll["overlap_s"], shape.time_form)
         if shape.paging == "page":
             sent[shape.next_param] = shape.first_page if at is None else at
@@ -122,18 +134,39 @@ class Rest:
         if shape.paging == "link":
             following: Any = answer.links.get("next")
         elif shape.paging == "token":
-            following = items.value(items.loads(answer.body), shape.next)
+            document = items.loads(answer.body)
+            following = items.value(document, shape.next)
+            if shape.more:
+                is_over = not n or items.value(document, shape.more) is not True
+                return None if is_over else self._token(following) or self._after_time(at, answer)
         elif shape.paging == "page":
             following = (shape.first_page if at is None else at) + 1 if n >= shape.limit else None
         elif shape.paging == "offset":
             following = (at or 0) + n if n else None
         else:
             following = None
-        if following in (None, "", False) or following == at:
+        return None if following == at else self._token(following)
+
+    def _token(self, following: Any) -> Any:
+        if following in (None, "", False):
             return None
         if not isinstance(following, str | int) or len(str(following)) > MAX_TOKEN:
             raise TryAgain(f"{self.peer} names no next page that could be asked for")
         return following
+
+    def _after_time(self, at: Any, answer: Answer) -> list[str]:
+        """TAXII 2.1 section 3.5: more, but no token to ask for it; then from the time that the newest was added."""
+        try:
+            newest = dt.datetime.fromisoformat(answer.headers.get(self._shape.time_header, "")[:64])
+            # `added_after` leaves out the moment itself, of which there may be more.
+            text = (newest - dt.timedelta(microseconds=1)).astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        except (ValueError, OverflowError):
+            text = ""
+        if not text or at == [text]:
+            raise TryAgain(
+                f"{self.peer} has more of one moment than a page holds, and no way to ask for it", hint="raise 'limit'"
+            )
+        return [text]
 
     # what came ------------------------------------------------------------------------------------------------------
 
@@ -146,11 +179,9 @@ class Rest:
         return Page(records, {**now, "at": after, "pages": 0}, wait_s, keys)
 
     def _swept(self, now: dict[str, Any], found: Sequence[bytes], answer: Answer, after: Any) -> Page:
-        times = [t for record in found if (t := self._time(record)) is not None]
-        if self._shape.time_header and found:
-            text = answer.headers.get(self._shape.time_header)
-            times += [t] if text and (t := _maybe_seconds(text, self._shape.time_form)) is not None else []
-        counts = {"without_time": len(found)} if found and not times else {}
+        times = self._times(now, found, answer)
+        is_timed = times or self._shape.is_by_clock
+        counts = {"without_time": len(found)} if found and not is_timed else {}
         # A clock that runs ahead must not carry the cursor past what is still to come.
         newest = min(max(times), self._clock.now_ns() / 1e9) if times else None
         high = max((t for t in (now["high"], newest) if t is not None), default=None)
@@ -164,6 +195,14 @@ class Rest:
         begin = None if high is None else high - self._poll["overlap_s"]
         cursor = {"at": None, "pages": 0, "since": high, "high": high}
         return replace(page, cursor=cursor, wait_s=self._poll["every_s"], forget_before=begin)
+
+    def _times(self, now: Mapping[str, Any], found: Sequence[bytes], answer: Answer) -> list[float]:
+        """Of which time the records are, as far as anybody says."""
+        if self._shape.is_by_clock:
+            return [http_date(answer.headers.get("date", ""))] if now["at"] is None else []
+        times = [t for record in found if (t := self._time(record)) is not None]
+        text = answer.headers.get(self._shape.time_header) if self._shape.time_header and found else None
+        return [*times, *([t] if (t := _maybe_seconds(text, self._shape.time_form)) is not None else [])]
 
     def _time(self, record: bytes) -> float | None:
         value = items.value(items.loads(record), self._shape.time) if self._shape.time else None
@@ -212,6 +251,14 @@ def seconds(value: Any, form: str) -> float:
     if not 0 <= number < 1e11:
         raise ValueError("no time")
     return number
+
+
+def http_date(text: str) -> float:
+    """Seconds of a Date header. Raises TryAgain: without the server's clock nobody knows where to go on."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError):
+        raise TryAgain("the answer has no Date header") from None
 
 
 def _maybe_seconds(value: Any, form: str) -> float | None:

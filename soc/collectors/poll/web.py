@@ -38,13 +38,16 @@ class Answer:
 class Web:
     """Requests to one source. The client is made anew after `close`, and reads the secrets again then."""
 
-    def __init__(self, poll: Poll, secrets: Secrets, clock: Clock, *, secret_headers: Mapping[str, str]) -> None:
-        """`secret_headers` are headers by reference beside those of the options."""
+    def __init__(
+        self, poll: Poll, secrets: Secrets, clock: Clock, *,
+        secret_headers: Mapping[str, str] | None = None, path: str = "", has_password: bool = False,
+    ) -> None:  # fmt: skip
+        """`secret_headers` are headers by reference beside those of the options, `path` goes on behind their url."""
         self._poll, self._secrets, self._clock = poll, secrets, clock
-        self._headers = {**poll["headers"], **secret_headers}
-        self.url = httpx.URL(poll["url"])
+        self._headers = {**poll["headers"], **(secret_headers or {})}
+        self.url = httpx.URL(poll["url"].rstrip("/") + path if path else poll["url"])
         self._client: httpx.Client | None = None
-        has_secrets = any(text.startswith(("file:", "env:")) for text in self._headers.values())
+        has_secrets = has_password or any(text.startswith(("file:", "env:")) for text in self._headers.values())
         if self.url.scheme != "https" and has_secrets and not _is_here(self.url.host):
             raise ConfigError(
                 f"[poll.{poll.name}] a secret may not travel over http://{self.url.host}", hint="give an https:// url"
