@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -186,26 +187,39 @@ class Client:
         *,
         format: str = "auto",
         product: str | None = None,
+        resume: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> str:
         """Send a file, read with the caller's own rights, in parts; the id of the import.
 
-        `progress` is told bytes sent and bytes in all. Raises UsageError when the file cannot be read or changes.
+        What an interrupted upload of the same content has is not sent again; with `resume` one that was read already
+        is found again, and nothing is sent. `progress` is told bytes sent and bytes in all. Raises UsageError when the
+        file cannot be read or changes.
         """
         try:
             with path.open("rb") as file:
-                return self._send(file, path.name, format, product, progress or (lambda _sent, _size: None))
+                announced = {"name": path.name, "format": format, "product": product, "resume": resume}
+                return self._send(file, announced, progress or (lambda _sent, _size: None))
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
-    def _send(
-        self, file: IO[bytes], name: str, format: str, product: str | None, progress: Callable[[int, int], None]
-    ) -> str:
-        size = os.fstat(file.fileno()).st_size
-        begun = self.post("/v1/imports", {"name": name, "size": size, "format": format, "product": product}).data
+    def _send(self, file: IO[bytes], announced: Mapping[str, Any], progress: Callable[[int, int], None]) -> str:
+        size, name = os.fstat(file.fileno()).st_size, announced["name"]
+        # A pipe can be read only once.
+        digest = hashlib.file_digest(file, "sha256").hexdigest() if file.seekable() else ""  # type: ignore[arg-type]
+        begun = self.post("/v1/imports", {**announced, "size": size, "sha256": digest}).data
         id, part_bytes = str(begun["id"]), int(begun["part_bytes"])
+        have = set(begun.get("have") or ())
+        if begun["state"] != "receiving":
+            return id
         sent = 0
         for n in range(int(begun["parts"])):
+            if n in have:
+                sent = min(sent + part_bytes, size)
+                progress(sent, size)
+                continue
+            if digest:
+                file.seek(n * part_bytes)
             data = file.read(part_bytes)
             if len(data) != min(part_bytes, size - sent):
                 raise UsageError(f"{name} became shorter while it was sent", hint="send a file that nobody writes to")

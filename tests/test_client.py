@@ -6,6 +6,8 @@ import contextlib
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -294,6 +296,47 @@ def test_a_file_is_sent_in_parts(client: Client, world: World, tmp_path: Path) -
     assert (state["state"], state["size"], state["name"]) == ("queued", file.stat().st_size, "auth.log")
     assert (len(told), told[-1]) == (state["parts"], (file.stat().st_size,) * 2)
     assert len(told) > 1
+
+
+SENDER = """
+import os, sys, time
+from pathlib import Path
+from soc import client
+from soc.config import load
+def progress(sent, size):
+    print(sent, flush=True)
+    if sent * 2 > size:
+        time.sleep(60)
+with client.Client.connect(load(home=Path(sys.argv[1])), socket=Path(sys.argv[2])) as made:
+    made.upload(Path(sys.argv[3]), progress=progress)
+"""
+
+
+def test_a_client_that_was_killed_goes_on(world: World, path: Path, tmp_path: Path) -> None:
+    """The same content, by whatever name: only what the service lacks is sent; asked again, it is the same import."""
+    file = tmp_path / "auth.log"
+    file.write_bytes(b"".join(b"%09d a line\n" % i for i in range(800_000)))  # four parts
+    with world.served(path):
+        home = world.services.settings.home
+        sender = subprocess.Popen([sys.executable, "-c", SENDER, home, path, file], stdout=subprocess.PIPE, text=True)
+        assert sender.stdout is not None
+        assert [int(sender.stdout.readline()) for _ in range(3)][-1] * 2 > file.stat().st_size
+        sender.kill()
+        sender.wait()
+        moved = file.rename(tmp_path / "other.log")
+        with Client.connect(world.services.settings, socket=path) as made:
+            sent: list[str] = []
+            put = made.put_bytes
+            made.put_bytes = lambda at, data: (sent.append(at), put(at, data))[1]  # type: ignore[method-assign, func-returns-value]
+            id = made.upload(moved)
+            assert [at.rpartition("/")[2] for at in sent] == ["3"]
+            state = made.get(f"/v1/imports/{id}").data
+            assert (state["state"], state["size"]) == ("queued", moved.stat().st_size)
+            assert made.upload(moved) == id
+            world.services.uploads.read(id, threading.Event())
+            assert made.upload(moved, resume=True) == id
+            assert len(sent) == 1
+            assert made.upload(moved) != id
 
 
 def test_an_empty_file_is_an_import_too(client: Client, tmp_path: Path) -> None:

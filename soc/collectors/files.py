@@ -1,37 +1,39 @@
-"""Files to raw blocks: text lines, JSON and EVTX, plain or gzipped; nothing is dropped, sizes are bounded."""
+"""Files to raw blocks: text, JSON, CSV, W3C, XML, EVTX, captures; plain, compressed, in archives; sizes are bounded."""
 
 from __future__ import annotations
 
-import gzip
 import io
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import orjson
 from evtx import PyEvtxParser
 
+from soc.collectors.archives import Budget, Member, leaves
+from soc.collectors.lines import PLAIN, Coding, coding
+from soc.collectors.tables import Row, csv_delimiter, csv_rows, looks_like_w3c, w3c_rows
+from soc.collectors.unpack import limit_of
+from soc.collectors.xml_records import xml_records
 from soc.errors import SocError, UsageError
 from soc.model.clock import Clock
 from soc.model.record import OVERSIZE, RawBlock
 
-FORMATS_BUILT = ("auto", "lines", "json", "evtx", "pcap")
-FORMATS_PLANNED = ("xml",)
+FORMATS = ("auto", "lines", "json", "csv", "w3c", "xml", "evtx", "pcap")
 MAX_RECORD = 1 << 20
 """A longer line goes on in the next record; both are flagged, no byte is lost."""
 MAX_BLOCK_BYTES = 2 << 20
 """A block is closed when it holds this much, so that it fits a frame."""
 MAX_DOCUMENT = 256 << 20
 """A file that is one JSON document (an array, or spread over lines) must fit in memory."""
-MAX_EXPANSION = 500
-"""A gzip file may grow by this factor (plus 64 MiB): log text reaches 50, a bomb 1000."""
 _HEAD = 4096
-_FORM = {"evtx": "windows-json", "json": "json", "lines": "lines", "pcap": "packet"}
+_FORM = {"evtx": "windows-json", "pcap": "packet"}
+_NO_LIMIT = 1 << 40
+"""Plain bytes of standard input, whose size nobody knows."""
 _MAGIC = (
-    (b"ElfFile\x00", "evtx"), (b"<?xml", "xml"), (b"<Event", "xml"), (b"\xef\xbb\xbf<?xml", "xml"),
+    (b"ElfFile\x00", "evtx"), (b"<?xml", "xml"), (b"<Event", "xml"),
     (b"\xd4\xc3\xb2\xa1", "pcap"), (b"\xa1\xb2\xc3\xd4", "pcap"), (b"\x4d\x3c\xb2\xa1", "pcap"),
     (b"\xa1\xb2\x3c\x4d", "pcap"), (b"\x0a\x0d\x0d\x0a", "pcap"),
 )  # fmt: skip
@@ -47,24 +49,41 @@ PacketReader = Callable[[PacketStream], Iterator[bytes]]
 """A capture file to the records of a sensor (`RawBlock.format` is `packet`); the same file gives the same records."""
 
 
+_NOTHING: Mapping[str, str] = {}
+
+
 class Record(NamedTuple):
-    """One record, its 1-based number in the file (for text: the line), and whether it is a piece of a longer one."""
+    """One record, its 1-based number in the file (for text: the line), whether it is a piece of a longer one, and the
+    header it stands under."""
 
     data: bytes
     number: int
     is_cut: bool = False
+    origin: Mapping[str, str] = _NOTHING
 
 
 def detect_format(source: Path | bytes) -> str:
-    """`evtx`, `xml`, `pcap` by their first bytes, `json` by a brace or bracket, else `lines`; looks into gzip."""
+    """`evtx`, `xml`, `pcap`, `w3c` by their first bytes, `json` by a brace or bracket, `csv` by a header and rows that
+    fit it, else `lines`; of a file looks through compression, and in an archive at its first member."""
     if isinstance(source, Path):
-        with _opened(source) as stream:
-            return detect_format(stream.peek(_HEAD)[:_HEAD])
+        with _opened(source) as (stream, budget):
+            found = (inner for _, inner in leaves(stream, str(source), budget) if inner is not None)
+            inner = next(found, None)
+            return detect_format(inner.peek(_HEAD)[:_HEAD]) if inner is not None else "lines"
     for magic, name in _MAGIC:
-        if source.startswith(magic):
+        if source.removeprefix(b"\xef\xbb\xbf").startswith(magic):
             return name
+    wide = coding(source)
     text = source.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return "json" if text[:1] == b"{" or text[:2] in (b"[{", b"[\n", b"[\r", b"[ ", b"[]") else "lines"
+    if wide is not PLAIN:
+        text = source.decode(wide.name, "replace").lstrip("\ufeff").lstrip().encode()
+        if text.startswith((b"<?xml", b"<Event")):
+            return "xml"
+    if text[:1] == b"{" or text[:2] in (b"[{", b"[\n", b"[\r", b"[ ", b"[]"):
+        return "json"
+    if looks_like_w3c(text):
+        return "w3c"
+    return "csv" if csv_delimiter(source) else "lines"
 
 
 def read_blocks(
@@ -77,81 +96,83 @@ def read_blocks(
     origin: Mapping[str, str] | None = None,
     max_records: int = 4096,
     packets: PacketReader | None = None,
+    members: list[Member] | None = None,
 ) -> Iterator[RawBlock]:
     """The records of a file (None: standard input) in order, at most `max_records` in a block.
 
-    `packets` reads captures (pcap, pcapng); without it they are refused.
-    Raises UsageError for a format that is not built, OSError for a file that cannot be read, SocError for one that is
-    damaged as a whole or expands beyond bounds.
+    Archives and compressed files are read through: a member's records have its name (`logs.zip!auth.log`) and numbers
+    of their own. What became of each member is added to `members`. `packets` reads captures (pcap, pcapng); without it
+    they are refused. Raises UsageError for a format that there is not, OSError for a file that cannot be read, and
+    SocError for one that is damaged or expands beyond bounds: at the end, for a damaged member stops no other.
     """
-    _refuse_unbuilt(format)
+    if format not in FORMATS:
+        raise UsageError(f"format '{format}' is unknown; one of {', '.join(FORMATS)}")
     name = str(path) if path is not None else "-"
-    with _opened(path) as stream:
-        chosen = detect_format(stream.peek(_HEAD)[:_HEAD]) if format == "auto" else format
-        _refuse_unbuilt(chosen)
-        if chosen == "pcap" and packets is None:
-            raise UsageError(f"{name}: captures of packets are not read here", hint="soc import takes them")
-        packer = _Packer(
-            name, _FORM[chosen], site=site, listener=listener, clock=clock, origin=origin or {}, max_records=max_records
-        )
-        yield from packer.blocks(_records(stream, chosen, name, packets))
-
-
-def _refuse_unbuilt(format: str) -> None:
-    if format in FORMATS_PLANNED:
-        raise UsageError(f"format '{format}' is not built yet", hint=f"one of {', '.join(FORMATS_BUILT)}")
-    if format not in FORMATS_BUILT:
-        raise UsageError(f"format '{format}' is unknown; one of {', '.join(FORMATS_BUILT)}")
+    told = members if members is not None else []
+    with _opened(path) as (stream, budget):
+        for member, inner in leaves(stream, name, budget):
+            told.append(member)
+            if inner is None:
+                continue
+            packer = _Packer(member.name, site, listener, clock, origin or {}, max_records)
+            try:
+                member.format = detect_format(inner.peek(_HEAD)[:_HEAD]) if format == "auto" else format
+                if member.format == "pcap" and packets is None:
+                    raise UsageError(f"{name}: captures of packets are not read here", hint="soc import takes them")
+                packer.form = _FORM.get(member.format, member.format)
+                for block in packer.blocks(_records(inner, member.format, member.name, packets)):
+                    member.records += block.n
+                    yield block
+            except (SocError, RecursionError) as error:
+                member.state, member.why = "failed", str(error)
+                if member.name == name or budget.left < 0 or isinstance(error, UsageError):
+                    raise
+    failed = [member for member in told if member.state == "failed"]
+    if failed:
+        why = failed[0].why if failed[0].why.startswith(name) else f"{failed[0].name}: {failed[0].why}"
+        many = f" (the first of {len(failed)} members that were not read whole)" if len(failed) > 1 else ""
+        raise SocError(why + many, hint="the rest was read" if len(told) > 1 else "unpack it and look at it")
 
 
 def _records(stream: io.BufferedReader, chosen: str, name: str, packets: PacketReader | None) -> Iterator[Record]:
+    head = stream.peek(_HEAD)[:_HEAD]
     if chosen == "pcap" and packets is not None:
         return (Record(data, number) for number, data in enumerate(packets(stream), 1))
     if chosen == "evtx":
         return _evtx(stream, name)
-    return _json(stream, name) if chosen == "json" else _lines(stream)
+    if chosen == "json":
+        return _json(stream, name)
+    if chosen == "csv":
+        return _rows(csv_rows(stream, head, csv_delimiter(head) or ","))
+    if chosen == "w3c":
+        return _rows(w3c_rows((record.data, record.number) for record in _lines(stream)))
+    if chosen == "xml":
+        return (r for number, data in enumerate(xml_records(stream, head, name), 1) for r in _whole(data, number))
+    return _lines(stream)
+
+
+def _rows(rows: Iterator[Row]) -> Iterator[Record]:
+    for row in rows:
+        for piece in _pieces(row.data, row.number):
+            yield piece._replace(origin=row.origin)
 
 
 @contextmanager
-def _opened(path: Path | None) -> Iterator[io.BufferedReader]:
+def _opened(path: Path | None) -> Iterator[tuple[BinaryIO, Budget]]:
     if path is None:
         # A second buffer, because a pipe may give fewer bytes than a signature is long.
-        yield _unzipped(io.BufferedReader(sys.stdin.buffer), 1 << 40, "-")  # type: ignore[arg-type]
+        piped: Any = sys.stdin.buffer
+        yield io.BufferedReader(piped), Budget(_NO_LIMIT)
         return
     with path.open("rb") as plain:
-        yield _unzipped(plain, path.stat().st_size * MAX_EXPANSION + (64 << 20), str(path))
-
-
-def _unzipped(plain: io.BufferedReader, limit: int, name: str) -> io.BufferedReader:
-    if plain.peek(3)[:3] != b"\x1f\x8b\x08":
-        return plain
-    bounded: Any = _Bounded(gzip.GzipFile(fileobj=plain), limit, name)
-    return io.BufferedReader(bounded, 1 << 16)
-
-
-class _Bounded(io.RawIOBase):
-    """A stream that refuses to grow beyond `limit` bytes; damage becomes one clear error."""
-
-    def __init__(self, inner: gzip.GzipFile, limit: int, name: str) -> None:
-        super().__init__()
-        self.inner, self.left, self.name = inner, limit, name
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            data = self.inner.read1(len(buffer))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise SocError(f"{self.name}: damaged gzip data: {error}") from error
-        self.left -= len(data)
-        if self.left < 0:
-            raise SocError(f"{self.name}: expands more than {MAX_EXPANSION} times", hint="unpack it and look at it")
-        buffer[: len(data)] = data
-        return len(data)
+        yield plain, Budget(limit_of(path.stat().st_size))
 
 
 def _lines(stream: io.BufferedReader) -> Iterator[Record]:
+    code = coding(stream.peek(_HEAD)[:_HEAD])
+    if code is not PLAIN:
+        yield from _wide_lines(stream, code)
+        return
     number, is_rest = 0, False
     while line := stream.readline(MAX_RECORD):
         number += 0 if is_rest else 1
@@ -163,6 +184,22 @@ def _lines(stream: io.BufferedReader) -> Iterator[Record]:
         if text.strip():
             yield Record(text, number, is_cut)
         is_rest = not is_whole
+
+
+def _wide_lines(stream: io.BufferedReader, code: Coding) -> Iterator[Record]:
+    """Lines of UTF-16 as UTF-8; what is no character is escaped."""
+    text = io.TextIOWrapper(stream, code.name, errors="backslashreplace", newline="\n")
+    try:
+        number, is_rest = 0, False
+        while line := text.readline(MAX_RECORD // 4):
+            number += 0 if is_rest else 1
+            is_whole = line.endswith("\n")
+            bare = line.lstrip("\ufeff") if number == 1 else line
+            if bare.strip():
+                yield Record(bare.rstrip("\r\n").encode("utf-8", "backslashreplace"), number, is_rest or not is_whole)
+            is_rest = not is_whole
+    finally:
+        text.detach()
 
 
 def _json(stream: io.BufferedReader, name: str) -> Iterator[Record]:
@@ -200,7 +237,10 @@ def _spread(text: bytes) -> Iterator[Record]:
 
 
 def _whole(data: bytes, number: int) -> Iterator[Record]:
-    data = data.strip()
+    return _pieces(data.strip(), number)
+
+
+def _pieces(data: bytes, number: int) -> Iterator[Record]:
     for start in range(0, len(data), MAX_RECORD):
         yield Record(data[start : start + MAX_RECORD], number, len(data) > MAX_RECORD)
 
@@ -242,16 +282,14 @@ class _Packer:
     def __init__(
         self,
         name: str,
-        form: str,
-        *,
         site: str,
         listener: str,
         clock: Clock,
         origin: Mapping[str, str],
-        max_records: int,
+        most: int,
     ) -> None:
-        self.name, self.form, self.site, self.listener = name, form, site, listener
-        self.clock, self.origin, self.most = clock, origin, max_records
+        self.name, self.form, self.site, self.listener = name, "lines", site, listener
+        self.clock, self.origin, self.most = clock, origin, most
         self.held: list[Record] = []
         self.size = 0
         self.seq = 0
@@ -276,6 +314,7 @@ class _Packer:
             len(self.held) < self.most
             and self.size + len(record.data) <= MAX_BLOCK_BYTES
             and record.number == self.held[-1].number + 1
+            and record.origin is self.held[-1].origin
         )
 
     def _block(self) -> RawBlock:
@@ -285,6 +324,6 @@ class _Packer:
         return RawBlock.of(
             [r.data for r in held],
             receipt_ns=self.clock.now_ns(), site=self.site, listener=self.listener, peer=self.name, format=self.form,
-            origin={**self.origin, "log.file.path": self.name, "first_record": str(held[0].number)},
+            origin={**self.origin, **held[0].origin, "log.file.path": self.name, "first_record": str(held[0].number)},
             flags=bytes(OVERSIZE if r.is_cut else 0 for r in held) if is_cut else b"", node="file", seq=self.seq,
         )  # fmt: skip

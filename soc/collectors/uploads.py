@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 
-from soc.collectors.files import FORMATS_BUILT, PacketReader, read_blocks
+from soc.collectors.archives import Member
+from soc.collectors.files import FORMATS, PacketReader, read_blocks
 from soc.errors import Conflict, NotFound, SocError, UsageError
 from soc.model.alert import uuid7
 from soc.model.clock import Clock
@@ -20,9 +21,13 @@ from soc.model.record import RawBlock
 from soc.store import files
 
 PART_BYTES = 4 << 20
+KEPT_S = 7 * 86_400
+"""An upload that gets no part for so long is abandoned; its parts are deleted."""
 MAX_BYTES = 64 << 30
 LISTENER = "import"
 ORIGIN_ID, ORIGIN_PRODUCT = "soc.import.id", "as_product"
+MAX_REPORTED = 1000
+"""Members of an archive that the report names; `members_total` counts all."""
 _COPY = 1 << 20
 _HOUR_NS = 3_600_000_000_000
 _UNREAD = ("queued", "reading")
@@ -42,8 +47,9 @@ class QueueWriter(Protocol):
 class Uploads:
     """One folder per upload: `state.json`, the parts, then the whole file until it was read.
 
-    States: receiving → queued → reading → done, or failed with its reason. A part sent twice is the same part; a crash
-    while reading goes on behind the last record that the queue has. Thread-safe.
+    States: receiving → queued → reading → done, or failed with its reason, or abandoned when no part came for
+    `KEPT_S`. A part sent twice is the same part; a crash while reading goes on behind the last record that the queue
+    has. Thread-safe.
     """
 
     def __init__(
@@ -63,22 +69,59 @@ class Uploads:
         self._unread = {state["id"] for state in self.states() if state["state"] in _UNREAD}
 
     def begin(
-        self, name: str, size: int, by: str, *, format: str = "auto", product: str | None = None
-    ) -> dict[str, Any]:
-        """A new upload of `size` bytes. Raises UsageError for a size or a format that is not taken."""
+        self, name: str, size: int, by: str, *, format: str = "auto", product: str | None = None, sha256: str = "",
+        is_resumed: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A new upload of `size` bytes; `have` are the parts that are here already.
+
+        With its content's `sha256` an upload of the same person that was interrupted, or is not read yet, goes on;
+        with `is_resumed` one that was read is found again too. Raises UsageError for a size or a format not taken.
+        """
         if not 0 <= size <= MAX_BYTES:
             raise UsageError(f"a file of {size} bytes is not taken; at most {MAX_BYTES}", hint="split the file")
-        if format != "auto" and format not in FORMATS_BUILT:
-            raise UsageError(f"format '{format}' is not built; one of {', '.join(('auto', *FORMATS_BUILT))}")
+        if format not in FORMATS:
+            raise UsageError(f"format '{format}' is unknown; one of {', '.join(FORMATS)}")
+        asked = {"size": size, "format": format, "product": product, "by": by, "sha256": sha256}
+        if sha256 and (begun := self._begun(asked, is_resumed)) is not None:
+            return {**begun, "have": self._have(begun)}
         id = uuid7(self._clock.now_ns(), self._randomness(10))
         state = {
-            "id": id, "name": Path(name).name[:255], "size": size, "format": format, "product": product, "by": by,
+            "id": id, "name": Path(name).name[:255], **asked,
             "site": self._site, "state": "receiving", "part_bytes": PART_BYTES, "parts": -(-size // PART_BYTES),
             "records": 0, "hours": {}, "seq": -1, "error": "", "created_us": self._clock.now_ns() // 1000,
         }  # fmt: skip
         (self._folder / id).mkdir(mode=0o700)
         self._save(state)
-        return state
+        return {**state, "have": []}
+
+    def _begun(self, asked: Mapping[str, Any], is_resumed: bool) -> dict[str, Any] | None:
+        going = ("receiving", *_UNREAD, *(("done",) if is_resumed else ()))
+        fits = (
+            state
+            for state in reversed(self.states())
+            if state["state"] in going and all(state.get(key) == value for key, value in asked.items())
+        )
+        return next(fits, None)
+
+    def _have(self, state: Mapping[str, Any]) -> list[int]:
+        if state["state"] != "receiving":
+            return list(range(state["parts"]))
+        return [n for n in range(state["parts"]) if self._part(state["id"], n).is_file()]
+
+    def prune(self) -> int:
+        """Let go what was begun and not gone on with for `KEPT_S`; how many. The state stays, and says so."""
+        before = self._clock.now_ns() - KEPT_S * 1_000_000_000
+        count = 0
+        for state in self.states():
+            with self._lock(state["id"]):
+                folder = self._folder / state["id"]
+                if self.state(state["id"])["state"] != "receiving" or folder.stat().st_mtime_ns > before:
+                    continue
+                self._save({**state, "state": "abandoned", "error": f"no part came for {KEPT_S // 86_400} days"})
+                for part in folder.glob("part-*"):
+                    part.unlink(missing_ok=True)
+                count += 1
+        return count
 
     def put(self, id: str, n: int, data: bytes) -> None:
         """Keep part `n` (from 0). Raises Conflict when the upload takes none, UsageError for a wrong length."""
@@ -110,6 +153,9 @@ class Uploads:
                 self._join(state)
             except OSError as error:
                 raise files.store_error(error, f"joining upload '{id}'") from error
+            if state.get("sha256") and files.sha256_of(self._file(id)) != state["sha256"]:
+                self._file(id).unlink()
+                raise Conflict(f"upload '{id}' is not what was announced", hint="the file changed: send it again")
             state |= {"state": "queued", "seq": self._writer.last_seq}
             self._save(state)
             self._unread.add(id)
@@ -153,8 +199,9 @@ class Uploads:
         Raises DiskFull when the queue takes nothing at the moment; call again later.
         """
         state = self._resumed(self.state(id))
+        members: list[Member] = []
         try:
-            for block in self._blocks(state):
+            for block in self._blocks(state, members):
                 if stop.is_set():
                     return state
                 state["seq"] = max(self._writer.append([block]))
@@ -169,9 +216,13 @@ class Uploads:
             state |= {"state": "failed", "error": str(error)}
         except Exception as error:  # whatever a file does to its reader, the imports behind it go on
             state |= {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+        state["error"] = state["error"].replace(str(self._file(id)), state["name"])
+        shown = [{**member.to_document(), "name": state["name"] + member.name[len(str(self._file(id))) :]}
+                 for member in members[:MAX_REPORTED]]  # fmt: skip
+        state |= {"members": shown, "members_total": len(members)}
         self._save(state)
         self._unread.discard(id)
-        (self._folder / id / "file").unlink(missing_ok=True)
+        self._file(id).unlink(missing_ok=True)
         return state
 
     def _resumed(self, state: dict[str, Any]) -> dict[str, Any]:
@@ -185,19 +236,23 @@ class Uploads:
         self._save(state)
         return state
 
-    def _blocks(self, state: dict[str, Any]) -> Iterator[RawBlock]:
+    def _blocks(self, state: dict[str, Any], members: list[Member]) -> Iterator[RawBlock]:
         done, seen = state["records"], 0
         origin = {ORIGIN_ID: state["id"], **({ORIGIN_PRODUCT: state["product"]} if state["product"] else {})}
-        path = self._folder / state["id"] / "file"
+        path = self._file(state["id"])
         for block in read_blocks(
             path, clock=self._clock, format=state["format"], site=state["site"], listener=LISTENER, origin=origin,
-            packets=self._packets,
+            packets=self._packets, members=members,
         ):  # fmt: skip
             seen += block.n
             if seen <= done:
                 continue
             kept = _tail(block, max(done - (seen - block.n), 0))
-            yield replace(kept, peer=state["id"], origin={**kept.origin, "log.file.path": state["name"]})
+            inner = kept.origin["log.file.path"][len(str(path)) :]  # `!` and the member's name in an archive
+            yield replace(kept, peer=state["id"], origin={**kept.origin, "log.file.path": state["name"] + inner})
+
+    def _file(self, id: str) -> Path:
+        return self._folder / id / "file"
 
     def _part(self, id: str, n: int) -> Path:
         return self._folder / id / f"part-{n:06d}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from soc.model.check import CheckResult
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import RawBlock
 from soc.model.values import Unfit, fit, to_json
-from soc.parsers import packets, times
+from soc.parsers import packets, tables, times
 from soc.parsers.definition import Case, Definition
 from soc.parsers.parse import ParserSet
 from soc.parsers.state import ParserState
@@ -59,6 +60,10 @@ def _block(definition: Definition, case: Case) -> RawBlock:
         form, records = packets.FORMAT, list(packets.records(io.BytesIO(data)))
     # As from a file: samples keep the time that they state.
     origin = {"log.file.path": case.path, "first_record": "1"}
+    if definition.recognise.format == tables.W3C:  # the sample has its header: `#Fields:` and, below, the row
+        header, _, row = case.text.strip().rpartition("\n")
+        form, records = tables.W3C, [row.encode()]
+        origin["columns"] = json.dumps(header.rpartition("#Fields:")[2].split())
     return RawBlock.of(records, receipt_ns=receipt * 1000, format=form, origin=origin)
 
 

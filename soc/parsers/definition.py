@@ -17,11 +17,11 @@ from soc.parsers.compile import Pattern, compile_pattern
 LAYERS = ("network", "server", "application", "endpoint", "wire")
 DECODERS = (
     "text", "keyvalue", "windows", "netflow_v5", "netflow_v9", "ipfix", "sflow", "snmp", "cef", "leef", "document",
-    "packet",
+    "packet", "w3c",
 )  # fmt: skip
 FORMATS = (
     "netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "elastic", "hec", "gelf", "packet-flow", "packet-dns",
-    "packet-http", "packet-tls", "packet-dhcp", "packet-arp", "packet-capture", "journal",
+    "packet-http", "packet-tls", "packet-dhcp", "packet-arp", "packet-capture", "journal", "w3c",
 )  # fmt: skip
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
 TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip", "unmap")

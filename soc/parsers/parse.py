@@ -14,7 +14,7 @@ from soc.model.batch import EventBatch
 from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import ZONE, RawBlock
-from soc.parsers import flows, packets, posted, wire
+from soc.parsers import flows, packets, posted, tables, wire
 from soc.parsers.decoders.snmp_names import STANDARD, Names
 from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.definition import Definition, load
@@ -88,6 +88,8 @@ class ParserSet:
             batches = packets.batches(work, list(block.records()), self._index.formats)
         elif block.format == "snmp-poll":
             batches = wire.metrics(work, list(block.records()))
+        elif block.format in tables.FORMATS:
+            batches = tables.batches(work, block.format)
         elif block.format in posted.FORMATS:
             batches = posted.batches(work, block.format)
         elif kind in posted.FORMATS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
@@ -37,6 +37,13 @@ class TextRecords:
         h.priority[row], h.at_us[row], h.basis[row] = None, None, times.RECEIVED
         for values in (h.version, h.msgid, h.structured):
             values.pop(row, None)
+
+    @classmethod
+    def bare(cls, work: Work, texts: Sequence[str]) -> Self:
+        """Records that have no syslog header, whatever they look like."""
+        records = cls.__new__(cls)
+        records.work, records.texts, records.headers = work, texts, syslog.headless(texts)
+        return records
 
     def groups(self, rows: Sequence[int], forced: Definition | None) -> dict[str, tuple[Definition | None, list[int]]]:
         """The rows of each product; None for what no definition recognises."""
@@ -176,7 +183,12 @@ class TextRecords:
 
     def _pairs(self, definition: Definition, rows: list[int]) -> list[EventBatch]:
         decode = _PAIRS[definition.decode]
-        decoded = [decode(self.headers.message[i]) for i in rows]
+        return self.paired(definition, rows, [decode(self.headers.message[i]) for i in rows])
+
+    def paired(
+        self, definition: Definition, rows: Sequence[int], decoded: Sequence[Mapping[str, str]]
+    ) -> list[EventBatch]:
+        """One batch for each shape of a product whose records were decoded to named values."""
         groups: dict[int, tuple[Shape | None, list[int]]] = {}
         for k, pairs in enumerate(decoded):
             shape = next((s for s in definition.shapes if _holds(s, pairs)), None)
@@ -188,12 +200,12 @@ class TextRecords:
         definition: Definition,
         shape: Shape | None,
         members: list[int],
-        rows: list[int],
-        decoded: list[dict[str, str]],
+        rows: Sequence[int],
+        decoded: Sequence[Mapping[str, str]],
     ) -> EventBatch:
         mine = [decoded[k] for k in members]
         used = {s for m in (*definition.maps, *(shape.maps if shape else ())) for s in m.sources}
-        joined = [{**pairs, "@datetime": _date_time(pairs)} for pairs in mine]
+        joined = [{"@datetime": _date_time(pairs), **pairs} for pairs in mine]
 
         def values(name: str) -> Sequence[Any] | None:
             found = [pairs.get(name) for pairs in joined]

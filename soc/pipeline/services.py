@@ -422,6 +422,7 @@ class Services:
         loops: list[tuple[str, float, Callable[[], object]]] = [
             ("findings", 0.25, self.findings.step),
             ("runs", 5.0, lambda: self.engine.expire(self.clock.now_ns() // 1000)),
+            ("prune imports", 3600.0, self.uploads.prune),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]
         if self.national is not None:

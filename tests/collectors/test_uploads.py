@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import threading
+import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -124,8 +127,8 @@ def test_what_is_missing_is_named(tmp_path: Path, log: DiskLog) -> None:
         store.put(state["id"], 7, b"")
     with pytest.raises(NotFound):
         store.state("../../etc/passwd")
-    with pytest.raises(UsageError, match="xml"):
-        store.begin("a", 10, "lan", format="xml")
+    with pytest.raises(UsageError, match="xls"):
+        store.begin("a", 10, "lan", format="xls")
     with pytest.raises(UsageError, match="not taken"):
         store.begin("a", uploads.MAX_BYTES + 1, "lan")
 
@@ -220,3 +223,66 @@ def test_no_room_for_the_joined_file_is_told_as_such(
         with pytest.raises(DiskFull):
             store.commit(id)
     assert store.commit(id)["state"] == "queued"
+
+
+def test_what_nobody_goes_on_with_is_let_go(tmp_path: Path, log: DiskLog) -> None:
+    """Its parts are deleted and its state says so; what is whole or new stays."""
+    store = made(tmp_path, log)
+    old, whole = store.begin("a", 10, "lan")["id"], sent(store, LINES)
+    store.put(old, 0, b"x" * 10)
+    assert store.prune() == 0
+    later = FixedClock(NOW.now_ns() + (uploads.KEPT_S + 3600) * 1_000_000_000)
+    later.set(time.time_ns() + (uploads.KEPT_S + 3600) * 1_000_000_000)
+    again = Uploads(tmp_path / "imports", log, later, site="kontum")
+    assert (again.prune(), again.prune()) == (1, 0)
+    assert again.state(old)["state"] == "abandoned"
+    assert not list((tmp_path / "imports" / old).glob("part-*"))
+    with pytest.raises(Conflict, match="abandoned"):
+        again.put(old, 0, b"x" * 10)
+    assert again.state(whole)["state"] == "queued"
+
+
+def test_another_content_than_announced_is_refused(tmp_path: Path, log: DiskLog) -> None:
+    """The file changed between the client's two looks."""
+    store = made(tmp_path, log)
+    id = store.begin("a", 4, "lan", sha256="0" * 64)["id"]
+    store.put(id, 0, b"abc\n")
+    with pytest.raises(Conflict, match="not what was announced"):
+        store.commit(id)
+
+
+@pytest.mark.parametrize("crash_after", [0, 1, 3])
+def test_an_archive_goes_on_after_a_crash(
+    tmp_path: Path, log: DiskLog, monkeypatch: pytest.MonkeyPatch, crash_after: int
+) -> None:
+    """Members are read in the same order again; each record once, each member with its line in the report."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.log", "b.log", "c.gz"):
+            archive.writestr(name, LINES if name != "c.gz" else b"\x1f\x8b\x08 no gzip")
+    store = made(tmp_path, log)
+    state = store.begin("logs.zip", len(buffer.getvalue()), "lan")
+    store.put(state["id"], 0, buffer.getvalue())
+    store.commit(state["id"])
+    appended, calls = log.append, []
+
+    def dies(blocks: Sequence[RawBlock]) -> list[int]:
+        calls.append(appended(blocks))
+        if len(calls) > crash_after:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "append", dies)
+        with pytest.raises(KeyboardInterrupt):
+            store.read(state["id"], threading.Event())
+    done = made(tmp_path, log).read(state["id"], threading.Event())
+    records = [record for block in queued(tmp_path) for record in block.records()]
+    assert records == LINES.splitlines() * 2
+    report = {member["name"]: (member["state"], member["records"]) for member in done["members"]}
+    assert report == {
+        "logs.zip!a.log": ("read", 10_000), "logs.zip!b.log": ("read", 10_000), "logs.zip!c.gz": ("failed", 0),
+    }  # fmt: skip
+    assert (done["state"], done["records"]) == ("failed", 20_000)
+    assert done["error"].startswith("logs.zip!c.gz")
+    assert {block.origin["log.file.path"] for block in queued(tmp_path)} == {"logs.zip!a.log", "logs.zip!b.log"}

@@ -252,8 +252,10 @@ class FakeClient:
                 raise item
             yield item
 
-    def upload(self, path: Path, *, format: str, product: str | None, progress: Callable[[int, int], None]) -> str:
-        self.calls.append(("UPLOAD", str(path), {"format": format, "product": product}))
+    def upload(
+        self, path: Path, *, format: str, product: str | None, resume: bool, progress: Callable[[int, int], None]
+    ) -> str:
+        self.calls.append(("UPLOAD", str(path), {"format": format, "product": product, "resume": resume}))
         found = self.answers.get(("UPLOAD", path.name))
         if isinstance(found, Exception):
             raise found

@@ -46,12 +46,34 @@ def test_parse_keeps_every_record_in_order(tmp_path: Path) -> None:
     assert events[0]["log.file.path"] == str(log)
 
 
-def test_a_format_not_built_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_format_that_there_is_not_is_refused_by_name(tmp_path: Path) -> None:
     """Exit 2, and the sentence names the format."""
     log = tmp_path / "a"
     log.write_bytes(LINES)
-    result = soc("parse", "--format", "xml", str(log))
-    assert (result.returncode, b"'xml' is not built yet" in result.stderr) == (2, True)
+    result = soc("parse", "--format", "xls", str(log))
+    assert (result.returncode, b"'xls' is unknown" in result.stderr) == (2, True)
+
+
+def test_tables_and_xml_are_parsed_in_order(tmp_path: Path) -> None:
+    """CSV, W3C and XML give at least one document a record, what does not fit too."""
+    csv, w3c, xml = tmp_path / "a.csv", tmp_path / "u_ex.log", tmp_path / "a.xml"
+    csv.write_text('time,source.ip,note\n2026-11-20T03:00:00Z,203.0.113.9,"two\nlines"\nonly one\n')
+    w3c.write_text(
+        "#Fields: date time c-ip cs-method cs-uri-stem sc-status\n2026-11-20 03:00:01 10.0.0.9 GET / 404\nx\n"
+    )
+    xml.write_text(
+        "<Events><Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System><Provider Name='P'/>"
+        "<EventID Qualifiers='0'>4625</EventID><Channel>Security</Channel><Computer>dc</Computer></System><EventData>"
+        "<Data Name='TargetUserName'>lan</Data><Data>x</Data></EventData></Event><Event><![CDATA[<]]></Event></Events>"
+    )
+    found = [json.loads(line) for line in soc("parse", str(csv), str(w3c), str(xml)).stdout.splitlines()]
+    datasets = ["generic.json", "unparsed", "iis.w3c", "unparsed", "windows.security", "generic.json"]
+    assert [(e["event.dataset"], e["soc.record"]) for e in found] == list(
+        zip(datasets, (2, 4, 2, 3, 1, 2), strict=True)
+    )
+    assert (found[0]["source.ip"], found[0]["@timestamp"]) == ("203.0.113.9", "2026-11-20T03:00:00.000000Z")
+    assert (found[2]["event.outcome"], found[2]["@timestamp"]) == ("failure", "2026-11-20T03:00:01.000000Z")
+    assert (found[4]["winlog.event_id"], found[4]["winlog.event_data.TargetUserName"]) == ("4625", "lan")
 
 
 def test_detect_explains_its_hits(tmp_path: Path) -> None:

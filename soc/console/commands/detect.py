@@ -80,7 +80,7 @@ def add(app: typer.Typer) -> None:
         pipeline: Annotated[
             list[Path] | None, typer.Option("--pipeline", "-P", help="Files of pySigma processing pipelines, in order.")
         ] = None,
-        format: Annotated[str, typer.Option(help="auto, lines, json, evtx or pcap.")] = "auto",
+        format: Annotated[str, typer.Option(help="auto, lines, json, csv, w3c, xml, evtx or pcap.")] = "auto",
         profile: Annotated[bool, typer.Option(help="Say where the time went and which rules hit, on stderr.")] = False,
         refused: Annotated[bool, typer.Option("--refused", help="List every refused rule with its reason.")] = False,
         no_cache: Annotated[

@@ -35,6 +35,13 @@ FILES = (
     Column("cmd.col.last", "last_at", shown_moment, drop=1),
     Column("cmd.col.error", "error", fold=True),
 )
+MEMBERS = (
+    Column("cmd.col.file", "name", fold=True),
+    Column("cmd.col.state", "state", word("import")),
+    Column("cmd.col.format", "format"),
+    Column("cmd.col.records", "records", number, right=True),
+    Column("cmd.col.error", "why", fold=True),
+)
 DATASETS = (Column("cmd.col.dataset", "dataset", fold=True), Column("cmd.col.events", "count", number, right=True))
 FINDINGS = (
     Column("cmd.col.level", "level", word("level")),
@@ -51,13 +58,16 @@ def add(app: typer.Typer) -> None:
     def import_(
         call: Call,
         files: Annotated[list[Path], typer.Argument(help="Files to send, read with your own rights.")],
-        format: Annotated[str, typer.Option(help="auto, lines, json, evtx or pcap.")] = "auto",
+        format: Annotated[str, typer.Option(help="auto, lines, json, csv, w3c, xml, evtx or pcap.")] = "auto",
         product: Annotated[str | None, typer.Option("--product", help="Take every record as this product.")] = None,
         wait: Annotated[bool, typer.Option(help="Stay until they are read and searched.")] = True,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="A file that was imported already is not imported again.")
+        ] = False,
     ) -> int:
         """Import files, detect over them, and say what was in them. Exit 4 when one could not be read whole."""
         _refuse(files)
-        states = [_imported(call, path, format=format, product=product, wait=wait) for path in files]
+        states = [_imported(call, path, format=format, product=product, wait=wait, resume=resume) for path in files]
         if call.json:
             call.output.document({"schema": "soc.import.list/v1", "data": states, "truncated": False,
                                   "warnings": [], "cursor": None})  # fmt: skip
@@ -74,11 +84,11 @@ def _refuse(files: Sequence[Path]) -> None:
         raise UsageError("\n".join(told))
 
 
-def _imported(call: Call, path: Path, *, format: str, product: str | None, wait: bool) -> dict[str, Any]:
+def _imported(call: Call, path: Path, *, format: str, product: str | None, wait: bool, resume: bool) -> dict[str, Any]:
     """What became of one file; an error of its own never stops the other files."""
     try:
         with _bar(call, path) as progress:
-            id = call.client.upload(path, format=format, product=product, progress=progress)
+            id = call.client.upload(path, format=format, product=product, resume=resume, progress=progress)
         state = _followed(call, path, id) if wait else dict(call.client.get(f"/v1/imports/{id}").data)
     except OSError as error:
         state = {"state": "failed", "error": error.strerror or str(error)}
@@ -133,6 +143,9 @@ def _summary(call: Call, states: Sequence[Mapping[str, Any]]) -> None:
         output.table(FILES[:-1], [{**state, "name": Path(state["name"]).name} for state in states])
     else:
         output.table(FILES, states)
+    members = [member for state in states for member in state.get("members") or () if state.get("members_total", 1) > 1]
+    if members:
+        output.table(MEMBERS, members)
     for state in states:
         if state.get("error"):
             output.say(f"soc: {state['name']}: {state['error']}")

@@ -92,7 +92,7 @@ def add(app: typer.Typer) -> None:
         call: Call,
         files: Files,
         product: Annotated[str | None, typer.Option("--as", help="Take every record as this product.")] = None,
-        format: Annotated[str, typer.Option(help="auto, lines, json, evtx or pcap.")] = "auto",
+        format: Annotated[str, typer.Option(help="auto, lines, json, csv, w3c, xml, evtx or pcap.")] = "auto",
     ) -> int:
         """Normalise files: one flat ECS document a line, in order, nothing dropped."""
         from soc import pipeline

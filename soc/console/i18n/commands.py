@@ -48,6 +48,7 @@ HEADINGS: Catalogue = {
     "cmd.col.fault": ("Sai sót", "Fault"),
     "cmd.col.field": ("Trường", "Field"),
     "cmd.col.file": ("Tệp", "File"),
+    "cmd.col.format": ("Dạng", "Format"),
     "cmd.col.files": ("Số tệp", "Files"),
     "cmd.col.first": ("Từ", "From"),
     "cmd.col.first_seen": ("Nhận lần đầu", "First seen"),
@@ -228,6 +229,9 @@ STORED: Catalogue = {
     "cmd.import.reading": ("Đang đọc", "Reading"),
     "cmd.import.done": ("Xong", "Done"),
     "cmd.import.failed": ("Thất bại", "Failed"),
+    "cmd.import.abandoned": ("Bỏ dở", "Abandoned"),
+    "cmd.import.read": ("Đã đọc", "Read"),
+    "cmd.import.skipped": ("Bỏ qua", "Skipped"),
     "cmd.packet.exists": ("{path} đã có; chọn tên tệp khác", "{path} is there already; choose another name"),
     "cmd.packet.got": ("{path}: {packets} gói tin, {bytes}", "{path}: {packets} packets, {bytes}"),
     "cmd.packet.cut": (

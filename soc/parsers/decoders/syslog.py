@@ -72,6 +72,14 @@ class Headers:
 _NO_STAMP: times.Stamp = (None, times.RECEIVED)
 
 
+def headless(texts: Sequence[str]) -> Headers:
+    """Of records that are all message."""
+    headers = Headers()
+    for text in texts:
+        headers.add(None, _NO_STAMP, (None, None, None), text)
+    return headers
+
+
 def decode(texts: Sequence[str], receipt_us: Sequence[int], zone: dt.tzinfo = VIETNAM) -> Headers:
     """The headers of these records and the messages behind them. Never raises; a record without one is all message."""
     headers = Headers()

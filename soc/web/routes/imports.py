@@ -32,6 +32,8 @@ class Begin(Body):
     size: int = Field(ge=0)
     format: Name = "auto"
     product: Name | None = None
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    resume: bool = False
 
 
 async def octets(request: Request) -> bytes:
@@ -47,11 +49,12 @@ def _checked(id: str) -> str:
 
 @router.post("/v1/imports", status_code=201)
 def begin(ask: Create, body: Begin) -> Response:
-    """Announce a file; the answer says in how many parts of how many bytes it is sent."""
+    """Announce a file; the answer says in how many parts of how many bytes it is sent, and which are there."""
     ask.whole()
     made = ask.services.uploads.begin(
-        body.name, body.size, ask.person.name, format=body.format, product=body.product or None
-    )
+        body.name, body.size, ask.person.name, format=body.format, product=body.product or None,
+        sha256=body.sha256, is_resumed=body.resume,
+    )  # fmt: skip
     return answer("import", made, status=201)
 
 

@@ -1,0 +1,153 @@
+"""Tables of text: CSV with header and dialect, W3C extended logs with their `#Fields`; rows stay as they came."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import orjson
+
+from soc.collectors.lines import Coding, coding
+
+COLUMNS, DELIMITER, SOFTWARE, TIME = "columns", "delimiter", "software", "time"
+"""Keys of `RawBlock.origin`: the names of the columns (a JSON list), what parts them; who wrote a W3C log, and whether
+its times are `local`, as Windows Firewall's are, and not UTC."""
+MAX_ROW = 1 << 20
+"""Bytes of a row; a quote that never ends must not take the rest of the file."""
+MAX_COLUMNS = 1000
+MAX_HEADER = 64 << 10
+_DELIMITERS = ",;\t|"
+_NAME = re.compile(r"[A-Za-z_][\w .()#/@-]{0,127}")
+_DIRECTIVE = re.compile(rb"#([A-Za-z][A-Za-z -]{0,30}): ?")
+_FIRST = re.compile(rb"#(?:Software|Version|Fields|Date|Start-Date|Remark): ?")
+
+
+class Row(NamedTuple):
+    """A row as it was written, the 1-based number of its first line, and the header it stands under."""
+
+    data: bytes
+    number: int
+    origin: dict[str, str]
+
+
+def looks_like_w3c(head: bytes) -> bool:
+    """Whether a file that begins like this is a W3C extended log (W3C WD-logfile-960323)."""
+    return _FIRST.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
+
+
+def csv_delimiter(head: bytes) -> str:
+    """What parts the columns of a CSV file that begins like this; empty when it does not look like one.
+
+    It has a header of three names or more, and the rows behind it have as many values.
+    """
+    text = head.decode(coding(head).name, "replace").lstrip("\ufeff")
+    lines = text.splitlines()
+    if len(lines) < 2 or len(lines[0]) > MAX_HEADER:
+        return ""
+    if not text.endswith("\n"):
+        lines.pop()  # it may be cut in the middle
+    for delimiter in _DELIMITERS:
+        rows = _rows(lines[:6], delimiter)
+        names = [name.strip() for name in rows[0]] if rows else []
+        if len(names) < 3 or len(set(names)) < len(names) or not all(_NAME.fullmatch(name) for name in names):
+            continue
+        fit = [len(row) == len(names) for row in rows[1:]]
+        is_open = len(fit) > 1 and '"' in text  # the last of these rows may end in the middle of a quote
+        if fit and all(fit[:-1]) and (fit[-1] or is_open):
+            return delimiter
+    return ""
+
+
+def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except csv.Error:
+        return []
+
+
+def w3c_rows(lines: Iterator[tuple[bytes, int]]) -> Iterator[Row]:
+    """Rows under the `#Fields` before them. Directives are no records; a row before any `#Fields` has no columns."""
+    origin: dict[str, str] = {}
+    for line, number in lines:
+        found = _DIRECTIVE.match(line)
+        if found is None:
+            yield Row(line, number, origin)
+            continue
+        word, value = found[1].lower(), line[found.end() :].decode("utf-8", "replace").strip()
+        if word == b"fields":
+            names = value[:MAX_HEADER].split()[:MAX_COLUMNS]
+            origin = {**origin, COLUMNS: orjson.dumps(names).decode()}
+        elif word == b"software":
+            origin = {**origin, SOFTWARE: value[:200]}
+        elif word == b"time format" and value.lower() == "local":
+            origin = {**origin, TIME: "local"}
+
+
+class _Lines:
+    """Lines of a stream as text, remembered until a row is whole."""
+
+    def __init__(self, stream: io.BufferedReader, code: Coding) -> None:
+        self._text = io.TextIOWrapper(stream, code.name, errors="surrogateescape", newline="")
+        self._held: list[str] = []
+        self.number = 0
+        self.first = 1
+        self.size = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_ROW)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.size += len(line)
+        self._held.append(line)
+        if self.size > MAX_ROW:
+            raise csv.Error("a row is too long")
+        return line.replace("\0", "")
+
+    def take(self) -> tuple[list[str], int]:
+        """What was read since the last call, and the number of its first line."""
+        held, first = self._held, self.number - len(self._held) + 1
+        self._held, self.size = [], 0
+        return held, first
+
+    def release(self) -> None:
+        """The stream stays open for whoever opened it."""
+        self._text.detach()
+
+
+def csv_rows(stream: io.BufferedReader, head: bytes, delimiter: str) -> Iterator[Row]:
+    """Rows of a CSV file under its first one. A row may hold line ends in quotes; what does not come out as a row
+    (a quote that never ends) is given line by line, so nothing is lost."""
+    csv.field_size_limit(MAX_ROW)
+    lines = _Lines(stream, coding(head))
+    try:
+        origin: dict[str, str] = {}
+        while True:
+            reader = csv.reader(lines, delimiter=delimiter)
+            try:
+                for row in reader:
+                    held, number = lines.take()
+                    text = "".join(held).rstrip("\r\n")
+                    if not origin:
+                        names = [name.strip().lstrip("\ufeff") for name in row][:MAX_COLUMNS]
+                        origin = {COLUMNS: orjson.dumps(names).decode(), DELIMITER: delimiter}
+                    elif text.strip():
+                        yield Row(_bytes(text), number, origin)
+                return
+            except (csv.Error, UnicodeError):
+                held, number = lines.take()
+                for i, line in enumerate(held):
+                    if line.strip():
+                        yield Row(_bytes(line.rstrip("\r\n")), number + i, origin)
+    finally:
+        lines.release()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
