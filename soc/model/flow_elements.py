@@ -208,7 +208,7 @@ unsigned8: 5=reverseIpClassOfService 52=reverseMinimumTTL 53=reverseMaximumTTL 1
 unsigned8: 192=reverseIpTTL
 """
 _CISCO = """
-octetArray: 9357=applicationHttpUriStatistics 12235=applicationHttpUserAgent
+octetArray: 9357=applicationHttpUriStatistics 12235=subApplicationValue
 unsigned32: 8232=policyQosClassificationHierarchy 9268=artCountRetransmissions 9272=artCountTransactions
 unsigned32: 9273=artTotalTransactionTimeSum 9274=artTotalTransactionTimeMaximum 9275=artTotalTransactionTimeMinimum
 unsigned32: 9282=artCountNewConnections 9292=artCountResponses 9300=artCountLateResponses 9303=artResponseTimeSum

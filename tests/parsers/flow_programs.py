@@ -16,6 +16,7 @@ from typing import Any
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
+from scapy.layers.netflow import NetflowDataflowsetV9, NetflowHeader, NetflowRecordV9, netflowv9_defragment
 from scapy.packet import Packet, Raw
 from scapy.utils import wrpcap
 
@@ -115,9 +116,39 @@ class Sink:
 def softflowd(pcap: Path, version: int) -> list[bytes]:
     """The datagrams that softflowd exports of a capture."""
     sink = Sink()
-    command = ["softflowd", "-d", "-r", str(pcap), "-v", str(version), "-n", sink.address, "-T", "full"]
-    subprocess.run(command, capture_output=True, timeout=30, check=True, env=UTC)
+    softflowd_to(pcap, version, sink.address)
     return sink.take()
+
+
+def softflowd_to(pcap: Path, version: int, address: str) -> None:
+    """softflowd over a capture, to the port that somebody listens on."""
+    command = ["softflowd", "-d", "-r", str(pcap), "-v", str(version), "-n", address, "-T", "full"]
+    subprocess.run(command, capture_output=True, timeout=30, check=True, env=UTC)
+
+
+def nfreplay_to(datagrams: Sequence[bytes], version: int, address: tuple[str, int], folder: Path) -> None:
+    """What nfcapd stored of these datagrams, sent once more by nfreplay in a version of its choice."""
+    nfdump(datagrams, folder)
+    (stored,) = folder.glob("nfcapd.2*")
+    command = ["nfreplay", "-r", str(stored), "-H", address[0], "-p", str(address[1]), "-v", str(version)]
+    subprocess.run(command, capture_output=True, timeout=30, check=True, env=UTC)
+
+
+def scapy_records(datagrams: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The flow records that scapy's layers read of NetFlow v9 messages, by the names they have there."""
+    frames = [_MAC / IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=9000, dport=2055) / NetflowHeader(d) for d in
+              datagrams]  # fmt: skip
+    found: list[dict[str, Any]] = []
+    for packet in netflowv9_defragment(frames):
+        for layer in packet.iterpayloads():
+            if isinstance(layer, NetflowDataflowsetV9):
+                found += [
+                    {field.name: record.getfieldval(field.name) for field in record.fields_desc}
+                    for record in layer.records
+                    if isinstance(record, NetflowRecordV9)
+                    and any(field.name == "PROTOCOL" for field in record.fields_desc)
+                ]
+    return found
 
 
 _PROBES = {

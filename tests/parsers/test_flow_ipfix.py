@@ -100,7 +100,7 @@ def test_enterprises(rows: Rows) -> None:
     ]  # fmt: skip
     record = PAIR + b"\x04curl" + b"\x02cp" + b"\x03a.b" + b"\x01\xbb\x00\x07" + b"\xde\xad\xbe\xef" + b"\x01\x2a"
     flow = one(rows, specs, record)
-    assert (flow["netflow.cisco.applicationHttpUserAgent"], flow["netflow.juniper.commonPropertiesId"]) == (
+    assert (flow["netflow.cisco.subApplicationValue"], flow["netflow.juniper.commonPropertiesId"]) == (
         b"curl".hex(), "cp",
     )  # fmt: skip
     assert (flow["netflow.netscaler.httpReqHost"], flow["netflow.cert.silkAppLabel"]) == ("a.b", 443)

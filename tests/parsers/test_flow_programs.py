@@ -11,8 +11,10 @@ import pytest
 from scapy.packet import Packet
 from scapy.utils import wrpcap
 
+from soc.collectors.listeners import ListenerSpec
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
+from tests.collectors.running import MemoryQueue, running, until
 from tests.parsers import flow_programs
 from tests.parsers.flow_programs import Key, nfdump, records, truth, tshark
 
@@ -187,6 +189,51 @@ def same_as_wireshark(parsers: ParserSet, datagrams: Sequence[bytes], folder: Pa
             assert value == plain(shown), (name, event)
             compared += 1
     assert compared >= least * len(flows(ours))
+
+
+SCAPY = {
+    "IPV4_SRC_ADDR": "source.ip", "IPV6_SRC_ADDR": "source.ip", "IPV4_DST_ADDR": "destination.ip",
+    "IPV6_DST_ADDR": "destination.ip", "IN_BYTES": "network.bytes", "IN_PKTS": "network.packets",
+    "L4_SRC_PORT": "source.port", "L4_DST_PORT": "destination.port", "PROTOCOL": "network.iana_number",
+    "TCP_FLAGS": "flow.tcp_control_bits", "TOS": "flow.tos", "IP_PROTOCOL_VERSION": "netflow.ipVersion",
+    "FIRST_SWITCHED": "netflow.flowStartSysUpTime", "LAST_SWITCHED": "netflow.flowEndSysUpTime",
+    "DIRECTION": "netflow.flowDirection", "INPUT_SNMP": "flow.input_interface",
+}  # fmt: skip
+
+
+def test_scapy_reads_the_same(parsers: ParserSet, exported: dict[str, list[bytes]]) -> None:
+    """softflowd's NetFlow v9 by scapy's layers, record by record and field by field."""
+    ours = flows(parse(parsers, exported["softflowd v9"]))
+    theirs = flow_programs.scapy_records(exported["softflowd v9"])
+    assert len(theirs) == len(ours)
+    for event, record in zip(ours, theirs, strict=True):
+        is_icmp = event["network.iana_number"] in ("1", "58")
+        names = [n for n in record if n in SCAPY and not (is_icmp and n.startswith("L4"))]
+        assert len(names) >= 11
+        assert {n: str(event[SCAPY[n]]) for n in names} == {n: str(record[n]) for n in names}
+
+
+@pytest.mark.parametrize("client", ["softflowd v5", "softflowd v9", "softflowd ipfix", "nfreplay v5", "nfreplay v9"])
+def test_a_real_client_and_our_listener(
+    parsers: ParserSet, exported: dict[str, list[bytes]], capture: Path, tmp_path: Path, client: str
+) -> None:
+    """From the client's socket through the collector's queue to events: octets and packets of each flow."""
+    queue = MemoryQueue()
+    spec = ListenerSpec("wire", "netflow", "127.7.0.1", 0, "province")
+    with running([spec], queue, tmp_path / "counters.json") as (_, ports):
+        if client.startswith("softflowd"):
+            flow_programs.softflowd_to(capture, SOFTFLOWD[client], f"127.7.0.1:{ports['wire']}")
+        else:
+            address = "127.7.0.1", ports["wire"]
+            flow_programs.nfreplay_to(exported["pmacctd v9"], int(client[-1]), address, tmp_path / "nf")
+        assert until(lambda: len(queue.records) > 0)
+        until(lambda: False, 0.5)
+    expected = truth(flow_programs.packets())
+    if client.endswith("v5"):
+        expected = {k: v for k, v in expected.items() if ":" not in k[0]}
+    assert {block.format for block in queue.blocks} == {"netflow"}
+    found = {key(e): (e["network.bytes"], e["network.packets"]) for e in flows(parse(parsers, queue.records))}
+    assert found == {k: (flow["octets"], flow["packets"]) for k, flow in expected.items()}
 
 
 SAMPLES = {"netflow-v9": "cflow", "ipfix": "cflow", "netflow": "cflow"}
