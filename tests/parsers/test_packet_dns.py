@@ -70,7 +70,7 @@ def test_scapy_reads_the_same_question() -> None:
                       DNSRR(rrname="b.example.vn", type="AAAA", rdata="2001:db8::5", ttl=61)])  # fmt: skip
     values, why = packet_dns.decode(bytes(message))
     assert not why
-    assert (values["id"], values["flags"], values["code"]) == (7, ["AA", "RD", "RA"], "NXDOMAIN")
+    assert (values["id"], values["flags"], values["code"]) == (7, ("AA", "RD", "RA"), "NXDOMAIN")
     assert (values["name"], values["type"], values["class"]) == ("a.example.vn", "AAAA", "IN")
     assert (values["names"], values["ttls"]) == (["a.example.vn", "b.example.vn"], [60, 61])
     assert (values["data"], values["resolved"]) == (["b.example.vn", "2001:db8::5"], ["2001:db8::5"])

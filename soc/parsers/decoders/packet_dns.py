@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import struct
@@ -54,7 +55,7 @@ def decode(data: bytes) -> tuple[dict[str, Any], str]:
     is_answer = bool(bits & 0x8000)
     values: dict[str, Any] = {
         "id": number, "is_answer": is_answer, "opcode": OPCODES.get(bits >> 11 & 15, f"OPCODE{bits >> 11 & 15}"),
-        "flags": [name for bit, name in _FLAGS if bits & bit],
+        "flags": _flags(bits),
         "answers": answers, "authorities": authorities, "additionals": additional,
     }  # fmt: skip
     code = bits & 15
@@ -71,6 +72,11 @@ def decode(data: bytes) -> tuple[dict[str, Any], str]:
     if is_answer:
         values["code"] = CODES.get(code, f"RCODE{code}")
     return values, why
+
+
+@functools.lru_cache(maxsize=1024)
+def _flags(bits: int) -> tuple[str, ...]:
+    return tuple(name for bit, name in _FLAGS if bits & bit)
 
 
 class _Reader:
@@ -138,7 +144,7 @@ class _Reader:
     def _edns(self, values: dict[str, Any], size: int, bits: int, at: int, length: int) -> None:
         values["edns_size"], values["edns_version"], values["edns_code"] = size, bits >> 16 & 255, bits >> 24
         if bits & 0x8000:
-            values["flags"].append("DO")
+            values["flags"] = (*values["flags"], "DO")
         end = at + length
         while at + 4 <= end:
             code, n = struct.unpack_from(">HH", self.data, at)
@@ -179,6 +185,34 @@ class _Reader:
 
 def name(data: bytes, at: int) -> tuple[str, int]:
     """A name and where it ends. A pointer leads back, to before the piece it is in: so no message has a circle."""
+    if data[at] == 192 and (start := data[at + 1]) < at:  # the usual answer: its name is that of the question
+        end = start
+        while 0 < data[end] < 64:
+            end += data[end] + 1
+        if not data[end] and end - start < MAX_NAME:
+            return _text(data[start:end]), at + 2
+        return _walked(data, at)
+    end = at
+    while 0 < data[end] < 64:
+        end += data[end] + 1
+    if not data[end] and end - at < MAX_NAME:
+        return _text(data[at:end]), end + 1
+    return _walked(data, at)
+
+
+@functools.lru_cache(maxsize=16384)
+def _text(labels: bytes) -> str:
+    """Labels behind their lengths, whole and without a pointer."""
+    found = []
+    at = 0
+    while at < len(labels):
+        end = at + 1 + labels[at]
+        found.append(_label(labels[at + 1 : end]))
+        at = end
+    return ".".join(found) or "."
+
+
+def _walked(data: bytes, at: int) -> tuple[str, int]:
     labels: list[str] = []
     end = -1
     size, low = 0, at

@@ -15,8 +15,8 @@ from soc.parsers.decoders.flow_values import mac_text
 from soc.parsers.decoders.packet_layers import ICMP, ICMP6, SCTP, TCP, UDP, Frame
 from soc.parsers.decoders.packet_streams import At, Stream
 
-MAX_FLOWS = 200_000
-"""Flows that are open at a time; when there are more, the sixteenth part that was silent for longest ends."""
+MAX_FLOWS = 100_000
+"""Flows that are open at a time, 1.4 KiB each; when there are more, the sixteenth that was silent for longest ends."""
 SECOND = 1_000_000_000
 IDLE_NS = {TCP: 300 * SECOND, UDP: 60 * SECOND, ICMP: 30 * SECOND, ICMP6: 30 * SECOND}
 """A flow that is silent for so long has ended."""
@@ -27,6 +27,7 @@ LINGER_NS = 5 * SECOND
 """After FIN and RST come repetitions and last acknowledgements: they belong to the flow."""
 SWEEP_NS = 5 * SECOND
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+_WITH_PORTS = frozenset({TCP, UDP, SCTP})
 FORCED = "forced_end"
 """The capture ended, the flow perhaps not (word of RFC 5102, flowEndReason)."""
 Told = Callable[["Flow", str], None]
@@ -88,22 +89,27 @@ class Flow:
         """`rst` or `fin`, for a flow that is over."""
         return "rst" if (self.sides[0].bits | self.sides[1].bits) & RST else "fin"
 
-    def place(self) -> dict[str, Any]:
-        """What every event of this flow says of its ends."""
-        values: dict[str, Any] = {"interface": self.interface, "community_id": self.community}
-        if len(self.ends[0]) in (4, 16):
-            values["source_ip"], values["destination_ip"] = address(self.ends[0]), address(self.ends[1])
-            values["network_type"] = "ipv6" if len(self.ends[0]) == 16 else "ipv4"
-            values["protocol"] = self.protocol
+    def place(self, is_reply: bool = False) -> dict[str, Any]:
+        """What every event of this flow says of its ends; `is_reply` turns source and destination round."""
+        frame, protocol = self.frame, self.protocol
+        first, second = self.ends[::-1] if is_reply else self.ends
+        sender, target = (frame.target, frame.sender) if is_reply else (frame.sender, frame.target)
+        values: dict[str, Any] = {}
+        if self.interface:
+            values["interface"] = self.interface
+        if first:
+            values["community_id"] = self.community
+            values["source_ip"], values["destination_ip"] = address(first), address(second)
+            values["network_type"] = "ipv6" if len(first) == 16 else "ipv4"
+            values["protocol"] = protocol
+            if protocol in _WITH_PORTS:
+                values["source_port"], values["destination_port"] = self.ports[::-1] if is_reply else self.ports
         else:
-            values["ether"] = self.protocol
-        if self.protocol in (TCP, UDP, SCTP) and "network_type" in values:
-            values["source_port"], values["destination_port"] = self.ports
-        frame = self.frame
-        if frame.sender:
-            values["source_mac"] = mac_text(frame.sender)
-        if frame.target:
-            values["destination_mac"] = mac_text(frame.target)
+            values["ether"] = protocol
+        if sender:
+            values["source_mac"] = mac(sender)
+        if target:
+            values["destination_mac"] = mac(target)
         if frame.vlans:
             values["vlan"] = frame.vlans[-1]
             values["vlans"] = frame.vlans
@@ -201,6 +207,10 @@ class Table:
         """The capture ends here."""
         for flow in self.flows():
             self.end(flow, flow.how() if flow.protocol == TCP and flow.is_over() else FORCED)
+
+
+mac = functools.lru_cache(maxsize=16384)(mac_text)
+"""As ECS writes it."""
 
 
 @functools.lru_cache(maxsize=65536)

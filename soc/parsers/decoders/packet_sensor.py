@@ -262,7 +262,7 @@ class Sensor:
         side.flow.last = packet.ns
 
     def _arp(self, packet: Packet, found: Frame) -> None:
-        values: dict[str, Any] = {"interface": packet.interface}
+        values: dict[str, Any] = {"interface": packet.interface} if packet.interface else {}
         if found.vlans:
             values |= {"vlan": found.vlans[-1], "vlans": found.vlans}
         at = self._at(packet)
@@ -293,7 +293,9 @@ class Sensor:
     def unread(self, why: str, packet: Packet) -> None:
         """A packet that nobody can read."""
         self.counts["unread"] += 1
-        values = {"why": why, "data": packet.data[:MAX_SHOWN].hex(), "interface": packet.interface}
+        values: dict[str, Any] = {"why": why, "data": packet.data[:MAX_SHOWN].hex()}
+        if packet.interface:
+            values["interface"] = packet.interface
         self._emit("unread", self._at(packet), values)
 
     # time -----------------------------------------------------------------------------------------------------------
@@ -328,11 +330,8 @@ class Sensor:
 
     def tell(self, kind: str, flow: Flow, at: At, values: dict[str, Any], is_reply: bool = False) -> None:
         """A message of a protocol in a flow; `is_reply` turns source and destination round."""
-        place = flow.place()
-        if is_reply:
-            place = turned(place)
         flow.said.add(kind)
-        self._emit(kind, at, place | values)
+        self._emit(kind, at, flow.place(is_reply) | values)
 
     def _told(self, flow: Flow, reason: str) -> None:
         if flow.talk is not None and flow.protocol == TCP and reason != "active_timeout":
@@ -358,8 +357,6 @@ class Sensor:
     def _emit(self, kind: str, at: At, values: dict[str, Any], ns: int | None = None) -> None:
         when = at.ns if ns is None else ns
         self.counts[f"records_{kind}"] += 1
-        if not values.get("interface"):
-            values.pop("interface", None)
         record = {"kind": kind, "at_us": when // 1000, **values, "number": at.number, "offset": at.offset}
         if at.file:
             record["file"] = at.file
@@ -379,22 +376,6 @@ def _json(record: dict[str, Any]) -> bytes:
         return data
     kept = {k: v for k, v in record.items() if not isinstance(v, list | dict | str) or len(v) < 256}
     return orjson.dumps({**kept, "marks": [*record.get("marks", ()), "record_cut"]})
-
-
-_TURNS = {"source_ip": "destination_ip", "source_port": "destination_port", "source_mac": "destination_mac"}
-
-
-def turned(place: dict[str, Any]) -> dict[str, Any]:
-    """Source and destination exchanged."""
-    result = dict(place)
-    for one, other in _TURNS.items():
-        for name in (one, other):
-            result.pop(name, None)
-        if other in place:
-            result[one] = place[other]
-        if one in place:
-            result[other] = place[one]
-    return result
 
 
 def read(packets: Iterable[Packet | Damage]) -> Iterator[bytes]:
