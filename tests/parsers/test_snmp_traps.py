@@ -146,6 +146,7 @@ def test_what_is_known_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.column("uptime") == (False, [2])
     assert found.column("interface_description") == (False, ["port 2"])
     assert found.column("community") == (True, "public")
+    assert found.column("interface_alias") == (True, None)
     assert json.loads(found.varbinds[0])[0]["value"] == "port 2"
 
 

@@ -35,7 +35,23 @@ _HEAD = struct.Struct(">BBHHHH")  # see soc.model.snmp_record
 _NUMBERS = {(1, True): "b", (2, True): "h", (4, True): "i", (8, True): "q",
             (1, False): "B", (2, False): "H", (4, False): "I", (8, False): "Q"}  # fmt: skip
 
-Convert = Callable[[bytes], Any]
+Convert = Callable[[bytes], tuple[Any, Any]]
+"""Octets to their value, and to the value as JSON shows it."""
+MAX_TEXTS, MAX_TEXT = 8192, 64
+"""Texts that are remembered, and their longest: the names of a device's interfaces come again and again."""
+
+
+class Texts(dict[bytes, tuple[str, str]]):
+    """Octets to text and JSON; when it is full, all are forgotten."""
+
+    def __missing__(self, octets: bytes) -> tuple[str, str]:
+        value = snmp.text(octets)
+        found = (value, json_text(value))
+        if len(octets) <= MAX_TEXT:
+            if len(self) >= MAX_TEXTS:
+                self.clear()
+            self[octets] = found
+        return found
 
 
 class _Known(NamedTuple):
@@ -59,8 +75,7 @@ class _Known(NamedTuple):
         values: list[Any] = [*self.unpack(data), None]
         shown = values.copy()
         for i, convert in self.convert:
-            values[i] = value = convert(values[i])
-            shown[i] = value if value.__class__ is int else json_text(value)
+            values[i], shown[i] = convert(values[i])
         for i, labels, words in self.labels:
             value = values[i]
             shown[i] = words.get(value, value)
@@ -81,13 +96,9 @@ class Notifications:
     refused: dict[int, str] = field(default_factory=dict)
     datagrams: dict[int, bytes] = field(default_factory=dict)
 
-    def add(self, row: int, original: bytes, fixed: Mapping[str, Any], values: tuple[Any, ...], varbinds: str) -> None:
-        """One that could be read."""
-        self.rows.append(row)
-        self.originals.append(original)
-        self.fixed.append(fixed)
-        self.open.append(values)
-        self.varbinds.append(varbinds)
+    @cached_property
+    def _columns(self) -> list[tuple[Any, ...]]:
+        return list(zip(*self.open, strict=True))
 
     @cached_property
     def _distinct(self) -> list[Mapping[str, Any]]:
@@ -97,7 +108,8 @@ class Notifications:
         """True and the one value that all rows have, or False and a list of values; None = missing."""
         place = _PLACE.get(name)
         if place is not None:
-            return False, [values[place] for values in self.open]
+            values = self._columns[place]
+            return (True, None) if values.count(None) == len(values) else (False, list(values))
         first = next(iter(self._distinct), {}).get(name)
         if all(fixed.get(name) == first for fixed in self._distinct):
             return True, first
@@ -110,25 +122,38 @@ class Reader:
     def __init__(self, names: Names) -> None:
         self._names = names
         self._known: Alike[_Known] = Alike(MAX_KNOWN)
+        self._texts = Texts()
+        self._same: dict[tuple[tuple[str, Any], ...], Mapping[str, Any]] = {}
 
     def read(self, records: Sequence[bytes], *, is_verified: bool) -> Notifications:
         """Datagrams, or with `is_verified` records of format `snmp-v3`. Never raises for what is in them."""
         result = Notifications()
+        rows, originals, same, values_of, shown = (
+            result.rows, result.originals, result.fixed, result.open, result.varbinds,
+        )  # fmt: skip
         find = self._known.find
         room = MAX_LEARNED
         for i, record in enumerate(records):
             data = _message(record) if is_verified else record
             known = find(data)
             if known is not None:
-                result.add(i, record[len(data) :] if is_verified else record, known.fixed, *known.read(data))
+                values, varbinds = known.read(data)
+                rows.append(i)
+                originals.append(record[len(data) :] if is_verified else record)
+                same.append(known.fixed)
+                values_of.append(values)
+                shown.append(varbinds)
                 continue
             original, found, why = self._plain(record, is_verified)
             if found is None:
                 result.refused[i], result.datagrams[i] = why, original
                 continue
             fixed = {name: value for name, value in found.items() if name not in _PLACE and name != VARBINDS}
-            values = tuple(found.get(name) for name in OPEN)
-            result.add(i, original, fixed, values, json_text(found[VARBINDS]))
+            rows.append(i)
+            originals.append(original)
+            same.append(fixed)
+            values_of.append(tuple(found.get(name) for name in OPEN))
+            shown.append(json_text(found[VARBINDS]))
             if room:
                 room -= 1
                 self._learn(data, is_verified, found, fixed)
@@ -149,8 +174,11 @@ class Reader:
             return
         if outline is None:
             return
-        plan = _plan(data, outline, found, self._names)
+        plan = _plan(data, outline, found, self._names, self._texts)
         if plan is not None:
+            if len(self._same) >= MAX_KNOWN:
+                self._same.clear()
+            fixed = self._same.setdefault(tuple(fixed.items()), fixed)  # one object for all ports of a device
             spans = [(start, stop) for start, stop, _ in plan.spans]
             self._known.learn(data, [*spans, *outline.unread], plan.known(len(data), fixed))
 
@@ -223,6 +251,8 @@ def _variables(data: bytes, at: int, end: int) -> Iterator[tuple[Span, int, Span
 class _Plan:
     """How the values of a message are read in another that looks like it."""
 
+    names: Names
+    texts: Texts
     spans: list[tuple[int, int, str]] = field(default_factory=list)
     convert: list[tuple[int, Convert]] = field(default_factory=list)
     labels: list[tuple[int, Mapping[int, str], Mapping[int, str]]] = field(default_factory=list)
@@ -230,12 +260,12 @@ class _Plan:
     first: int = 0
     shown: list[str] = field(default_factory=list)
 
-    def open(self, tag: int, span: Span, names: Names) -> None:
+    def open(self, tag: int, span: Span) -> None:
         """One more open value."""
         start, stop = span
         code = _NUMBERS.get((stop - start, tag == INTEGER)) if tag == INTEGER or tag in UNSIGNED else None
         if code is None:
-            self.convert.append((len(self.spans), _converter(tag, names)))
+            self.convert.append((len(self.spans), _converter(tag, self.names, self.texts)))
         self.spans.append((start, stop, code or f"{stop - start}s"))
 
     def known(self, length: int, fixed: Mapping[str, Any]) -> _Known:
@@ -251,24 +281,32 @@ class _Plan:
         )  # fmt: skip
 
 
-def _converter(tag: int, names: Names) -> Convert:
+def _number(octets: bytes, *, signed: bool) -> tuple[int, int]:
+    value = int.from_bytes(octets, "big", signed=signed)
+    return value, value
+
+
+def _other(octets: bytes, *, tag: int, names: Names) -> tuple[Any, str]:
+    value = snmp.read_value(octets, tag, 0, len(octets), names)[1]
+    return value, json_text(value)
+
+
+def _converter(tag: int, names: Names, texts: Texts) -> Convert:
     if tag == OCTETS:
-        return snmp.text
-    if tag in UNSIGNED:
-        return int.from_bytes
-    if tag == INTEGER:
-        return partial(int.from_bytes, signed=True)
-    return lambda value: snmp.read_value(value, tag, 0, len(value), names)[1]
+        return texts.__getitem__
+    if tag in UNSIGNED or tag == INTEGER:
+        return partial(_number, signed=tag == INTEGER)
+    return partial(_other, tag=tag, names=names)
 
 
-def _plan(data: bytes, outline: _Outline, found: Mapping[str, Any], names: Names) -> _Plan | None:
+def _plan(data: bytes, outline: _Outline, found: Mapping[str, Any], names: Names, texts: Texts) -> _Plan | None:
     """None for a message whose reading depends on more than its headers, or that is not in the usual order."""
-    plan = _Plan()
+    plan = _Plan(names, texts)
     given = {"trap_oid", "enterprise"} if "enterprise" in found and "request_id" not in found else set()
     for name, tag, span in outline.named:
         given.add(name)
         plan.places[_PLACE[name]] = len(plan.spans)
-        plan.open(tag, span, names)
+        plan.open(tag, span)
     plan.first = len(plan.spans)
     binds = iter(found[VARBINDS])
     for identifier, tag, span in outline.binds:
@@ -281,11 +319,11 @@ def _plan(data: bytes, outline: _Outline, found: Mapping[str, Any], names: Names
                 return None
             given.add("uptime")
             plan.places[_PLACE["uptime"]] = len(plan.spans)
-            plan.open(tag, span, names)
+            plan.open(tag, span)
             plan.first += 1
         elif oid == TRAP_OID and "trap_oid" not in given:
             given.add("trap_oid")
-        elif not _variable(plan, given, next(binds), object_name, tag, span, labels, names):
+        elif not _variable(plan, given, next(binds), object_name, tag, span, labels):
             return None
     return plan
 
@@ -298,7 +336,6 @@ def _variable(
     tag: int,
     span: Span,
     labels: Mapping[int, str],
-    names: Names,
 ) -> bool:
     """Whether another one like it can be read without looking at its identifier."""
     is_fixed = tag in (OID, NULL) or tag in ABSENT
@@ -318,5 +355,5 @@ def _variable(
     if labels and tag == INTEGER:
         words = {number: f'{number},"label":{json_text(label)}' for number, label in labels.items()}
         plan.labels.append((len(plan.spans), labels, words))
-    plan.open(tag, span, names)
+    plan.open(tag, span)
     return True
