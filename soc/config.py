@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from soc.errors import ConfigError, nearest
+from soc.model import daily
 from soc.model import poll as polls
 from soc.model.finding import LEVELS
 from soc.model.poll import Poll
@@ -136,6 +138,8 @@ class Settings:
     relay_url: str = ""
     relay_name: str = ""
     relay_max_kib_s: int = 0
+    relay_windows: tuple[str, ...] = ()
+    relay_zone: str = "Asia/Ho_Chi_Minh"
     relay_host: str = ""
     relay_port: int = 8601
     relay_names: tuple[str, ...] = ()
@@ -244,6 +248,21 @@ def _words(value: Any, _base: Path) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item.strip() for item in value):
         raise ValueError("a list of texts that are not empty")
     return tuple(value)
+
+
+def _times(value: Any, base: Path) -> tuple[str, ...]:
+    try:
+        return tuple(daily.normal(span) for span in _words(value, base))
+    except ValueError as error:
+        raise ValueError("a list of times such as '22:00-05:00'") from error
+
+
+def _zone(value: Any, _base: Path) -> str:
+    try:
+        ZoneInfo(value)
+    except (TypeError, ValueError, OSError, LookupError) as error:
+        raise ValueError("the name of a time zone such as 'Asia/Ho_Chi_Minh'") from error
+    return str(value)
 
 
 def _patterns(value: Any, base: Path) -> tuple[str, ...]:
@@ -361,6 +380,8 @@ KNOBS = (
         _whole(0, 1 << 30, "a number of KiB a second"),
         "at most so much to the centre; 0 = all",
     ),
+    Knob("relay", "windows", "relay_windows", _times, "records go to the centre at these times only; empty = always"),
+    Knob("relay", "zone", "relay_zone", _zone, "time zone of 'windows'"),
     Knob("relay", "host", "relay_host", _text, "we are a centre: address the hub listens on; empty = no hub"),
     Knob("relay", "port", "relay_port", _port, "TCP port of the hub"),
     Knob("relay", "names", "relay_names", _words, "names and addresses by which units reach the hub"),

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -34,6 +35,7 @@ from soc.connectors.drivers.nftables import DemoWorld
 from soc.connectors.national.receiver import Receiver
 from soc.errors import ConfigError, SocError, TryAgain, nearest
 from soc.model.clock import Clock, SystemClock
+from soc.model.daily import Daily
 from soc.pipeline import Correlating, Sensing, Services, Worker, places
 from soc.pipeline.services import NO_GATEWAY, STATE, read_state, read_states, state_file
 from soc.store.events import EventStore
@@ -257,7 +259,7 @@ def spec_of(settings: Settings, listen: Listen) -> ListenerSpec:
 
 def _told(settings: Settings, ports: Mapping[str, int]) -> dict[str, int]:
     for listen in settings.listen:
-        if ports.get(listen.name, listen.port) != listen.port:
+        if listen.port and ports.get(listen.name, listen.port) != listen.port:
             print(f"{listen.name}: port {listen.port} is taken, listening on {ports[listen.name]}", flush=True)
     return dict(ports)
 
@@ -350,13 +352,22 @@ def serve(settings: Settings) -> None:
 def hub(settings: Settings) -> None:
     """The centre's door for distant units, until stopped."""
     with _running(settings, "hub") as me:
-        sock = _listen("relay", settings.relay_host or "127.0.0.1", settings.relay_port)
+        sock = _hub_socket(settings.relay_host or "127.0.0.1", settings.relay_port)
         intake = Intake(
             places.queue(settings), places.relay_counters(settings), me.clock, max_bytes=settings.queue_max_bytes
         )
         authority = places.relay_authority(settings, me.clock)
         me.ready(port=sock.getsockname()[1])
         Hub(authority, intake, places.relay_health(settings), me.clock).serve(sock, me.stop)
+
+
+def _hub_socket(host: str, port: int) -> socket.socket:
+    """The port that the units' settings name, or none: on another one nobody would find us. Raises ConfigError."""
+    try:
+        return server.open_tcp_socket(host, port)
+    except ConfigError as error:
+        hint = f"units call this port: free it, or change it here and in each unit's url ([relay] port = {port} now)"
+        raise ConfigError(f"the hub {error}", hint=hint) from error
 
 
 def relay(settings: Settings) -> None:
@@ -367,6 +378,7 @@ def relay(settings: Settings) -> None:
             relay_link(settings),
             me.clock,
             max_bytes_s=settings.relay_max_kib_s * 1024,
+            times=Daily(settings.relay_windows, ZoneInfo(settings.relay_zone)),
             health=lambda: {"processes": read_states(settings)},
         )
         me.ready(centre=settings.relay_url)

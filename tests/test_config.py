@@ -83,6 +83,8 @@ SAMPLES = {
     "relay.url": ("https://soc.example:8601", "https://soc.example:8601"),
     "relay.name": ("xa-dakbla", "xa-dakbla"),
     "relay.max_kib_s": (64, "64"),
+    "relay.windows": (("22:00-05:00", "12:00-13:00"), "2200-0500:1200-1300"),
+    "relay.zone": ("Asia/Tokyo", "Asia/Tokyo"),
     "relay.host": ("0.0.0.0", "0.0.0.0"),
     "relay.port": (8700, "8700"),
     "relay.names": (("soc.example", "10.0.0.1"), "soc.example:10.0.0.1"),

@@ -18,6 +18,7 @@ from soc.collectors import enrol
 from soc.collectors.enrol import Token
 from soc.errors import ConfigError, PermissionRefused, SocError, TryAgain, UsageError
 from soc.model.clock import Clock
+from soc.model.daily import Daily
 from soc.model.position import PARTITIONS, Partition, Position
 from soc.model.record import RawBlock
 from soc.store import files
@@ -26,9 +27,15 @@ from soc.store.queue.segment import nodes
 
 LOG = "raw"
 BATCH_BYTES = 2 << 20
+"""Bytes of records in a batch; halved after each failure down to `LEAST_BYTES`, doubled again by each success."""
+LEAST_BYTES = 64 << 10
+PACE_S = 5.0
+"""With a bandwidth cap a batch is as large as the cap allows in this time."""
+SLOWEST_BYTES_S = 2048
+"""A link that carries less is taken for dead."""
 BATCH_FRAMES = 512
 EPOCH = "epoch"
-IDLE_S = 0.5
+IDLE_S, CLOSED_S = 0.5, 20.0
 HEALTH_NS = 30_000_000_000
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 TIMEOUT_S = 30.0
@@ -113,11 +120,14 @@ class Relay:
         clock: Clock,
         *,
         max_bytes_s: int = 0,
+        times: Daily | None = None,
         health: Callable[[], Mapping[str, Any]] = dict,
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
         self._root, self._link, self._clock = root, link, clock
         self._max_bytes_s, self._health, self._wait = max_bytes_s, health, wait
+        self._times = times or Daily()
+        self._most = self._batch_bytes = min(BATCH_BYTES, max(LEAST_BYTES, int(max_bytes_s * PACE_S) or BATCH_BYTES))
         self._cursors: dict[str, int] = {}
         self._names: dict[str, str] = {}
         self._reader = LogReader(root, LOG)
@@ -127,14 +137,18 @@ class Relay:
         self.fault = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`; a centre that is away is asked again, later and later."""
+        """Until `stop`; a centre that is away is asked again, later and later. Outside of `times` only our health goes
+        to it."""
         wait_s = FIRST_WAIT_S
         while not stop.is_set():
             try:
-                sent = self.step()
+                closed_s = self._times.next_s(self._clock.now_ns())
+                sent = 0 if closed_s else self.step()
                 self._tell()
                 wait_s, self.fault = FIRST_WAIT_S, ""
-                if not sent:
+                if closed_s:
+                    self._wait(stop, min(closed_s, CLOSED_S))
+                elif not sent:
                     self._wait(stop, IDLE_S)
                 elif self._max_bytes_s:
                     self._wait(stop, sent / self._max_bytes_s)
@@ -153,8 +167,11 @@ class Relay:
             return 0
         data = pack(batch)
         node = batch[0].node
-        answer = self._ask("POST", "/v1/frames", params={"node": self._name(node)}, content=data)
+        # What is written fast may only lie in the kernel's buffer: a slow link needs time before the answer can come.
+        timeout = httpx.Timeout(TIMEOUT_S, read=TIMEOUT_S + len(data) / SLOWEST_BYTES_S)
+        answer = self._ask("POST", "/v1/frames", params={"node": self._name(node)}, content=data, timeout=timeout)
         self._cursors[node] = int(answer["upto"])
+        self._batch_bytes = min(self._batch_bytes * 2, self._most)
         self.counts["frames"] += len(batch)
         self.counts["records"] += sum(block.n for block in batch)
         self.counts["bytes"] += len(data)
@@ -168,7 +185,7 @@ class Relay:
         for block in self._reader.read(self._known(), None, BATCH_FRAMES):
             if block.seq <= self._cursor(block.node):
                 continue
-            if batch and (block.node != batch[0].node or size + len(block.data) > BATCH_BYTES):
+            if batch and (block.node != batch[0].node or size + len(block.data) > self._batch_bytes):
                 break
             batch.append(block)
             size += len(block.data)
@@ -205,7 +222,13 @@ class Relay:
         if self._told_ns and now - self._told_ns < HEALTH_NS:
             return
         lag = self._reader.lag(self._known())
-        self._ask("POST", "/v1/health", content=orjson.dumps({"queue": dict(lag), **self.counts, **self._health()}))
+        told = {
+            "queue": dict(lag),
+            "closed_s": self._times.next_s(self._clock.now_ns()),
+            **self.counts,
+            **self._health(),
+        }
+        self._ask("POST", "/v1/health", content=orjson.dumps(told))
         self._renew_when_due()
         self._told_ns = now
 
@@ -237,6 +260,7 @@ class Relay:
         if str(error) != self.fault:
             _log.error("%s", error)
         self.fault = str(error)
+        self._batch_bytes = max(self._batch_bytes // 2, LEAST_BYTES)
         self._forget()
 
     def _forget(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import secrets
 import shutil
 import socket
 import threading
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 import zstandard
 
@@ -20,6 +23,7 @@ from soc.collectors.hub import Hub, Intake
 from soc.collectors.relay import Link, Relay, join
 from soc.errors import ConfigError, NotFound, PermissionRefused, TryAgain, UsageError
 from soc.model.clock import FixedClock, SystemClock
+from soc.model.daily import Daily
 from soc.model.record import RawBlock
 from soc.store.queue import DiskLog, LogReader, pack, unpack
 
@@ -198,6 +202,79 @@ def test_a_running_relay_goes_on_by_itself(tmp_path: Path, centre: Centre) -> No
     assert centre.records() == numbered(0, 9)
     assert relay.counts["failures"] > 0
     assert (centre.home / "run" / "xa-dakbla.health.json").exists()
+
+
+# slow links and times of the day ----------------------------------------------------------------------------------
+
+
+def test_records_wait_for_the_time_and_health_does_not(tmp_path: Path, centre: Centre) -> None:
+    """At noon only the unit's health goes to the centre, at 22:00 Vietnam's time the records follow, in order."""
+    unit, clock = Unit(tmp_path / "unit", centre), FixedClock(dt.datetime(2026, 11, 25, 5, 0, tzinfo=dt.UTC))
+    unit.receive(*numbered(0, 5))
+    stop = threading.Event()
+    seen: list[tuple[int, int]] = []
+    told: list[dict[str, Any]] = []
+
+    def wait(_stop: threading.Event, seconds: float) -> bool:
+        at = clock.now_ns() + 7 * 3600 * 10**9
+        seen.append((at // 10**9 % 86400 // 3600, len(centre.records())))
+        told.append(orjson.loads((centre.home / "run" / "xa-dakbla.health.json").read_bytes())["health"])
+        clock.advance(max(seconds, 1) * 60)
+        if len(centre.records()) == 5 or len(seen) > 200:
+            stop.set()
+        return stop.is_set()
+
+    link = Link(f"https://127.0.0.1:{centre.port}", tmp_path / "unit" / "relay")
+    relay = Relay(tmp_path / "unit" / "queue", link, clock, times=Daily(["22:00-05:00"]), wait=wait)
+    relay.run(stop)
+    assert centre.records() == numbered(0, 5)
+    assert {hour for hour, n in seen if not n} == set(range(12, 22))
+    assert told[0]["closed_s"] == 10 * 3600
+    assert (told[0]["queue"]["records"], told[-1]["queue"]["records"]) == (5, 0)
+
+
+def test_a_cap_is_kept_by_small_batches_and_pauses(tmp_path: Path, centre: Centre) -> None:
+    """64 KiB a second: no batch is larger than five seconds' worth, and each is paid for before the next."""
+    unit, waits = Unit(tmp_path / "unit", centre), []
+    for n in range(40):
+        unit.receive(b"%d " % n + secrets.token_bytes(30_000))
+    stop = threading.Event()
+
+    def wait(_stop: threading.Event, seconds: float) -> bool:
+        waits.append(seconds)
+        if len(centre.records()) == 40:
+            stop.set()
+        return stop.is_set()
+
+    relay = unit.relay(max_bytes_s=65536, wait=wait)
+    relay.run(stop)
+    assert sum(waits) == pytest.approx(relay.counts["bytes"] / 65536)
+    assert max(waits) <= 5.1
+    assert relay.counts["bytes"] > 1_000_000
+
+
+def test_batches_shrink_on_a_bad_link_and_grow_on_a_good_one(tmp_path: Path, centre: Centre) -> None:
+    """Each failure halves them down to a bound, each success doubles them."""
+    unit = Unit(tmp_path / "unit", centre)
+    for n in range(60):
+        unit.receive(b"%d " % n + secrets.token_bytes(30_000))
+    sizes: list[int] = []
+    take = centre.intake.take
+
+    def taken(name: str, node: str, data: bytes) -> int:
+        sizes.append(len(data))
+        if len(sizes) <= 7:
+            raise TryAgain("too much for this link")
+        return take(name, node, data)
+
+    centre.intake.take = taken  # type: ignore[method-assign]
+    stop = threading.Event()
+    relay = unit.relay(wait=lambda _stop, _s: stop.set() if len(centre.records()) == 60 else None)  # type: ignore[arg-type,return-value]
+    relay.run(stop)
+    assert sizes[:6] == sorted(sizes[:6], reverse=True)
+    assert min(sizes[:7]) < 100_000 < sizes[0]
+    assert sizes[8] > sizes[7]
+    assert len(centre.records()) == len(set(centre.records())) == 60
 
 
 def _until(holds: Any) -> None:

@@ -62,10 +62,18 @@ def settings(home: Path, text: str) -> Path:
     return home
 
 
+def free_port() -> int:
+    """One that nobody has just now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
     """A centre with a hub."""
-    side = Side(settings(tmp_path_factory.mktemp("centre") / "home", '[relay]\nhost = "127.0.0.1"\n'))
+    text = f'[relay]\nhost = "127.0.0.1"\nport = {free_port()}\n'
+    side = Side(settings(tmp_path_factory.mktemp("centre") / "home", text))
     side.start()
     yield side
     side.stop()
@@ -135,3 +143,14 @@ def test_a_unit_that_is_shut_out_is_refused_and_says_so(centre: Side, unit: Side
         tcp.sendall(b"<13>Nov 25 10:00:00 gw app: late\n")
     fault = unit.until(lambda: unit.state("relay").get("counts", {}).get("fault"), 40)
     assert "not enrolled" in fault
+
+
+def test_a_hub_whose_port_is_taken_says_so_and_takes_no_other(tmp_path: Path) -> None:
+    """Units know one port: exit 2 with the place and the way out."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        side = Side(settings(tmp_path / "home", f'[relay]\nhost = "127.0.0.1"\nport = {port}\n'))
+        refused = side.soc("relay", "hub")
+    assert refused.code == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in refused.err
+    assert "each unit's url" in refused.err
