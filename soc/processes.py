@@ -34,7 +34,7 @@ from soc.config import Listen, Sense, Settings
 from soc.connectors.drivers.nftables import DemoWorld
 from soc.connectors.national.receiver import Receiver
 from soc.errors import ConfigError, SocError, TryAgain, nearest
-from soc.model.clock import Clock, SystemClock
+from soc.model.clock import VIETNAM, Clock, SystemClock
 from soc.model.daily import Daily
 from soc.pipeline import Correlating, Sensing, Services, Worker, places
 from soc.pipeline.services import NO_GATEWAY, STATE, read_state, read_states, state_file
@@ -378,7 +378,7 @@ def relay(settings: Settings) -> None:
             relay_link(settings),
             me.clock,
             max_bytes_s=settings.relay_max_kib_s * 1024,
-            times=Daily(settings.relay_windows, ZoneInfo(settings.relay_zone)),
+            times=Daily(settings.relay_windows, ZoneInfo(settings.relay_zone) if settings.relay_zone else VIETNAM),
             health=lambda: {"processes": read_states(settings)},
         )
         me.ready(centre=settings.relay_url)
