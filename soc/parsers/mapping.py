@@ -30,7 +30,8 @@ def over(before: Column, after: Column) -> Column:
     """`after`, and `before` where it has no value."""
     if after.form == "constant" and after.values is not None:
         return after
-    if after.form == "numpy" or (after.form == "arrow" and after.values.null_count == 0):
+    is_full = after.form == "numpy" or (after.form == "arrow" and after.values.null_count == 0)
+    if is_full and after.type is not FieldType.DOUBLE:  # there NaN is missing
         return after
     later = after.to_list()
     if None not in later:

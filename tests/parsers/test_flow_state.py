@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from soc.model.flow_elements import ELEMENTS
 from soc.model.record import RawBlock
-from soc.parsers import ParserSet, ParserState
-from soc.parsers.decoders import flow_options, flow_state, netflow_v9
+from soc.parsers import ParserSet, ParserState, envelope, mapping
+from soc.parsers.decoders import flow_community, flow_options, flow_state, flow_text, netflow_v9
 from soc.parsers.decoders.flow_sets import Walker
 from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY, Memory
 from tests.parsers.conftest import RECEIPT_NS
@@ -256,6 +256,28 @@ def test_any_template_is_read(
     assert sum(batch.n for batch in batches) >= 2
     for batch in batches:
         assert type(batch).from_table(batch.dataset, batch.to_table(), parsers.fields) == batch
+
+
+@settings(max_examples=100, deadline=None)
+@given(SPECS, st.binary(max_size=150), SPECS, st.binary(max_size=80))
+def test_arrays_and_lists_are_the_same(
+    parsers: ParserSet, specs: list[Field], body: bytes, told: list[Field], rest: bytes
+) -> None:
+    """Many rows are read as arrays, few as lists: whatever template and octets, both give the same events."""
+    messages = [
+        ipfix(options(257, 1, told), a_set(257, rest)),
+        ipfix(template(256, [(8, 4), (12, 4), (7, 2), (11, 2), (4, 1), *specs]), a_set(256, body * 3)),
+        v9(v9_template(256, PLAIN), DATA), v5_of(2, 2), v5_of(1, 1, seq=9),
+    ]  # fmt: skip
+    block = RawBlock.of(messages, receipt_ns=RECEIPT_NS, format="netflow", peer="192.0.2.1")
+
+    def events(few: int) -> list[Event]:
+        with pytest.MonkeyPatch.context() as patch:
+            for module, name in ((flow_text, "FEW"), (mapping, "FEW"), (envelope, "FEW"), (flow_community, "_FEW")):
+                patch.setattr(module, name, few)
+            return [row for batch in parsers.parse(block, ParserState(), RECEIPT_NS)[0] for row in batch.rows()]
+
+    assert events(0) == events(10**9)
 
 
 def test_a_flood_of_tiny_sets_is_bounded(parsers: ParserSet) -> None:
