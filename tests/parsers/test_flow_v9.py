@@ -190,6 +190,8 @@ def test_counts_are_scaled_and_say_so(rows: Rows) -> None:
         ([(309, 4), (310, 4)], struct.pack(">II", 2, 3), 2250, 2),
         ([(311, 8)], struct.pack(">d", 0.01), 150_000, 100),
         ([(34, 4)], struct.pack(">I", 0), 1500, None),
+        ([(311, 8)], struct.pack(">d", 1e-300), 1500, None),
+        ([(311, 8)], struct.pack(">d", float("nan")), 1500, None),
     ],
 )
 def test_a_flow_states_its_own_rate(

@@ -105,8 +105,8 @@ def rate(record: Mapping[str, Any]) -> Rate | None:
     elif top is None and size and population:
         top, bottom = population, size
     elif top is None and probability and 0 < probability <= 1:
-        inverse = 1 / Fraction(probability).limit_denominator(_MAX_RATE)
-        top, bottom = inverse.numerator, inverse.denominator
+        share = Fraction(probability).limit_denominator(_MAX_RATE)
+        top, bottom = share.denominator, share.numerator  # 0 of them: too small to mean anything
     return (top, bottom) if top and 0 < bottom <= top <= _MAX_RATE else None
 
 
