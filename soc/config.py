@@ -63,6 +63,8 @@ class Listen:
     users: str = ""
     paths: tuple[str, ...] = ()
     product: str = ""
+    multiline: str = ""
+    multiline_wait_s: int = 5
     site: str = ""
     zone: str = ""
     system: str = ""
@@ -256,6 +258,17 @@ def _times(value: Any, base: Path) -> tuple[str, ...]:
         raise ValueError("a list of times such as '22:00-05:00'") from error
 
 
+def _multiline(value: Any, base: Path) -> str:
+    import re2  # only who joins lines pays for it
+
+    text = _text(value, base)
+    try:
+        re2.compile(text)
+    except re2.error as error:
+        raise ValueError(f"'stack' or a pattern of RE2 ({error})") from error
+    return text
+
+
 def _patterns(value: Any, base: Path) -> tuple[str, ...]:
     return tuple(str(path) for path in _paths(value, base))
 
@@ -408,6 +421,8 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("users", _text, "snmp: file of SNMPv3 users, relative to SOC_HOME"),
         ("paths", _patterns, "file: files, folders and patterns (*, ?, [], **) to follow"),
         ("product", _text, "file: take every line as this product; empty = told by itself"),
+        ("multiline", _multiline, "file: 'stack' joins stack traces; a pattern (RE2) says how each record begins"),
+        ("multiline_wait_s", _whole(1, 3600, "a number of seconds from 1 to 3600"), "file: for the rest of a record"),
         ("site", _text, "site of its events; empty = [site] id"),
         ("zone", _zone, "time zone of stamps that name none; empty = Asia/Ho_Chi_Minh"),
         ("system", _text, "id of the system of events that no address gives to one"),
@@ -701,7 +716,7 @@ def _file_faults(place: str, where: str, entry: Mapping[str, Any]) -> Iterator[s
             if entry.get(key):
                 yield f"{place}: '{key}' has no meaning in [{where}]: files are followed, nothing is listened to"
         return
-    for key in ("paths", "product"):
+    for key in ("paths", "product", "multiline"):
         if entry.get(key):
             yield f"{place}: '{key}' in [{where}] goes with protocol = \"file\""
 

@@ -253,6 +253,8 @@ def spec_of(settings: Settings, listen: Listen) -> ListenerSpec:
         users=settings.path(listen.users) if listen.users else None,
         paths=listen.paths,
         product=listen.product,
+        multiline=listen.multiline,
+        multiline_wait_s=listen.multiline_wait_s,
         guarded=settings.home,
     )
 

@@ -51,16 +51,16 @@ def cut(chunk: bytes, code: Coding, max_bytes: int, *, is_start: bool, inside: i
     of more than `max_bytes` becomes records of so many bytes, all flagged OVERSIZE; with `is_last` what has no line
     end is given too, and it and its rest are flagged INCOMPLETE. Nothing but line ends, marks and holes is left out.
     """
-    stop = len(chunk) // code.width * code.width if is_last else _last_end(chunk, code)
+    stop = len(chunk) // code.width * code.width if is_last else last_end(chunk, code)
     stays = len(chunk) - stop
     if stays > max_bytes + 2:  # a line that is too long already; the 2 are for its line end
         stop += (stays - 2) // max_bytes * max_bytes // code.width * code.width
     body = chunk[:stop]
-    is_open = stop > 0 and _last_end(body, code) != stop
+    is_open = stop > 0 and last_end(body, code) != stop
     mark = code.mark or _UTF8_MARK
     if is_start and body.startswith(mark):
         body = body[len(mark) :]
-    lines = _split(body, code)
+    lines = split(body, code)
     size = max(max_bytes // code.width * code.width, code.width)
     open_bits = (INCOMPLETE if is_last else OVERSIZE) if is_open else 0
     records: list[bytes] = []
@@ -84,7 +84,7 @@ def _without_hole(line: bytes, bits: int) -> tuple[bytes, int]:
     return (text, bits | HOLE) if len(line) - len(text) >= MIN_HOLE else (line, bits)
 
 
-def _last_end(chunk: bytes, code: Coding) -> int:
+def last_end(chunk: bytes, code: Coding) -> int:
     """Behind the last line end."""
     at = chunk.rfind(code.newline)
     while at >= 0 and at % code.width:
@@ -92,7 +92,8 @@ def _last_end(chunk: bytes, code: Coding) -> int:
     return at + code.width if at >= 0 else 0
 
 
-def _split(body: bytes, code: Coding) -> list[bytes]:
+def split(body: bytes, code: Coding) -> list[bytes]:
+    """The lines of a body, without their ends; the last one may have none."""
     if code is PLAIN:
         lines = body.split(b"\n")
         if not lines[-1]:

@@ -78,7 +78,8 @@ class ListenerSpec:
     With `fallback` a taken port is passed over for one of the next twenty. `tokens` and `users` are files of
     secrets (HTTP tokens, SNMPv3 users), readable by the service alone.
     Stamps without a zone are of `zone`, events that no address gives to a system are of `system`; empty says nothing.
-    Of kind `file`: `paths` are absolute patterns, `product` the parser of all lines, below `guarded` nothing is read.
+    Of kind `file`: `paths` are absolute patterns, `product` the parser of all lines, below `guarded` nothing is read;
+    `multiline` says which lines are one record (`soc.collectors.multiline`), of which the last is waited for.
     """
 
     name: str
@@ -97,6 +98,8 @@ class ListenerSpec:
     users: Path | None = None
     paths: tuple[str, ...] = ()
     product: str = ""
+    multiline: str = ""
+    multiline_wait_s: int = 5
     guarded: Path | None = None
     zone: str = ""
     system: str = ""

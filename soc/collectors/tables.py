@@ -12,6 +12,7 @@ import orjson
 
 from soc.collectors.lines import Coding, coding
 
+W3C = "w3c"
 COLUMNS, DELIMITER, SOFTWARE, TIME = "columns", "delimiter", "software", "time"
 """Keys of `RawBlock.origin`: the names of the columns (a JSON list), what parts them; who wrote a W3C log, and whether
 its times are `local`, as Windows Firewall's are, and not UTC."""
@@ -68,22 +69,44 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
         return []
 
 
+def directives(chunk: bytes, header: str) -> tuple[int, str]:
+    """How many bytes of whole directive lines a piece of a W3C log begins with, and its header behind them (a JSON
+    object for `RawBlock.origin`; `header` is the one before)."""
+    origin, used = orjson.loads(header or "{}"), 0
+    while chunk[used : used + 1] == b"#" or (not used and chunk.startswith(b"\xef\xbb\xbf#")):
+        stop = chunk.find(b"\n", used) + 1
+        if not stop:
+            break
+        origin = _directed(chunk[used:stop].removeprefix(b"\xef\xbb\xbf"), origin) or origin
+        used = stop
+    return used, orjson.dumps(origin).decode()
+
+
+def _directed(line: bytes, origin: dict[str, str]) -> dict[str, str] | None:
+    """The header with what a directive says; None when the line is none."""
+    found = _DIRECTIVE.match(line)
+    if found is None:
+        return None
+    word, value = found[1].lower(), line[found.end() :].decode("utf-8", "replace").strip()
+    if word == b"fields":
+        names = value[:MAX_HEADER].split()[:MAX_COLUMNS]
+        return {**origin, COLUMNS: orjson.dumps(names).decode()}
+    if word == b"software":
+        return {**origin, SOFTWARE: value[:200]}
+    if word == b"time format" and value.lower() == "local":
+        return {**origin, TIME: "local"}
+    return origin
+
+
 def w3c_rows(lines: Iterator[tuple[bytes, int]]) -> Iterator[Row]:
     """Rows under the `#Fields` before them. Directives are no records; a row before any `#Fields` has no columns."""
     origin: dict[str, str] = {}
     for line, number in lines:
-        found = _DIRECTIVE.match(line)
-        if found is None:
+        directed = _directed(line, origin)
+        if directed is None:
             yield Row(line, number, origin)
-            continue
-        word, value = found[1].lower(), line[found.end() :].decode("utf-8", "replace").strip()
-        if word == b"fields":
-            names = value[:MAX_HEADER].split()[:MAX_COLUMNS]
-            origin = {**origin, COLUMNS: orjson.dumps(names).decode()}
-        elif word == b"software":
-            origin = {**origin, SOFTWARE: value[:200]}
-        elif word == b"time format" and value.lower() == "local":
-            origin = {**origin, TIME: "local"}
+        else:
+            origin = directed
 
 
 class _Lines:

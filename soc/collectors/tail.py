@@ -24,6 +24,8 @@ from soc.collectors.counters import Counters
 from soc.collectors.intake import Intake
 from soc.collectors.lines import CODINGS, MIN_HOLE, PLAIN, Coding, Lines, coding, cut
 from soc.collectors.listeners import ListenerSpec
+from soc.collectors.multiline import join
+from soc.collectors.tables import W3C, directives, looks_like_w3c
 from soc.collectors.tail_paths import matching, stem
 from soc.collectors.tail_streams import (
     ORIGIN,
@@ -422,6 +424,13 @@ class TailReceiver:
         if not chunk:
             self._at_end(stream, source, now)
             return False
+        if mark.header or (not mark.offset and looks_like_w3c(chunk)):
+            used, header = directives(chunk, mark.header)
+            if used:
+                stream.code = PLAIN.name
+                self._pass(stream, mark.after(chunk[:used], 0, header), now)
+                return True
+            chunk = chunk[: chunk.find(b"\n#") + 1] or chunk
         is_last = self._has_waited(stream, chunk, now)
         if not mark.offset:
             is_plain = chunk.endswith(b"\n") and b"\0" not in chunk
@@ -434,7 +443,7 @@ class TailReceiver:
         if is_last and code is PLAIN:
             chunk = chunk.rstrip(b"\0")  # room that was made ahead for what is to come
         spec = self._spec
-        lines = _lines(chunk, min(max(spec.max_bytes, MIN_RECORD), CHUNK // 2), mark, code, is_last=is_last)
+        lines = _lines(spec, chunk, mark, code, is_last=is_last)
         return bool(lines.used) and self._give(spec, stream, chunk[: lines.used], lines, now)
 
     def _shrunk(self, stream: Stream, source: Source) -> None:
@@ -460,7 +469,8 @@ class TailReceiver:
         end = stream.mark.offset + len(chunk)
         if stream.waiting != end:
             stream.waiting, stream.waits_since = end, now
-        return bool(stream.where.packed) or now - stream.waits_since >= PARTIAL_S
+        wait = self._spec.multiline_wait_s if self._spec.multiline and b"\n" in chunk[-2:] else PARTIAL_S
+        return bool(stream.where.packed) or now - stream.waits_since >= wait
 
     def _skip(self, stream: Stream, source: Source, now: float) -> bool:
         """NULs: a hole when something stands behind them, else room made ahead, which is waited for."""
@@ -497,20 +507,29 @@ class TailReceiver:
                 "log.file.path": stream.name,
                 ORIGIN: orjson.dumps(stream.to_document(after)).decode(),
             }
+            form = spec.format
+            if stream.mark.header:
+                form, origin = W3C, origin | orjson.loads(stream.mark.header)
             if spec.product:
                 origin["as_product"] = spec.product
             block = RawBlock.of(
                 lines.records, receipt_ns=self._clock.now_ns(), site=spec.site, listener=spec.name, peer=stream.name,
-                format=spec.format, origin=origin, flags=bytes(flags), node="",
+                format=form, origin=origin, flags=bytes(flags), node="",
             )  # fmt: skip
             stream.given += 1
             if not self._intake.put(spec, block, partial(self._settled, stream, after)):
                 stream.given -= 1
                 return False
-        elif stream.given == stream.settled:
+            stream.mark, stream.grew_at = after, now
+        else:
+            self._pass(stream, after, now)
+        return True
+
+    def _pass(self, stream: Stream, after: Mark, now: float) -> None:
+        """Nothing for the queue up to there: kept at once, unless lines before it are still on their way."""
+        if stream.given == stream.settled:
             stream.kept, self._changed = after, True
         stream.mark, stream.grew_at = after, now
-        return True
 
     def _settled(self, stream: Stream, after: Mark, is_durable: bool) -> None:
         """The queue has a block, or gives it up at the end of the process: then its lines are read again."""
@@ -555,8 +574,9 @@ class TailReceiver:
         _log.warning("[listen.%s] %s is not read: %s", self.name, path, text or (what if what != word else word))
 
 
-def _lines(chunk: bytes, max_bytes: int, mark: Mark, code: Coding, *, is_last: bool) -> Lines:
-    """`cut`, of so much of the chunk that a frame holds its lines."""
+def _lines(spec: ListenerSpec, chunk: bytes, mark: Mark, code: Coding, *, is_last: bool) -> Lines:
+    """`cut` or `join`, of so much of the chunk that a frame holds its lines."""
+    max_bytes = min(max(spec.max_bytes, MIN_RECORD), CHUNK // 2)
     if code is not PLAIN:
         short = chunk[: MAX_LINES * 2]
     elif chunk.count(b"\n") > MAX_LINES:
@@ -564,6 +584,10 @@ def _lines(chunk: bytes, max_bytes: int, mark: Mark, code: Coding, *, is_last: b
     else:
         short = chunk
     is_last = is_last and len(short) == len(chunk)
+    if spec.multiline:
+        return join(
+            short, code, max_bytes, spec.multiline, is_start=not mark.offset, inside=mark.inside, is_last=is_last
+        )
     return cut(short, code, max_bytes, is_start=not mark.offset, inside=mark.inside, is_last=is_last)
 
 

@@ -37,7 +37,7 @@ NOWHERE: Place = (0, 0)
 @dataclass
 class Mark:
     """How far a stream was read: `offset` in plain bytes, and what was before it. `inside` are `lines.cut`'s flags;
-    `trail` the last offsets before, with the checksum of all up to there."""
+    `trail` the last offsets before, with the checksum of all up to there; `header` what a W3C log says of its rows."""
 
     offset: int = 0
     crc: int = 0
@@ -46,28 +46,30 @@ class Mark:
     last: bytes = b""
     inside: int = 0
     trail: tuple[tuple[int, int], ...] = ()
+    header: str = ""
 
-    def after(self, chunk: bytes, inside: int) -> Mark:
+    def after(self, chunk: bytes, inside: int, header: str = "") -> Mark:
         """Behind so many more bytes."""
         lacks = HEAD - self.head_size if self.head_size == self.offset else 0
         more = chunk[: max(lacks, 0)]
         return Mark(
             self.offset + len(chunk), zlib.crc32(chunk, self.crc), self.head_size + len(more),
             zlib.crc32(more, self.head_crc), (self.last + chunk[-LAST:])[-LAST:], inside,
-            (*self.trail, (self.offset, self.crc))[-TRAIL:] if self.offset else (),
+            (*self.trail, (self.offset, self.crc))[-TRAIL:] if self.offset else (), header or self.header,
         )  # fmt: skip
 
     def to_document(self) -> dict[str, Any]:
         """For JSON."""
         return {"offset": self.offset, "crc": self.crc, "head": [self.head_size, self.head_crc],
-                "last": self.last.hex(), "inside": self.inside, "trail": self.trail}  # fmt: skip
+                "last": self.last.hex(), "inside": self.inside, "trail": self.trail, "header": self.header}  # fmt: skip
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Mark:
         """The inverse of `to_document`."""
         head_size, head_crc = document["head"]
         return cls(document["offset"], document["crc"], head_size, head_crc, bytes.fromhex(document["last"]),
-                   document["inside"], tuple((offset, crc) for offset, crc in document["trail"]))  # fmt: skip
+                   document["inside"], tuple((offset, crc) for offset, crc in document["trail"]),
+                   document["header"])  # fmt: skip
 
 
 class Where(NamedTuple):

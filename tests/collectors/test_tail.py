@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import orjson
 import pytest
 import zstandard
 from hypothesis import HealthCheck, settings
@@ -369,8 +370,6 @@ def test_files_beyond_those_held_open_are_read_too(tmp_path, monkeypatch):
 
 def test_no_frame_is_split(it):
     """Each frame has its own offset: millions of short lines, and blocks that follow each other without a gap."""
-    import orjson
-
     write(it.logs / "a.log", b"x\n" * 300_000)
     it.settle(2)
     offsets = [orjson.loads(block.origin[ORIGIN])["offset"] for block in it.blocks]
@@ -430,6 +429,23 @@ def test_a_snapshot_that_fails_costs_nothing(it, monkeypatch, step):
     it.kill()
     it.settle()
     assert it.records == lines(0, 20).splitlines()
+
+
+def test_a_w3c_log_keeps_its_header(it):
+    """Each frame says under which `#Fields` its rows stand, also after a restart and when they change in the middle."""
+    path = it.logs / "u_ex.log"
+    write(path, b"#Software: IIS\r\n#Fields: date time c-ip\r\n1 2 3\r\n")
+    it.settle()
+    it.kill()
+    write(path, b"4 5 6\r\n#Date: x\r\n#Fields: date x\r\n7 8\r\n")
+    it.settle()
+    it.save()
+    it.kill()
+    write(path, b"9 9\r\n")
+    it.settle()
+    found = [(r, orjson.loads(b.origin["columns"]), b.format) for b in it.blocks for r in b.records()]
+    old, new = ["date", "time", "c-ip"], ["date", "x"]
+    assert found == [(r, names, "w3c") for r, names in ((b"1 2 3", old), (b"4 5 6", old), (b"7 8", new), (b"9 9", new))]
 
 
 def test_a_full_queue_holds_the_reading_back(tmp_path):
