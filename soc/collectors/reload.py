@@ -24,7 +24,7 @@ def differences(now: Sequence[ListenerSpec], wanted: Sequence[ListenerSpec]) -> 
     """A listener stays when its name, its address and what serves it stay.
 
     Raises ConfigError when one wants an address that another one has now: letting it go first would lose what comes
-    in between, and could not be taken back.
+    in between, and could not be taken back. Also when it wants the users of a running SNMP engine, which has one owner.
     """
     running = {spec.name: spec for spec in now}
     kept = tuple(spec for spec in wanted if spec.name in running and _place(spec) == _place(running[spec.name]))
@@ -36,6 +36,11 @@ def differences(now: Sequence[ListenerSpec], wanted: Sequence[ListenerSpec]) -> 
             raise ConfigError(
                 f"[listen.{spec.name}] {spec.host} port {spec.port} belongs to the running [listen.{other.name}]",
                 hint="another name or another kind of protocol on the same port needs a restart of soc collect",
+            )
+        if spec.users is not None and any(each.users == spec.users for each in now):
+            raise ConfigError(
+                f"[listen.{spec.name}] users: {spec.users} belongs to a running engine",
+                hint="one more listener with the same users needs a restart of soc collect",
             )
     return Differences(added, tuple(name for name in running if name not in names), kept)
 

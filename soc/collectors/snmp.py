@@ -6,6 +6,7 @@ import hashlib
 import logging
 import socket
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -109,8 +110,16 @@ class SnmpReceiver:
         left = [each for each in self._listeners if not each.stop.is_set()]
         if [each.spec.name for each in left] == [name]:
             return True
-        next(each for each in left if each.spec.name == name).stop.set()
+        going = next(each for each in left if each.spec.name == name)
+        going.stop.set()
+        threading.Thread(target=self._let_go, args=(going,), name=f"leave-{name}", daemon=True).start()
         return False
+
+    def _let_go(self, going: _Listener) -> None:
+        """Close its socket once the informs that it took are answered."""
+        while not going.ended(_POLL_MS / 1000):
+            time.sleep(_POLL_MS / 1000)
+        self._listeners = [each for each in self._listeners if each is not going]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """By listener: `answered`, `reported`, `answers_lost`, `reports_withheld`, `again` (informs that came twice),

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from soc.collectors.collect import Watermarks
 from soc.collectors.http import server
 from soc.model.clock import SystemClock
 from soc.model.position import Partition, Position, partition_of
@@ -63,7 +64,10 @@ def test_a_disk_that_is_full_loses_and_doubles_nothing(tmp_path):
     share = {"max_bytes": 400_000, "segment_bytes": 100_000}
     with (
         DiskLog(tmp_path, "raw", "n1", SystemClock(), **share) as log,
-        running([spec()], log, tmp_path / "c.json", max_waiting=1 << 20) as (collector, ports),
+        running([spec()], log, tmp_path / "c.json", max_waiting=1 << 20, watermarks=Watermarks(100, 99)) as (
+            collector,
+            ports,
+        ),
     ):
         senders = [Patient(ports["web"], who, 60, 4000) for who in range(6)]
         assert until(lambda: collector.fault, 20)

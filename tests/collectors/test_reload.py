@@ -90,6 +90,13 @@ def test_a_port_is_not_taken_from_a_running_listener():
             differences([tcp], [other])
 
 
+def test_an_engine_has_one_owner(tmp_path):
+    """Two receivers would count its boots against each other."""
+    traps = spec("traps", "snmp-trap", users=tmp_path / "users.toml")
+    with pytest.raises(ConfigError, match="belongs to a running engine"):
+        differences([traps], [traps, replace(traps, name="more")])
+
+
 # connections ---------------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +317,20 @@ def test_users_of_snmp_are_read_again(tmp_path):
         assert inform("SHA") != 0
         assert inform("MD5") == 0
         assert balances(collector.counters())
+
+
+def test_one_of_two_snmp_listeners_goes(tmp_path):
+    """What it took is queued and its port is free; the other one goes on."""
+    queue, wishes, trap = MemoryQueue(), Wishes(), bytes.fromhex("3003020101")
+    stays, goes = spec("stays", "snmp-trap"), spec("goes", "snmp-trap")
+    with running([stays, goes], queue, tmp_path / "c", wishes) as (collector, ports):
+        datagram(ports["goes"], trap)
+        assert until(lambda: total(collector, "queued") == 1)
+        wishes.become(stays)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            assert until(lambda: bound(sock, ports["goes"]), 5)
+        datagram(ports["stays"], trap)
+        assert until(lambda: total(collector, "queued") == 2)
 
 
 # refusals ------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ class Side(Running):
             (*SOC, "up", "--no-console"), env=self.environment, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        return self.said_until_up()
+
+    def said_until_up(self) -> str:
+        """What it prints until everything runs."""
+        assert self._process is not None
         assert self._process.stdout is not None
         said = ""
         for line in self._process.stdout:

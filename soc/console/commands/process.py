@@ -129,7 +129,7 @@ def _ready(call: Call, states: Mapping[str, Any], stop: threading.Event, *, open
     say(t("cmd.up.ready", home=clean(settings.home)))
     wanted = {listen.name: listen.port for listen in settings.listen}
     for name, at in ((states.get("collect") or {}).get("ports") or {}).items():
-        moved = at != wanted.get(name, at)
+        moved = at != (wanted.get(name) or at)
         say(f"  {name}: {at}" + (f"  ({t('cmd.up.moved', port=wanted[name])})" if moved else ""))
     if port != settings.web_port:
         say(f"  API: {port}  ({t('cmd.up.moved', port=settings.web_port)})")
