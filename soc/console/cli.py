@@ -30,6 +30,7 @@ from soc.console.commands import (
     process,
     relay,
     retention,
+    rule,
     settings,
     simulation,
     source,
@@ -50,7 +51,7 @@ app = typer.Typer(
     "  soc alert list --status new\n  soc detect --rules rules/ Security.evtx\n",
 )
 for _part in (
-    process, parse, detect, check, fields, events, source, imports, alert, ticket, playbook, national, retention,
+    process, parse, detect, rule, check, fields, events, source, imports, alert, ticket, playbook, national, retention,
     ledger, system, mib, relay, packet, person, status, settings, simulation,
 ):  # fmt: skip
     _part.add(app)

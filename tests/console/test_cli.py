@@ -57,7 +57,7 @@ parse detect check fields search tail import status me up collect work correlate
 source:list,points,adopt,release alert:list,show,events,ack,close,note,ticket ticket:list,show,move,note,done,classify
 playbook:list,show,plan,approve,run,status,revert,done national:status,messages,serve
 retention:check,plan,apply,verify,certificates ledger:list,verify system:list,show,add,set
-person:list,add,token config:show,reload simulate:run,score
+rule:status,lint person:list,add,token config:show,reload simulate:run,score
 """
 
 
@@ -196,11 +196,21 @@ def test_parse_goes_on_after_a_broken_file(site: Path, capsys: pytest.CaptureFix
     assert run(["parse", str(broken)]) == 1
 
 
-@pytest.mark.parametrize("format", ["xml", "nonsense"])
-def test_a_format_that_is_not_built_is_named(site: Path, capsys: pytest.CaptureFixture[str], format: str) -> None:
-    """Exit 2, for planned formats and for unknown ones."""
-    assert run(["parse", "--format", format, str(site / "auth.log")]) == 2
-    assert f"'{format}'" in capsys.readouterr().err
+def test_a_format_that_there_is_not_is_named(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2."""
+    assert run(["parse", "--format", "nonsense", str(site / "auth.log")]) == 2
+    assert "'nonsense'" in capsys.readouterr().err
+
+
+def test_rules_are_linted_without_a_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 3 with the place and the reason of what cannot run; 0 when all can."""
+    good = tmp_path / "good.yml"
+    good.write_text(RULE, "utf-8")
+    assert run(["rule", "lint", str(good)]) == 0
+    bad = tmp_path / "bad.yml"
+    bad.write_text(RULE.replace("event.outcome", "no.such.field").replace("title: ", "title: other "), "utf-8")
+    assert run(["rule", "lint", str(tmp_path)]) == 3
+    assert f"{bad}:" in capsys.readouterr().out
 
 
 def test_a_missing_file_is_exit_2_before_anything_is_read(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

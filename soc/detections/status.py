@@ -1,0 +1,71 @@
+"""What a set of rules is: loaded, refused and why, untested, by level and by ATT&CK tactic."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from soc.detections.load import DetectionSet
+from soc.model.finding import LEVELS
+
+TACTICS = (
+    "reconnaissance", "resource-development", "initial-access", "execution", "persistence", "privilege-escalation",
+    "defense-evasion", "credential-access", "discovery", "lateral-movement", "collection", "command-and-control",
+    "exfiltration", "impact",
+)  # fmt: skip
+"""MITRE ATT&CK for enterprises, in the order of its matrix."""
+_TECHNIQUE = re.compile(r"attack\.(t\d{4}(?:\.\d{3})?)", re.IGNORECASE)
+_NO_TACTIC = re.compile(r"[tgsc]\d{4}", re.IGNORECASE)
+_QUOTED = re.compile(r"'[^']*'(?:, '[^']*')*")
+
+
+def status(detections: DetectionSet) -> dict[str, Any]:
+    """Plain data. `detections` must be loaded without a cache: tests stand in the documents alone."""
+    rules = list(_rules(detections))
+    tags = Counter(tag for rule in rules for tag in set(rule["tags"]))
+    techniques = {found[1].upper() for tag in tags if (found := _TECHNIQUE.fullmatch(tag))}
+    return {
+        "loaded": detections.loaded,
+        "refused": len(detections.refused),
+        "untested": sum(not rule["tests"] for rule in rules),
+        "kinds": dict(Counter(rule["kind"] for rule in rules)),
+        "levels": {level: n for level in reversed(LEVELS) if (n := sum(rule["level"] == level for rule in rules))},
+        "tactics": _tactics(tags),
+        "techniques": sorted(techniques),
+        "reasons": [
+            {"reason": reason, "rules": n}
+            for reason, n in Counter(_QUOTED.sub("…", each.reason) for each in detections.refused).most_common()
+        ],
+        "rules": rules,
+        "refusals": [vars(each) | {} for each in detections.refused],
+    }
+
+
+def _tactics(tags: Counter[str]) -> dict[str, int]:
+    """Rules by tactic in the order of the matrix, those it does not know (newer or older ones) behind."""
+    named = {tag.removeprefix("attack."): n for tag, n in tags.items() if tag.startswith("attack.")}
+    others = sorted(name for name in named if name not in TACTICS and not _NO_TACTIC.match(name))
+    return {name: named[name] for name in (*TACTICS, *others) if name in named}
+
+
+def _rules(detections: DetectionSet) -> Iterator[dict[str, Any]]:
+    tests = {(each.path, each.first_line): _tests(each.data) for each in detections.documents}
+    for kind, some in (
+        ("sigma", detections.rules), ("correlation", detections.correlations), ("anomaly", detections.models),
+    ):  # fmt: skip
+        for each in some:
+            yield {
+                "id": each.id, "title": each.title, "title_vi": each.title_vi, "kind": kind, "level": each.level,
+                "tags": list(each.tags), "path": each.path, "line": each.line, "version": each.version,
+                "tests": tests.get((each.path, each.line), 0), "filters": list(getattr(each, "filters", ())),
+            }  # fmt: skip
+
+
+def _tests(data: Any) -> int:
+    """How many tests a document carries: ours, or SigmaHQ's regression tests beside it."""
+    if not isinstance(data, dict):
+        return 0
+    own = data.get("tests") or data.get("x-tests")
+    return len(own) if isinstance(own, list) else int(bool(data.get("regression_tests_path")))
