@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import gzip
 import hashlib
 import json
@@ -23,6 +24,7 @@ import zstandard
 from soc.collectors.http import server
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.errors import ConfigError
+from tests.collectors import certificates
 from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 
@@ -518,6 +520,34 @@ def test_tls_and_client_certificates_with_curl(tmp_path, queue):
             done = subprocess.run(["curl", "-sS", *bad, *known], check=False, capture_output=True, timeout=20)
             assert done.returncode != 0
         assert until(lambda: total(collector, "queued") == 1)
+    assert queue.records == [b"x"]
+
+
+def test_who_gets_no_tls_session_is_counted_with_the_reason(tmp_path, queue, monkeypatch):
+    """Wrong authority, no certificate, a name that is not listed, no TLS at all, silence; others are served."""
+    monkeypatch.setattr(server, "HANDSHAKE_S", 1.0)
+    authority, foreign = Authority(tmp_path), Authority(tmp_path, "foreign")
+    tls = Tls(*authority.pair("collector"), authority.path, ("unit-7",))
+    with running([spec(tls=tls)], queue, tmp_path / "c.json") as (collector, ports):
+
+        def ask(pair):
+            raw_socket = socket.create_connection((HOST, ports["web"]), 5)
+            with certificates.client(authority, pair).wrap_socket(raw_socket) as sock:
+                sock.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+                return sock.recv(100)
+
+        silent = [socket.create_connection((HOST, ports["web"]), 5) for _ in range(30)]
+        for pair in (None, foreign.pair("unit-7"), authority.pair("unit-8")):
+            with contextlib.suppress(OSError):
+                assert ask(pair) == b""
+        with socket.create_connection((HOST, ports["web"]), 5) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not plain.recv(100).startswith(b"HTTP")
+        assert ask(authority.pair("unit-7")).startswith(b"HTTP/1.1 200")
+        wanted = {"tls_no_certificate": 1, "tls_wrong_authority": 1, "tls_name_not_listed": 1, "tls_not_spoken": 1}
+        assert until(lambda: collector.counters()[0]["refused_for"] == {**wanted, "too_slow": 30})
+        for sock in silent:
+            sock.close()
     assert queue.records == [b"x"]
 
 

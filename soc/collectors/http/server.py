@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import ipaddress
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections import Counter
@@ -28,7 +26,7 @@ from soc.collectors.http.calls import TEXT, Call, Dialect, Headers, Reply, Taken
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
 from soc.collectors.rates import RATE, Rates
-from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, is_listed, names_in, server_context
+from soc.collectors.tls import HANDSHAKE_S, TlsRefused, TlsSession, server_context
 from soc.errors import ConfigError
 from soc.model.clock import Clock
 
@@ -152,7 +150,6 @@ class HttpReceiver:
         self._doors = {spec.name: _Door(spec) for spec, _ in listeners}
         self._sockets = {spec.name: sock for spec, sock in listeners}
         self._names = set(self._doors)
-        self._changing: set[asyncio.Task[None]] = set()
         self._servers: dict[str, asyncio.Server] = {}
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -179,20 +176,11 @@ class HttpReceiver:
         would not be let in any more. Raises ConfigError."""
         fresh = _Door(spec)
 
-        def begin() -> None:
-            task = self._loop.create_task(self._change(fresh))
-            self._changing.add(task)
-            task.add_done_callback(self._changing.discard)
+        return lambda: self.later(lambda: self._change(fresh))
 
-        return lambda: self.later(begin)
-
-    async def _change(self, fresh: _Door) -> None:
-        name = fresh.spec.name
-        door, old = self._doors[name], self._servers[name]
-        door.become(fresh)
-        # A server keeps its TLS context: a new one takes over the same listening socket, nobody in the backlog is lost.
-        self._servers[name] = await self._listen(name)
-        old.close()
+    def _change(self, fresh: _Door) -> None:
+        door = self._doors[fresh.spec.name]
+        door.become(fresh)  # who connects from now on finds its TLS context there
         for connection in [c for c in self.connections if c.is_at(door)]:
             connection.change()
 
@@ -261,10 +249,7 @@ class HttpReceiver:
         def connection() -> asyncio.Protocol:
             return _Connection(self, door)
 
-        timeout = HANDSHAKE_S if door.context is not None else None
-        return await self._loop.create_server(
-            connection, sock=self._sockets[name].dup(), backlog=1024, ssl=door.context, ssl_handshake_timeout=timeout
-        )
+        return await self._loop.create_server(connection, sock=self._sockets[name].dup(), backlog=1024)
 
     def _look_round(self) -> None:
         now = time.monotonic()
@@ -299,6 +284,8 @@ class _Connection(asyncio.Protocol):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._since = self._stuck_since = self._lingers_until = 0.0
         self._is_of_peer = self._is_held = False
+        tls = door.spec.tls
+        self._tls = TlsSession(door.context, tls.clients) if door.context is not None and tls is not None else None
         self._ahead = 0
         self._stored = 0
         self._next()
@@ -327,8 +314,6 @@ class _Connection(asyncio.Protocol):
             self._turn_away(TOO_MANY, f"{MAX_CONNECTIONS} connections are open")
         elif receiver.of_peer[self._peer] >= MAX_OF_PEER:
             self._turn_away(TOO_MANY, f"{MAX_OF_PEER} connections of this address are open")
-        elif not self._certified(transport.get_extra_info("ssl_object")):
-            self._turn_away(NOT_LISTED, "none of the names in its certificate is listed")
         else:
             receiver.connections.add(self)
             receiver.of_peer[self._peer] += 1
@@ -345,17 +330,31 @@ class _Connection(asyncio.Protocol):
             self._receiver.refuse(self._spec, self._peer, NOT_ALLOWED, "its address is not in 'allow' any more")
             self.leave(is_late=True)
 
-    def _certified(self, session: ssl.SSLObject | None) -> bool:
-        tls = self._spec.tls
-        if tls is None or session is None or tls.clients_ca is None:
-            return True
-        digest = hashlib.sha256(session.getpeercert(True) or b"").hexdigest()
-        self._is_certified = is_listed(names_in(session.getpeercert() or {}), digest, tls.clients)
-        return self._is_certified
+    def _opened(self, data: bytes) -> bytes:
+        """The plaintext in what came: none before the end of the handshake, or when the peer is refused."""
+        tls = cast(TlsSession, self._tls)
+        try:
+            data = tls.feed(data)
+        except TlsRefused as error:
+            self._write(tls.outgoing())
+            self._receiver.refuse(self._spec, self._peer, error.reason, str(error))
+            self._close()
+            return b""
+        self._write(tls.outgoing())
+        self._is_certified = tls.is_open and self._spec.tls is not None and self._spec.tls.clients_ca is not None
+        return data
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._lingers_until:
             return
+        if self._tls is not None:
+            data = self._opened(data)
+        if data:
+            self._feed(data)
+        if self._tls is not None and self._tls.is_ended and self._transport is not None and not self.eof_received():
+            self._close()
+
+    def _feed(self, data: bytes) -> None:
         if not self._has_begun and self._head is None and not self._waiting:
             self._has_begun, self._since = True, time.monotonic()
         self._http.receive_data(data)
@@ -591,8 +590,20 @@ class _Connection(asyncio.Protocol):
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     def _send(self, data: bytes) -> None:
+        if self._tls is not None:
+            self._tls.write(data)
+            data = self._tls.outgoing()
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def _take_leave(self) -> None:
+        """TLS says that nothing follows (RFC 8446 §6.1)."""
+        if self._tls is not None and self._tls.is_open:
+            self._tls.close()
+            self._write(self._tls.outgoing())
 
     # endings ----------------------------------------------------------------------------------------------------------
 
@@ -607,6 +618,9 @@ class _Connection(asyncio.Protocol):
         elif self._waiting:
             if age > ANSWER_S:
                 self._answer(self._put_off(self._asked[2], 503, "the queue takes nothing at the moment"))
+        elif self._tls is not None and not self._tls.is_open:
+            if age > HANDSHAKE_S:
+                self._slow(f"no TLS handshake within {HANDSHAKE_S:.0f} s")
         elif self._head is not None:
             if age > BODY_S and self._size < BODY_RATE * age:
                 self._slow(f"a body of {self._size} bytes in {age:.0f} s")
@@ -632,7 +646,8 @@ class _Connection(asyncio.Protocol):
         self._lingers_until = time.monotonic() + LINGER_S
         if self._is_held and self._transport is not None:
             self._transport.resume_reading()
-        if self._transport is not None and self._transport.can_write_eof():
+        self._take_leave()
+        if self._transport is not None:
             self._transport.write_eof()
 
     def abort(self) -> None:
@@ -643,6 +658,7 @@ class _Connection(asyncio.Protocol):
             transport.abort()
 
     def _close(self) -> None:
+        self._take_leave()
         transport = self._transport
         self._forget()
         if transport is not None:
