@@ -162,7 +162,7 @@ def splunk_handler_batches(door, texts):
     logged(
         splunk_handler.SplunkHandler(
             host=door.host, port=door.port, token=door.token or "none", index="main", sourcetype="my.app",
-            protocol=door.scheme, verify=verify, flush_interval=0.2, queue_size=0, retry_count=8, retry_backoff=0.1,
+            protocol=door.scheme, verify=verify, flush_interval=0.2, queue_size=0, retry_count=11, retry_backoff=0.1,
         ),
         texts,
     )  # fmt: skip
