@@ -65,7 +65,7 @@ class Kafka:
             raise self._failed(self._fault)
         counts, self._counts = self._counts, {}
         lost, self._expired = ({EXPIRED: self._expired} if self._expired else {}), 0
-        values = [value for message in taken if (value := message.value()) is not None]
+        values = [value for value in taken if value is not None]
         if len(values) < len(taken):
             counts["tombstones"] = len(taken) - len(values)
         moved = dict(self._at) != self._durable
@@ -73,18 +73,22 @@ class Kafka:
             values, dict(self._at) if moved else cursor, counts=counts, lost=lost, lag_records=self._lag(self._consumer)
         )
 
-    def _taken(self, consumer: Consumer) -> list[Message]:
-        taken: list[Message] = []
+    def _taken(self, consumer: Consumer) -> list[bytes | None]:
+        """Values that fit one frame; `_at` moves with them."""
+        taken: list[bytes | None] = []
         size = 0
+        names: dict[tuple[str | None, int | None], str] = {}
         self._fill(consumer)
         while self._ready and len(taken) < FRAME_RECORDS:
             message = self._ready[0]
-            key, offset = _key(message), message.offset() or 0
+            place = (message.topic(), message.partition())
+            key, offset = names.get(place) or names.setdefault(place, f"{place[0]}/{place[1]}"), message.offset() or 0
             if offset >= self._at.get(key, 0):  # less: it came again after a partition was given to us anew
-                size += cost(message.value() or b"")
+                value = message.value()
+                size += cost(value or b"")
                 if taken and size > FRAME_BYTES:
                     break
-                taken.append(message)
+                taken.append(value)
                 self._at[key] = offset + 1
             self._ready.popleft()
         return taken
@@ -229,7 +233,3 @@ _NOT_LET_IN = (
     KafkaError._AUTHENTICATION, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
 )  # fmt: skip
-
-
-def _key(message: Message) -> str:
-    return f"{message.topic()}/{message.partition()}"

@@ -14,6 +14,8 @@ OVERSIZE = 1
 """Bit in `RawBlock.flags`: the record was longer than the listener's limit and was cut."""
 UNVERIFIED = 2
 """Bit in `RawBlock.flags`: the record says who sent it, and that could not be verified (SNMPv3)."""
+POLLED = "poll.source"
+"""In `RawBlock.origin`: the source was asked for these, so that they may be as old as the asking is late."""
 INCOMPLETE = 4
 """Bit in `RawBlock.flags`: the connection ended, or was cut by us, inside this record; or it is a file's last line,
 whose end we waited for no longer, or the rest of that line."""

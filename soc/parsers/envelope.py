@@ -11,7 +11,7 @@ import pyarrow as pa
 from soc.model.batch import Column
 from soc.model.fields import FieldType
 from soc.model.position import event_id, position_prefix
-from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, SYSTEM, UNVERIFIED, RawBlock
+from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, POLLED, SYSTEM, UNVERIFIED, RawBlock
 from soc.parsers import times
 from soc.parsers.decoders.syslog_odd import utf16
 
@@ -34,6 +34,7 @@ class Envelope:
         self.receipt_ns: list[int] = block.receipt_ns.tolist()
         self.receipt_us: list[int] = [ns // 1000 for ns in self.receipt_ns]
         self.is_file = "log.file.path" in block.origin
+        self.is_polled = POLLED in block.origin
         self.first = _number(block.origin.get("first_record"))
         self.originals: list[Any] = []
         self.flags: dict[int, tuple[str, ...]] = {i: _MARKS[bits] for i, bits in enumerate(block.flags) if bits}
@@ -202,8 +203,9 @@ class Envelope:
             if stamp is None or us is None:
                 when.append(receipt)
                 basis.append(times.RECEIVED)
-            elif not self.is_file and abs(us - receipt) > times.SKEW_US:
-                # A live device whose clock is that wrong cannot place events; a file of old logs can.
+            elif not self.is_file and abs(us - receipt) > times.SKEW_US and not (self.is_polled and us < receipt):
+                # A live device whose clock is that wrong cannot place events; a file of old logs can, and so can a
+                # source that is asked late, but for what is still to come.
                 when.append(receipt)
                 basis.append(times.RECEIVED)
                 claimed[k] = us

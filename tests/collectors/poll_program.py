@@ -1,5 +1,7 @@
-"""`soc poll`'s poller in a process of its own: `poll_program HOME URL`; to be killed."""
+"""`soc poll`'s poller in a process of its own: `poll_program HOME DRIVER OPTIONS` (JSON); to be killed."""
 
+import json
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -11,16 +13,15 @@ from soc.store.queue import DiskLog
 from tests.collectors.polls import poll
 
 
-def main(home: Path, url: str) -> None:
-    section = poll("rest", url=url, paging="offset", next_param="from", limit_param="n", limit=50, items="rows")
-    clock = SystemClock()
+def main(home: Path, driver: str, options: str) -> None:
+    clock, stop = SystemClock(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with DiskLog(home / "queue", "raw", "poll", clock) as log:
-        poller = Poller(
-            [polled(section, home, clock)], "tinh", log, clock, folder=home / "poll", counters_path=home / "poll.json"
-        )
+        source = polled(poll(driver, **json.loads(options)), home, clock)
+        poller = Poller([source], "tinh", log, clock, folder=home / "poll", counters_path=home / "poll.json")
         print("running", flush=True)
-        poller.run(threading.Event())
+        poller.run(stop)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

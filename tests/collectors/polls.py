@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -156,6 +158,16 @@ def serving(answer: Callable[[str, str, dict[str, Any], dict[str, str]], Any]) -
 def driver(section: Poll, home: Path) -> Any:
     """What asks the section."""
     return polled(section, home, CLOCK).driver
+
+
+def process(home: Path, driver: str, **options: Any) -> subprocess.Popen[bytes]:
+    """A poller in a process of its own, running."""
+    words = ["-m", "tests.collectors.poll_program", str(home), driver, json.dumps(options)]
+    child = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.stdout.close()
+    return child
 
 
 def settings(path: Path, text: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import struct
@@ -19,7 +20,7 @@ from soc.collectors.journal import Journal
 from soc.collectors.poll.page import Page
 from soc.errors import ConfigError, TryAgain
 from soc.model.journal_export import fields
-from tests.collectors.polls import CLOCK, Home, driver, poll, settings, until
+from tests.collectors.polls import CLOCK, Home, driver, poll, process, settings, until
 
 REMOTE = "/lib/systemd/systemd-journal-remote"
 JOURNALD = "/lib/systemd/systemd-journald"
@@ -192,6 +193,41 @@ def test_a_section_for_the_journal(tmp_path: Path) -> None:
     for wrong in ('match = ["--vacuum-size=1"]', 'match = ["-f"]', 'directory = "relative"', 'direktory = "/x"'):
         with pytest.raises(ConfigError, match=r"soc\.toml:3"):
             settings(tmp_path, f'[poll.j]\ndriver = "journal"\n{wrong}\n')
+
+
+@pytest.mark.slow
+def test_killed_amid_reading_every_entry_comes_once_and_no_child_stays(tmp_path: Path) -> None:
+    """The poller as a process, kill -9 while it reads and while entries are written; journalctl ends by itself."""
+    folder, total = tmp_path / "journal", 0
+    home, chance = Home(tmp_path), random.Random(3)
+    for _ in range(3):
+        journal_of(folder, range(total, total + 400))
+        child, before = process(tmp_path, "journal", directory=str(folder)), len(home.records())
+        until(lambda b=before: len(home.records()) > b, 30)
+        journal_of(folder, range(total + 400, total + 600))
+        total += 600
+        time.sleep(chance.uniform(0.0, 0.2))
+        child.kill()
+        child.wait()
+    journal_of(folder, range(total, total + 1))  # what is written to nobody tells it that we are gone
+    until(lambda: not _followers(folder), 30)
+    child = process(tmp_path, "journal", directory=str(folder))
+    until(lambda: len(home.records()) >= total + 1, 30)
+    child.terminate()
+    assert child.wait(30) == 0
+    assert numbers_in(home) == list(range(total + 1))
+    until(lambda: not _followers(folder))
+
+
+def _followers(folder: Path) -> list[str]:
+    """Command lines of programs that read the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if words[0].endswith(b"journalctl") and f"--directory={folder}".encode() in words:
+                found.append(str(path))
+    return found
 
 
 # a journald of our own ----------------------------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -18,10 +16,8 @@ import pytest
 
 from soc.collectors.kafka import Kafka
 from soc.errors import ConfigError, SocError, TryAgain
-from soc.pipeline import places
-from soc.store.queue import LogReader
 from tests.collectors.broker import Broker, free_port
-from tests.collectors.polls import Home, driver, poll, settings, until
+from tests.collectors.polls import Home, driver, poll, process, settings, until
 
 pytestmark = pytest.mark.slow
 
@@ -248,45 +244,33 @@ def _often(source: Kafka) -> None:
 
 
 def test_killed_over_and_over_at_both_ends_nothing_is_lost_or_doubled(tmp_path: Path, broker: Broker) -> None:
-    """`soc poll` as a process, kill -9 at random moments under load, the broker killed and started in between."""
+    """The poller as a process, kill -9 at random moments under load, the broker killed and started in between."""
     topic = broker.topic("kills", 4)
-    config = tmp_path / "soc.toml"
-    config.write_text(
-        f'[poll.bus]\ndriver = "kafka"\nbrokers = ["{broker.address}"]\ntopics = ["{topic}"]\nsecurity = "plaintext"\n'
-    )
-    made = settings(tmp_path, config.read_text())
-    environment = {**os.environ, "SOC_HOME": str(tmp_path), "SOC_CONFIG": str(config)}
-    chance, total = random.Random(11), 6000
+    home, chance, total = Home(tmp_path), random.Random(11), 6000
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "soc", "poll"], env=environment, stderr=subprocess.DEVNULL)
-
-    def queued() -> list[bytes]:
-        reader = LogReader(places.queue(made), places.RAW)
-        found = [record for block in reader.read({}, None, 100_000) for record in block.records()]
-        reader.close()
-        return found
+        return process(tmp_path, "kafka", brokers=[broker.address], topics=[topic], security="plaintext", group=topic)
 
     for n in range(0, total, 2000):
         broker.produce(topic, numbered(n, n + 2000, 200))
-        child, before = start(), len(queued())
-        until(lambda b=before: len(queued()) > b, 30)
+        child, before = start(), len(home.records())
+        until(lambda b=before: len(home.records()) > b, 30)
         time.sleep(chance.uniform(0.0, 0.1))
         if n == 2000:
             broker.kill()
             time.sleep(0.5)
             broker.start()
-            until(lambda b=before: len(queued()) > b, 30)
+            until(lambda b=before: len(home.records()) > b, 30)
         child.send_signal(signal.SIGKILL)
         child.wait()
     child = start()
     try:
-        until(lambda: len(queued()) >= total, 40)
+        until(lambda: len(home.records()) >= total, 40)
         time.sleep(1.0)
     finally:
         child.terminate()
         child.wait(30)
-    assert Counter(queued()) == Counter(numbered(0, total, 200))
+    assert Counter(home.records()) == Counter(numbered(0, total, 200))
 
 
 def test_a_section_for_kafka(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +19,7 @@ from soc.collectors.poll.page import FRAME_BYTES, MAX_RECORD, Cursor, Page, Thro
 from soc.collectors.poll.place import MAX_SEEN, Place
 from soc.errors import ConfigError, DiskFull, NewerStore, StoreError, TryAgain
 from soc.model.record import OVERSIZE
-from tests.collectors.polls import Home, Shelf, all_of, serving, until
+from tests.collectors.polls import Home, Shelf, all_of, process, serving, until
 
 
 def numbered(first: int, last: int, pad: int = 0) -> list[bytes]:
@@ -149,16 +147,17 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None
         first = int(params["from"])
         return {"rows": rows[first : first + int(params["n"])]}
 
+    options = {"paging": "offset", "next_param": "from", "limit_param": "n", "limit": 50, "items": "rows"}
     chance = random.Random(7)
     home = Home(tmp_path)
     with serving(answer) as api:
         for _ in range(12):
-            child = _start(tmp_path, api.url)
+            child = process(tmp_path, "rest", url=api.url, **options)
             time.sleep(chance.uniform(0.02, 0.35))
             child.send_signal(signal.SIGKILL)
             child.wait()
         pace.set()
-        child = _start(tmp_path, api.url)
+        child = process(tmp_path, "rest", url=api.url, **options)
         until(lambda: len(home.records()) >= len(rows))
         time.sleep(0.2)
         child.kill()
@@ -166,15 +165,6 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None
     assert [orjson.loads(record)["n"] for record in home.records()] == list(range(4000))
     poller = home.poller(Shelf([]))
     assert sum(row["queued"] for row in poller.counters()) == 4000
-
-
-def _start(home: Path, url: str) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.collectors.poll_program", str(home), url], stdout=subprocess.PIPE
-    )
-    assert child.stdout is not None
-    child.stdout.readline()
-    return child
 
 
 def test_a_full_queue_holds_the_page_and_asks_for_nothing_more(tmp_path: Path) -> None:

@@ -155,3 +155,15 @@ def test_what_is_too_long_is_cut_and_the_next_entry_is_whole() -> None:
     assert [(entry[:4], is_cut, len(entry)) for entry, is_cut in found] == [
         (b"N=1\n", True, 1000), (b"N=2\n", True, 1000), (b"N=3\n", False, 4),
     ]  # fmt: skip
+
+
+def test_what_is_asked_for_late_keeps_its_time() -> None:
+    """A journal that is read from its beginning is as old as it is; only a time to come is not believed."""
+    old, ahead = NOW // 1000 - 40 * 86_400_000_000, NOW // 1000 + 2 * 86_400_000_000
+    entries = [b"_SOURCE_REALTIME_TIMESTAMP=%d\nMESSAGE=x\n" % at for at in (old, ahead)]
+    for origin, times in (({"poll.source": "journal"}, [old, NOW // 1000]), ({}, [NOW // 1000, NOW // 1000])):
+        block = RawBlock.of(entries, receipt_ns=NOW, format="journal", origin=origin)
+        batches, _ = PARSERS.parse(block, ParserState(), NOW)
+        found = sorted((row for batch in batches for row in batch.rows()), key=lambda row: str(row["soc.position"]))
+        assert [row["@timestamp"] for row in found] == times
+        assert [row.get("soc.time.device") for row in found] == [None if times[0] == old else old, ahead]

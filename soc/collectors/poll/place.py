@@ -16,10 +16,10 @@ import orjson
 
 from soc.collectors.poll.page import Cursor, Page
 from soc.errors import NewerStore, StoreError
-from soc.model.record import RawBlock
+from soc.model.record import POLLED, RawBlock
 from soc.store import files
 
-CURSOR, ASKED, KEYS, AT, SOURCE = "poll.cursor", "poll.asked", "poll.keys", "poll.at", "poll.source"
+CURSOR, ASKED, KEYS, AT, SOURCE = "poll.cursor", "poll.asked", "poll.keys", "poll.at", POLLED
 MAX_SEEN = 100_000
 """Keys that are remembered of a source, the newest; records that come again after their key was forgotten are doubled,
 and `keys_forgotten` in the source's health counts such keys."""

@@ -129,16 +129,16 @@ class Source:
 
     def _ask(self) -> Page:
         self.health.last_try_us = self._clock.now_ns() // 1000
-        page = self.polled.driver.fetch(self.place.cursor)
-        return page if page.keys else _keyed(page)
+        return self.polled.driver.fetch(self.place.cursor)
 
     # queueing -------------------------------------------------------------------------------------------------------
 
     def _take(self, page: Page) -> None:
         """Make the records durable that are not yet; then the cursor counts. Raises StoreError, DiskFull."""
-        first = {key: i for i, key in reversed(list(enumerate(page.keys)))}
-        fresh = [i for i, key in enumerate(page.keys) if first[key] == i and not self.place.is_known(key)]
-        blocks = list(self._blocks(page, fresh))
+        needs_keys = self._needs_keys(page)
+        page = replace(page, keys=text_keys(page.records, Counter())) if needs_keys and not page.keys else page
+        fresh = self._fresh(page) if page.keys else range(len(page.records))
+        blocks = list(self._blocks(page, fresh, needs_keys=needs_keys))
         seq = self._append(blocks)
         at_ns = self._clock.now_ns()
         for reason, n in page.lost.items():
@@ -151,6 +151,18 @@ class Source:
         self.polled.driver.durable(page.cursor)
         self._save()
 
+    def _needs_keys(self, page: Page) -> bool:
+        """Whether the cursor alone does not tell the records apart: a page that fits one frame, and whose cursor moves
+        on, is there as a whole or not at all."""
+        return (
+            page.at is not None or page.cursor == self.place.cursor or bool(self.place.open) or not _fits_a_frame(page)
+        )
+
+    def _fresh(self, page: Page) -> list[int]:
+        """Places of the records that the queue does not have; of those with one key the first."""
+        first = {key: i for i, key in reversed(list(enumerate(page.keys)))}
+        return [i for i, key in enumerate(page.keys) if first[key] == i and not self.place.is_known(key)]
+
     def _append(self, blocks: Sequence[RawBlock]) -> int:
         """The last frame's number; -1 when there was nothing."""
         if not blocks:
@@ -160,18 +172,19 @@ class Source:
             self._counters.queued(blocks, seqs[-1], waited=False)
         return seqs[-1]
 
-    def _blocks(self, page: Page, fresh: Sequence[int]) -> Iterator[RawBlock]:
-        pieces = list(_pieces(page, fresh))
+    def _blocks(self, page: Page, fresh: Sequence[int], *, needs_keys: bool) -> Iterator[RawBlock]:
+        pieces: list[Sequence[int]] = [fresh] if fresh and _fits_a_frame(page) else list(_pieces(page, fresh))
         now_ns = self._clock.now_ns()
         driver = self.polled.driver
-        # A page that fits one frame and whose cursor moves on is told apart by the cursor alone.
-        needs_keys = len(pieces) > 1 or page.at is not None or page.cursor == self.place.cursor
+        has_long = any(len(record) > MAX_RECORD for record in page.records)
         for k, piece in enumerate(pieces):
             keys = [page.keys[i] for i in piece] if needs_keys else []
             origin = self.place.origin(keys, page.at, page.cursor, is_last=k == len(pieces) - 1)
             if driver.dataset:
                 origin[DATASET] = driver.dataset
-            bits = [page.flags.get(i, 0) | (OVERSIZE if len(page.records[i]) > MAX_RECORD else 0) for i in piece]
+            bits: list[int] = []
+            if has_long or page.flags:
+                bits = [page.flags.get(i, 0) | (OVERSIZE if len(page.records[i]) > MAX_RECORD else 0) for i in piece]
             yield RawBlock.of(
                 [page.records[i][:MAX_RECORD] for i in piece], receipt_ns=now_ns, site=self._site,
                 listener=self.polled.name, peer=driver.peer, format=driver.format, origin=origin,
@@ -219,11 +232,6 @@ class Source:
         self.health.fault = fault
 
 
-def _keyed(page: Page) -> Page:
-    """Keys of their texts, so that a page of several frames is known again after a crash between them."""
-    return replace(page, keys=text_keys(page.records, Counter()))
-
-
 def text_keys(records: Sequence[bytes], met: Counter[str]) -> list[str]:
     """A key of each record's text; equal texts are told apart by how many of them `met` has counted before."""
     keys = []
@@ -232,6 +240,10 @@ def text_keys(records: Sequence[bytes], met: Counter[str]) -> list[str]:
         met[digest] += 1
         keys.append(digest if met[digest] == 1 else f"{digest}.{met[digest]}")
     return keys
+
+
+def _fits_a_frame(page: Page) -> bool:
+    return len(page.records) <= FRAME_RECORDS and sum(map(cost, page.records)) <= FRAME_BYTES
 
 
 def _pieces(page: Page, fresh: Sequence[int]) -> Iterator[list[int]]:
