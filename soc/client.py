@@ -95,9 +95,10 @@ class Client:
         """Read; parameters that are None are left out."""
         return self._call("GET", path, params=_given(params))
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """Change something."""
-        return self._call("POST", path, content=orjson.dumps(dict(body or {})), headers=_JSON)
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, wait_s: float | None = None) -> Answer:
+        """Change something; `wait_s` is for what takes the service longer than others."""
+        more = {} if wait_s is None else {"timeout": wait_s}
+        return self._call("POST", path, content=orjson.dumps(dict(body or {})), headers=_JSON, **more)
 
     def put(self, path: str, body: Mapping[str, Any]) -> Answer:
         """Put a document in its place."""

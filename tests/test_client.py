@@ -162,6 +162,9 @@ def test_a_service_that_does_not_answer_in_time(path: Path, tmp_path: Path) -> N
         made = Client.connect(settings(tmp_path), socket=path, timeout=0.2)
         with made, pytest.raises(TryAgain, match="in time"):
             made.get("/v1/me")
+        patient = Client.connect(settings(tmp_path), socket=path, timeout=60.0)
+        with patient, pytest.raises(TryAgain, match="in time"):
+            patient.post("/v1/mibs", {}, wait_s=0.2)
 
 
 def test_a_token_over_http(world: World, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

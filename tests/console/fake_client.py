@@ -208,6 +208,7 @@ class FakeClient:
         self.answers = _answers()
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.options: dict[str, Any] = {}
+        self.waits: dict[str, float | None] = {}
         self.streamed: list[list[dict[str, Any] | SocError]] = []
         self.truncated = False
         self.cursor: str | None = None
@@ -233,7 +234,8 @@ class FakeClient:
     def get(self, path: str, **params: Any) -> Answer:
         return self._answer("GET", path, {k: v for k, v in params.items() if v is not None})
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, wait_s: float | None = None) -> Answer:
+        self.waits[path] = wait_s
         return self._answer("POST", path, body or {})
 
     def put(self, path: str, body: Mapping[str, Any]) -> Answer:

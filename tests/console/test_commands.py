@@ -419,6 +419,7 @@ def test_mibs_are_shown_as_a_plan_and_added_when_asked(soc: Soc, client: FakeCli
     assert (asked["apply"], asked["reason"]) == (True, "new")
     assert packed.unpack(asked["files"]) == [(str(tmp_path / "a.mib"), "A-MIB DEFINITIONS ::= BEGIN END")]
     assert "in use within seconds" in added.out
+    assert (client.waits["/v1/mibs"] or 0) > 120
     assert soc("mib", "add", str(tmp_path / "none")).code == 2
 
 

@@ -15,6 +15,8 @@ from soc.console.text import clean
 from soc.errors import EXIT_PARTIAL, EXIT_USAGE, UsageError
 
 MAX_FILE = 4 << 20
+COMPILED_S = 180.0
+"""A megabyte of MIBs takes about ten seconds, and the compiler is stopped after 120."""
 MIBS = (
     Column("cmd.col.mib", "module"),
     Column("cmd.col.objects", "objects", number, right=True),
@@ -62,14 +64,14 @@ def add(app: typer.Typer) -> None:
         from soc.parsers.mibs import packed
 
         body = {"files": packed.pack(files_of(paths)), "reason": reason}
-        planned = call.client.post("/v1/mibs", body)
+        planned = call.client.post("/v1/mibs", body, wait_s=COMPILED_S)
         changes = [row for row in planned.data["modules"] if row["state"] != "unchanged"]
         if not call.json:
             call.output.table(PLAN, planned.data["modules"])
             _faults(call, planned.data["faults"])
         if changes and not dry_run:
             call.confirm(t("cmd.mib.ask", count=number(len(changes))), yes=yes)
-            planned = call.client.post("/v1/mibs", {**body, "apply": True})
+            planned = call.client.post("/v1/mibs", {**body, "apply": True}, wait_s=COMPILED_S)
         if call.json:
             call.output.envelope(planned)
         else:
