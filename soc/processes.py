@@ -53,6 +53,7 @@ STEADY_S = 60.0
 STOP_S = 20.0
 RELOAD_S = 10.0
 SUPERVISED = "SOC_SUPERVISED"
+SENSE = "sense"
 _log = logging.getLogger("soc.up")
 
 # --- each process ----------------------------------------------------------------------------------------------------
@@ -702,7 +703,7 @@ def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, 
     commands += [("collect", ("collect",))]
     commands += [("poll", ("poll",))] if settings.poll else []
     commands += [
-        (places.sense_node(sense.name), ("sense", sense.interface, "--name", sense.name)) for sense in settings.sense
+        (places.sense_node(sense.name), (SENSE, sense.interface, "--name", sense.name)) for sense in settings.sense
     ]
     if settings.relay_url:  # a distant unit collects and hands on; the centre does the rest
         return [*commands, ("relay", ("relay", "run"))]
@@ -713,7 +714,8 @@ def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, 
 
 
 def _start(supervisor: Supervisor, simulate: bool, stop: threading.Event) -> None:
-    names = [child.name for child in supervisor.children if child.name != "simulate"]
+    # A monitoring point whose interface is missing must not keep the rest from running: it is told and tried again.
+    names = [child.name for child in supervisor.children if child.name != "simulate" and child.arguments[0] != SENSE]
     for child in supervisor.children:
         child.next_start = float("inf") if child.name == "simulate" else 0.0
     supervisor.watch()

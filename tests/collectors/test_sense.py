@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,6 +57,14 @@ def wire() -> Iterator[None]:
         yield
     finally:
         ip("netns", "del", NAME)
+
+
+@pytest.fixture
+def stranger() -> Iterator[Path]:
+    """A home that belongs to nobody; not below pytest's folder, which any other run closes to everybody else."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, 65534, 65534)
+        yield Path(folder)
 
 
 class Sensor:
@@ -234,14 +244,9 @@ def test_a_filter_and_a_kill(wire: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.netns
-def test_the_right_that_is_needed(wire: None, tmp_path: Path) -> None:
+def test_the_right_that_is_needed(wire: None, stranger: Path) -> None:
     """CAP_NET_RAW alone is enough, for an ordinary user too; without it exit 5 and the way out."""
-    home = tmp_path / "home"
-    home.mkdir()
-    os.chown(home, 65534, 65534)
-    for part in home.parents:
-        if part.stat().st_uid == os.getuid() and part != Path("/"):
-            part.chmod(part.stat().st_mode | 0o011)
+    home = stranger
     drop = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     without = Sensor(home, prefix=(*drop, "--bounding-set=-net_raw", "--"))
     _, err = without.process.communicate(timeout=30)
@@ -339,3 +344,16 @@ def test_a_full_disk_costs_packets_and_nothing_else(tmp_path: Path) -> None:
     ring.close()
     [path] = files(folder)
     assert path.read_bytes()[24 + 16 :] == b"z"
+
+
+def test_a_sensor_that_cannot_start_keeps_nothing_else_from_running(tmp_path: Path) -> None:
+    """`soc up` waits for every process but the sensors; those are tried again while it watches."""
+    (tmp_path / "soc.toml").write_text('[sense.edge]\ninterface = "nosuch0"\n')
+    supervisor = processes.Supervisor(settings := load(environ={}, home=tmp_path), processes._commands(settings, False))
+    asked: list[str] = []
+    supervisor.watch = lambda: []  # type: ignore[method-assign]
+    supervisor.wait_ready = lambda names, stop: asked.extend(names) or []  # type: ignore[method-assign,func-returns-value]
+    processes._start(supervisor, False, threading.Event())
+    assert {"collect", "serve"} <= set(asked)
+    assert "sense-edge" not in asked
+    assert "sense-edge" in {child.name for child in supervisor.children}
