@@ -1,4 +1,7 @@
-"""`soc up` and the processes it starts: each runs until it is told to stop, and leaves its stores in order."""
+"""`soc up` and the processes it starts: each runs until it is told to stop, and leaves its stores in order.
+
+What only one of them needs is imported by that one: a collector without the databases and the API is 60 MiB smaller.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +26,21 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from soc import pipeline
 from soc.collectors import memory
 from soc.collectors.collect import Collector, Watermarks
-from soc.collectors.hub import Hub, Intake
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.collectors.poll.runner import Poller
 from soc.collectors.pollers import polled
 from soc.collectors.relay import Link, Relay, join
 from soc.config import Listen, Sense, Settings
 from soc.connectors.drivers.nftables import DemoWorld
-from soc.connectors.national.receiver import Receiver
 from soc.errors import ConfigError, SocError, TryAgain, nearest
 from soc.model.clock import VIETNAM, Clock, SystemClock
 from soc.model.daily import Daily
-from soc.pipeline import Correlating, Sensing, Services, Worker, places
-from soc.pipeline.services import NO_GATEWAY, STATE, read_state, read_states, state_file
-from soc.store.events import EventStore
+from soc.pipeline import places
+from soc.pipeline.states import STATE, read_state, read_states, state_file
 from soc.store.queue import trim
-from soc.web import server
 
 STEP_S = 0.1
 """Pause of an idle worker; the collector commits every 50 ms."""
@@ -69,6 +69,7 @@ def collect(settings: Settings, read_again: Callable[[], Settings] | None = None
         log = places.open_log(settings, places.RAW, "collect", me.clock, max_bytes=settings.queue_max_bytes)
         specs = [spec_of(settings, listen) for listen in settings.listen]
         memory.keep()
+        memory.give_back()  # what reading the modules and the settings left
         marks = Watermarks(settings.queue_high, settings.queue_low)
         collector = Collector(specs, log, me.clock, counters_path=places.counters(settings), watermarks=marks)
         again = _Again(me, settings, read_again or (lambda: settings), collector.pressure)
@@ -196,7 +197,7 @@ def sense(settings: Settings, entry: Sense) -> Mapping[str, Any]:
     the interface goes away.
     """
     with _running(settings, places.sense_node(entry.name)) as me:
-        sensing = Sensing(settings, entry, me.clock)
+        sensing = pipeline.Sensing(settings, entry, me.clock)
         thread = threading.Thread(target=sensing.run, args=(me.stop, me.ready))
         thread.start()
         while thread.is_alive():
@@ -270,7 +271,7 @@ def _told(settings: Settings, ports: Mapping[str, int]) -> dict[str, int]:
 def work(settings: Settings, index: int = 0) -> None:
     """Parse, enrich, store and match until stopped."""
     with _running(settings, f"work{index}") as me:
-        worker = Worker(settings, me.clock, index)
+        worker = pipeline.Worker(settings, me.clock, index)
         for refused in worker.detections.refused:
             _log.warning("%s:%s: %s is refused: %s", refused.path, refused.line, refused.id, refused.reason)
         me.ready(rules=worker.detections.loaded, refused=len(worker.detections.refused))
@@ -281,7 +282,7 @@ def work(settings: Settings, index: int = 0) -> None:
 def correlate(settings: Settings) -> None:
     """Correlate and watch for silence until stopped."""
     with _running(settings, "correlate") as me:
-        correlating = Correlating(settings, me.clock)
+        correlating = pipeline.Correlating(settings, me.clock)
         me.ready()
         _steps(me, correlating.step, lambda: correlating.counts)
         correlating.close()
@@ -311,6 +312,8 @@ def _once(text: str, said: str) -> str:
 
 def compact(settings: Settings) -> None:
     """Seal and merge files, and let passed queue segments go, until stopped."""
+    from soc.store.events import EventStore
+
     with _running(settings, "compact") as me:
         fields = places.load_parsers(settings).fields
         store = EventStore(places.events(settings), me.clock, fields)
@@ -333,9 +336,12 @@ def compact(settings: Settings) -> None:
 
 def serve(settings: Settings) -> None:
     """The API, and alerts, tickets, playbooks, outbox and imports behind it, until stopped."""
+    from soc.pipeline.services import NO_GATEWAY
+    from soc.web import server
+
     with _running(settings, "serve") as me, contextlib.ExitStack() as stack:
         world, why_not = stack.enter_context(_world()) if settings.simulated else (None, NO_GATEWAY)
-        services = Services.open(settings, me.clock, world=world, why_not=why_not)
+        services = pipeline.Services.open(settings, me.clock, world=world, why_not=why_not)
         stack.callback(services.close)
         _first_people(services)
         unix = server.open_unix_socket(settings.socket)
@@ -354,6 +360,8 @@ def serve(settings: Settings) -> None:
 
 def hub(settings: Settings) -> None:
     """The centre's door for distant units, until stopped."""
+    from soc.collectors.hub import Hub, Intake
+
     with _running(settings, "hub") as me:
         sock = _hub_socket(settings.relay_host or "127.0.0.1", settings.relay_port)
         intake = Intake(
@@ -366,6 +374,8 @@ def hub(settings: Settings) -> None:
 
 def _hub_socket(host: str, port: int) -> socket.socket:
     """The port that the units' settings name, or none: on another one nobody would find us. Raises ConfigError."""
+    from soc.web import server
+
     try:
         return server.open_tcp_socket(host, port)
     except ConfigError as error:
@@ -423,7 +433,7 @@ DEMO_PEOPLE = (("lan", "tier1"), ("minh", "tier3"), ("hoa", "manager"), ("tuan",
 DEMO_OFFICER = "yte"
 
 
-def _first_people(services: Services) -> None:
+def _first_people(services: pipeline.Services) -> None:
     """The first start makes an admin for the uid that runs it; a simulated site gets its demo people too."""
     if services.access.people():
         return
@@ -444,6 +454,8 @@ def _listen(section: str, host: str, port: int) -> socket.socket:
 
     Raises TryAgain when twenty are taken, ConfigError for an address or a port that cannot be had at all.
     """
+    from soc.web import server
+
     for candidate in range(port, port + 20):
         try:
             sock = server.open_tcp_socket(host, candidate)
@@ -459,6 +471,8 @@ def _listen(section: str, host: str, port: int) -> socket.socket:
 
 def receiver(settings: Settings, *, host: str = "127.0.0.1", port: int | None = None, drop_replies: int = 0) -> None:
     """The reference national receiver, until stopped. `port` None: the port of the first [national.<name>] url."""
+    from soc.connectors.national.receiver import Receiver
+
     with _running(settings, "receiver") as me:
         wanted = port if port is not None else _port_of(settings)
         made = Receiver(settings.path("national"), host=host, port=wanted, clock=me.clock, drop_replies=drop_replies)

@@ -41,6 +41,7 @@ from soc.pipeline import places, records, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
+from soc.pipeline.states import read_state, read_states, state_file
 from soc.playbooks.definition import PlaybookSet
 from soc.playbooks.engine import Engine
 from soc.playbooks.guard import Guard
@@ -523,29 +524,6 @@ def case_extent(cases: Cases, case: str) -> Extent | None:
 def new_id(clock: Clock) -> str:
     """A UUIDv7 of now."""
     return uuid7(clock.now_ns(), os.urandom(10))
-
-
-STATE = ".state.json"
-
-
-def state_file(settings: Settings, name: str) -> Path:
-    """Where a process says of itself how it is."""
-    return settings.path("run", name + STATE)
-
-
-def read_state(path: Path) -> dict[str, Any] | None:
-    """What one process said of itself; None before it did."""
-    try:
-        found: dict[str, Any] = orjson.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found
-
-
-def read_states(settings: Settings) -> list[dict[str, Any]]:
-    """What every process of this home said of itself."""
-    states = (read_state(path) for path in sorted(settings.path("run").glob(f"*{STATE}")))
-    return [state for state in states if state is not None]
 
 
 def _secret(path: Path) -> bytes:

@@ -47,6 +47,29 @@ def test_a_flood_is_held_in_bounds_and_leaves_nothing_behind(tmp_path: Path, nam
     assert calm
 
 
+ALL = ("syslog-udp", "syslog-tcp", "relp", "http", "netflow", "sflow", "snmp-trap", "gelf-udp", "gelf-tcp")
+
+
+def test_soc_collect_needs_little_at_rest(tmp_path: Path) -> None:
+    """The command itself, with a listener for each protocol that needs no certificate: at most 150 MiB."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "soc.toml").write_text("".join(f'[listen.{p}]\nprotocol = "{p}"\nport = 0\n' for p in ALL))
+    state = home / "run" / "collect.state.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "soc", "collect"], cwd=TOP, env={**os.environ, "SOC_HOME": str(home)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert until(state.exists, 40)
+        until(lambda: False, 2)
+        at_rest = resident_mib(process.pid)
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert at_rest <= 150
+
+
 def test_memory_is_given_back_once_it_is_calm(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a busy second the first calm one, and not again."""
     given = []
