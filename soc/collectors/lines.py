@@ -63,6 +63,8 @@ def cut(chunk: bytes, code: Coding, max_bytes: int, *, is_start: bool, inside: i
     lines = split(body, code)
     size = max(max_bytes // code.width * code.width, code.width)
     open_bits = (INCOMPLETE if is_last else OVERSIZE) if is_open else 0
+    if code is PLAIN and not (inside or open_bits) and b"\0" not in body and max(map(len, lines), default=0) <= size:
+        return Lines([line for line in lines if line.strip()], {}, stop, 0)
     records: list[bytes] = []
     flags: dict[int, int] = {}
     for i, whole in enumerate(lines):

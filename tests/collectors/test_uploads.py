@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
+import random
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -286,3 +290,47 @@ def test_an_archive_goes_on_after_a_crash(
     assert (done["state"], done["records"]) == ("failed", 20_000)
     assert done["error"].startswith("logs.zip!c.gz")
     assert {block.origin["log.file.path"] for block in queued(tmp_path)} == {"logs.zip!a.log", "logs.zip!b.log"}
+
+
+READER = """
+import sys, threading
+from pathlib import Path
+from soc.collectors.uploads import Uploads
+from soc.model.clock import SystemClock
+from soc.store.queue import DiskLog
+root = Path(sys.argv[1])
+with DiskLog(root / "queue", "raw", "import", SystemClock()) as log:
+    store = Uploads(root / "imports", log, SystemClock(), site="kontum")
+    print("begins", flush=True)
+    for id in store.waiting():
+        store.read(id, threading.Event())
+    print("ends", flush=True)
+"""
+
+
+def test_a_reader_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    """kill -9 at random moments inside a compressed archive: every record once, none lost."""
+    lines = b"".join(b"%07d of a file that is long enough to be killed in\n" % i for i in range(150_000))
+    packed = gzip.compress(lines, 1)
+    with DiskLog(tmp_path / "queue", "raw", "import", NOW) as log:
+        store = made(tmp_path, log)
+        state = store.begin("a.gz", len(packed), "lan")
+        for n in range(state["parts"]):
+            store.put(state["id"], n, packed[n * uploads.PART_BYTES : (n + 1) * uploads.PART_BYTES])
+        store.commit(state["id"])
+    chance, kills = random.Random(4), 0
+    while True:
+        process = subprocess.Popen([sys.executable, "-c", READER, tmp_path], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        if kills < 5:
+            time.sleep(chance.uniform(0.0, 0.15))
+            kills += process.poll() is None
+            process.kill()
+        out, _ = process.communicate(timeout=60)
+        if out == "ends\n":
+            break
+    with DiskLog(tmp_path / "queue", "raw", "import", NOW) as log:
+        assert made(tmp_path, log).state(state["id"])["records"] == 150_000
+        assert [record for block in log.frames_after(-1) for record in block.records()] == lines.splitlines()
+    assert kills >= 1
