@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from soc.model.flow_elements import ELEMENTS
@@ -188,7 +188,6 @@ MESSAGES = (
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=14), st.data())
 def test_blocks_do_not_matter(parsers: ParserSet, datagrams: list[bytes], data: st.DataObject) -> None:
     """The same datagrams give the same events in one block, in any blocks, and with a restart at each border."""
@@ -215,7 +214,6 @@ def damaged(draw: st.DrawFn) -> bytes:
 SETS = st.lists(st.builds(a_set, st.sampled_from([0, 1, 2, 3, 255, 256, 257, 300]), st.binary(max_size=60)), max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -244,7 +242,6 @@ SPECS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(SPECS, st.binary(max_size=150), SPECS, st.binary(max_size=80))
 def test_any_template_is_read(
     parsers: ParserSet, specs: list[Field], body: bytes, told: list[Field], rest: bytes
@@ -258,7 +255,6 @@ def test_any_template_is_read(
         assert type(batch).from_table(batch.dataset, batch.to_table(), parsers.fields) == batch
 
 
-@settings(max_examples=100, deadline=None)
 @given(SPECS, st.binary(max_size=150), SPECS, st.binary(max_size=80))
 def test_arrays_and_lists_are_the_same(
     parsers: ParserSet, specs: list[Field], body: bytes, told: list[Field], rest: bytes
@@ -288,7 +284,6 @@ def test_a_flood_of_tiny_sets_is_bounded(parsers: ParserSet) -> None:
     assert many[-1]["error.message"] == "more than 1024 sets"
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(damaged(), min_size=1, max_size=4))
 def test_batches_go_into_arrow(parsers: ParserSet, datagrams: list[bytes]) -> None:
     """What the store does with them: every column converts and comes back the same."""
@@ -346,7 +341,6 @@ PLAIN_ONES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
 @given(PLAIN_ONES)
 def test_runs_and_single_messages_are_the_same(
     parsers: ParserSet, steps: list[tuple[int, int, int, int, bytes]]
