@@ -142,7 +142,7 @@ def client_index(door, texts):
 ELASTIC = [helpers_bulk, helpers_streaming_bulk, helpers_parallel_bulk, client_index]
 
 
-def logged(handler, texts):
+def logged(handler, texts, before_close=None):
     """What a Python program logs through a handler; one that fails says so."""
     logger = logging.getLogger(f"test.{id(handler)}")
     logger.propagate = False
@@ -153,19 +153,24 @@ def logged(handler, texts):
     for i, text in enumerate(texts):
         logger.warning(text, extra={"user.name": f"u{i}"})
     logger.removeHandler(handler)
+    if before_close is not None:
+        before_close()
     handler.close()
     assert not faults
 
 
 def splunk_handler_batches(door, texts):
+    """Its `close` may return while its other thread still waits to send again, so that one is waited for."""
     verify = str(door.ca) if door.ca else False
-    logged(
-        splunk_handler.SplunkHandler(
-            host=door.host, port=door.port, token=door.token or "none", index="main", sourcetype="my.app",
-            protocol=door.scheme, verify=verify, flush_interval=0.2, queue_size=0, retry_count=11, retry_backoff=0.1,
-        ),
-        texts,
+    handler = splunk_handler.SplunkHandler(
+        host=door.host, port=door.port, token=door.token or "none", index="main", sourcetype="my.app",
+        protocol=door.scheme, verify=verify, flush_interval=0.2, queue_size=0, retry_count=11, retry_backoff=0.1,
     )  # fmt: skip
+
+    def is_done():
+        return not (handler.queue or handler.log_payload or handler.processing_payload)
+
+    logged(handler, texts, before_close=lambda: until(is_done, 60))
 
 
 def splunk_hec_handler(door, texts):
