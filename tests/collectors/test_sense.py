@@ -84,7 +84,7 @@ class Sensor:
         return {}
 
     def ready(self) -> Sensor:
-        assert until(lambda: self.state().get("state") == "running" or self.process.poll() is not None, 20)
+        assert until(lambda: self.state().get("state") == "running" or self.process.poll() is not None, 45)
         assert self.process.poll() is None, self.process.stderr.read()
         return self
 
@@ -125,7 +125,7 @@ def test_what_is_replayed_is_what_is_imported(wire: None, tmp_path: Path) -> Non
     path = capture("office.pcap")
     sensor = Sensor(tmp_path).ready()
     replay(path, "--pps", "2000")
-    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 10)
+    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 30)
     counts = sensor.stop()
     assert (counts["packets"], counts["kernel_packets"], counts["kernel_drops"]) == (345, 345, 0)
     assert counts["flow_packets"] == 345
@@ -157,7 +157,7 @@ def test_the_accounts_balance_from_the_wire_to_the_store(wire: None, tmp_path: P
     (tmp_path / "soc.toml").write_text(f'[sense.{OUT}]\ninterface = "{OUT}"\n')
     sensor = Sensor(tmp_path, "--name", OUT).ready()
     replay(capture("office.pcap"), "--pps", "2000")
-    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 10)
+    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 30)
     sensor.stop()
     records = sensor.records()
     settings, clock = load(environ={}, home=tmp_path), SystemClock()
@@ -225,7 +225,7 @@ def test_a_filter_and_a_kill(wire: None, tmp_path: Path) -> None:
     path = capture("office.pcap")
     sensor = Sensor(tmp_path, "--filter", "udp port 53").ready()
     replay(path, "--pps", "3000")
-    assert until(lambda: sensor.state()["counts"].get("packets") == 22, 10)
+    assert until(lambda: sensor.state()["counts"].get("packets") == 22, 30)
     time.sleep(0.5)
     sensor.process.kill()
     sensor.process.wait()
@@ -235,7 +235,7 @@ def test_a_filter_and_a_kill(wire: None, tmp_path: Path) -> None:
     assert len(tshark(kept, "frame.number")) == 22
     again = Sensor(tmp_path, "--filter", "udp port 53").ready()
     replay(path, "--pps", "3000")
-    assert until(lambda: again.state()["counts"].get("packets") == 22, 10)
+    assert until(lambda: again.state()["counts"].get("packets") == 22, 30)
     again.stop()
     assert len(kind(again.records(), "dns")) == 44
     assert len(files(tmp_path / "packets" / OUT)) == 2
@@ -254,7 +254,7 @@ def test_the_right_that_is_needed(wire: None, stranger: Path) -> None:
     raised = (*drop, "--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--bounding-set=-all,+net_raw", "--")
     sensor = Sensor(home, prefix=raised).ready()
     replay(capture("nano.pcap"), "--pps", "2000")
-    assert until(lambda: sensor.state()["counts"].get("packets", 0) > 20, 10)
+    assert until(lambda: sensor.state()["counts"].get("packets", 0) > 20, 30)
     assert sensor.stop()["kernel_drops"] == 0
 
 
