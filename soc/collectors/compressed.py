@@ -176,7 +176,7 @@ class Zstd:
             try:
                 pieces.append(self._expand.decompress(data[at:stop]))
             except zstandard.ZstdError as error:
-                self.damage = error
+                self.damage, self.is_over = error, False  # the frame's last block is not read either
                 break
             at, room = stop, room - len(pieces[-1])
         self.rest = data[at:]

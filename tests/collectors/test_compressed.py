@@ -144,6 +144,16 @@ def test_a_window_that_is_too_large_is_cut():
     assert cut.reason == "compression_memory"
 
 
+def test_a_frame_that_wants_a_dictionary_loses_nothing_and_keeps_no_memory():
+    """We have none. As the first frame of a connection it is kept as it came; behind a good one it cuts the stream."""
+    words = zstandard.ZstdCompressionDict(b"<13>Nov 20 10:00:00 gw app: " * 40)
+    frame = zstandard.ZstdCompressor(dict_data=words).compress(b"<13>Nov 20 10:00:00 gw app: hello\n" * 5)
+    assert expanded([frame]) == frame
+    found, cut = cut_of(packed("zstd", b"<1>good\n") + frame)
+    assert (found, cut.reason) == (b"<1>good\n", "compression_damaged")
+    assert compressed._windows._used == 0
+
+
 def test_windows_of_all_streams_are_bounded_and_given_back():
     """So many zstd streams at once as their windows fit into the bound; a closed one makes room."""
     packer = zstandard.ZstdCompressor(level=19).compressobj()
