@@ -481,6 +481,26 @@ def test_import_ends_with_a_summary(soc: Soc, client: FakeClient, tmp_path: Path
     assert soc("import", str(log), "--json").json["data"][0]["stored"] == 3
 
 
+def test_an_archive_s_members_have_a_line_each(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """Name, state, format, records and the reason; a file that is none has no such table. `--resume` is handed on."""
+    log = tmp_path / "logs.zip"
+    log.write_text("x\n")
+    done = client.answers[("GET", "/v1/imports/imp-1")]
+    one = {"name": "logs.zip!a.log", "format": "lines", "records": 3, "state": "read", "why": ""}
+    two = {"name": "logs.zip!b\x1b[31m.gz", "format": "", "records": 0, "state": "failed", "why": "encrypted"}
+    failed = {**done, "state": "failed", "error": "logs.zip!b.gz: encrypted", "members": [one, two], "members_total": 2}
+    client.answers[("GET", "/v1/imports/imp-1")] = failed
+    result = soc("import", "--resume", str(log))
+    assert result.code == 4
+    for word in ("logs.zip!a.log", "lines", "Read", "Failed", "encrypted"):
+        assert word in result.out
+    assert is_safe(result.out)
+    assert client.asked("UPLOAD", str(log))["resume"] is True
+    assert soc("import", str(log), "--json").json["data"][0]["members"][0] == one
+    client.answers[("GET", "/v1/imports/imp-1")] = {**done, "members": [one], "members_total": 1}
+    assert "logs.zip!a.log" not in soc("import", str(log)).out
+
+
 def test_import_waits_until_everything_is_stored(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
     """Read is not stored: the command stays while records are pending, and until nothing more is found."""
     log = tmp_path / "auth.log"
