@@ -29,6 +29,7 @@ NOT_ALLOWED = "not_allowed"
 _READ = 256 << 10
 _STOP_READ = 256 << 10
 _STOP_TOTAL = 8 << 20
+_STOP_ROUNDS = 10
 _STOP_ANSWERS_S = 5.0
 _CHECK_S = 0.02
 _TIMES_S = 1.0
@@ -147,6 +148,14 @@ class StreamReceiver:
         return await self._loop.create_server(connection, sock=sock, backlog=1024)
 
     async def _finish(self) -> None:
+        # What peers have written may still be on its way out of their kernels: look again until nothing comes any more.
+        empty = 0
+        for _ in range(_STOP_ROUNDS):
+            taken = [connection.take_rest() for connection in list(self.connections)]
+            empty = 0 if any(taken) else empty + 1
+            if empty == 2:
+                break
+            await asyncio.sleep(_CHECK_S)
         for connection in list(self.connections):
             connection.finish()
         # What RELP peers sent last is on its way into the queue; their answers are worth a moment.
@@ -435,16 +444,22 @@ class _Connection(asyncio.BufferedProtocol):
         close. RELP: what has no answer stays with the peer; wait for the answers under way."""
         if self._transport is None:
             return
-        self.hold("finish")
+        self.take_rest()
         if self.spec.kind == "relp":
             if self._talk.is_quiet():
                 self.end_session()
             return
-        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as sock:
-            self._drain(sock)
         self.end_session()
 
-    def _drain(self, sock: socket.socket) -> None:
+    def take_rest(self) -> int:
+        """Read no more by the loop; of syslog take what the kernel has. How many bytes that were."""
+        self.hold("finish")
+        if self._transport is None or self.spec.kind == "relp":
+            return 0
+        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as sock:
+            return self._drain(sock)
+
+    def _drain(self, sock: socket.socket) -> int:
         total = 0
         intake = self.receiver.intake
         while total < _STOP_TOTAL and self._transport is not None and not intake.is_stopped:
@@ -457,11 +472,12 @@ class _Connection(asyncio.BufferedProtocol):
             try:
                 data = sock.recv(_STOP_READ, socket.MSG_DONTWAIT)
             except OSError:
-                return  # nothing left, or the peer reset the connection
+                break  # nothing left, or the peer reset the connection
             if not data:
-                return
+                break
             total += len(data)
             self._take(data)
+        return total
 
     def end_session(self) -> None:
         """Take leave and close."""
