@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from soc.errors import NewerStore, StoreError
+from soc.errors import StoreError
 from soc.model.record import RawBlock
 from soc.store import files
 
@@ -186,19 +186,11 @@ class Counters:
             self._peers.pop((key[0], key[1], key[3]), None)
 
     def _load(self) -> None:
-        try:
-            document = orjson.loads(self.path.read_bytes())
-        except FileNotFoundError:
+        document = files.read_state(
+            self.path, _VERSION, "the counters", "move the file away to count from the queue anew"
+        )
+        if document is None:
             return
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"cannot read the counters {self.path}: {error}", hint="move the file away to count from the queue anew"
-            ) from error
-        if document["version"] > _VERSION:
-            raise NewerStore(
-                f"the counters {self.path} are of version {document['version']}, this soc reads up to {_VERSION}",
-                hint="install the version of soc that wrote them",
-            )
         self.seq = document["seq"]
         self._since = {(site, listener): at_us for site, listener, at_us in document.get("since", [])}
         for row in document["counts"]:

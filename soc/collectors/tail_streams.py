@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from soc.collectors.unpack import limit_of, unpacked
-from soc.errors import NewerStore, StoreError
 from soc.model.record import RawBlock
 from soc.store import files
 
@@ -294,19 +293,9 @@ class Book:
         self.seq = seq
 
     def _load(self) -> None:
-        try:
-            document = orjson.loads(self.path.read_bytes())
-        except FileNotFoundError:
+        document = files.read_state(self.path, _VERSION, "the offsets", "move the file away to read the files anew")
+        if document is None:
             return
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"cannot read the offsets {self.path}: {error}", hint="move the file away to read the files anew"
-            ) from error
-        if document["version"] > _VERSION:
-            raise NewerStore(
-                f"the offsets {self.path} are of version {document['version']}, this soc reads up to {_VERSION}",
-                hint="install the version of soc that wrote them",
-            )
         self.seq = document["seq"]
         for entry in document["streams"]:
             self.add(Stream.of(entry))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import orjson
 
 from soc.config import Settings
 from soc.detections.correlator import Correlator
-from soc.errors import NewerStore, StoreError
 from soc.model.clock import Clock
 from soc.model.finding import Finding
 from soc.model.position import Partition, Position
@@ -135,15 +133,9 @@ class Correlating:
         trim(self._root, places.MATCHED, self._cursors)
 
     def _restore(self) -> None:
-        try:
-            state: dict[str, Any] = orjson.loads(self._path.read_bytes())
-        except FileNotFoundError:
+        state = files.read_state(self._path, _VERSION, "the state", "move it away: counting windows then begin anew")
+        if state is None:
             return
-        except (OSError, ValueError) as error:
-            hint = "move it away: counting windows then begin anew"
-            raise StoreError(f"cannot read {self._path}: {error}", hint=hint) from error
-        if state["version"] > _VERSION:
-            raise NewerStore(f"{self._path} was written by a newer version of soc", hint="install that version again")
         self._cursors = {Partition.parse(k): Position.parse(v) for k, v in state["cursors"].items()}
         self._seen = records.Seen(state["seen"])
         self.counts |= state["counts"]

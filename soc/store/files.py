@@ -9,8 +9,11 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from soc.errors import DiskFull, StoreError, TryAgain
+import orjson
+
+from soc.errors import DiskFull, NewerStore, StoreError, TryAgain
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -108,3 +111,23 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, what: str = "writing"
         sync_folder(path.parent)
     except OSError as error:
         raise store_error(error, f"{what} {path}") from error
+
+
+def read_state(path: Path, version: int, what: str, way_out: str) -> dict[str, Any] | None:
+    """A JSON object with its `version` that `replace` wrote; None when there is none yet.
+
+    Raises NewerStore for a version after ours, StoreError with the `way_out` for what cannot be read; `what` names it.
+    """
+    try:
+        document = orjson.loads(path.read_bytes())
+        found = int(document["version"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"cannot read {what} {path}: {error}", hint=way_out) from error
+    if found > version:
+        raise NewerStore(
+            f"{what} {path}: version {found}, this soc reads up to {version}",
+            hint="install the version of soc that wrote it",
+        )
+    return dict(document)

@@ -8,14 +8,12 @@ spares reading the log from its beginning: it is written after the frames, and t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from soc.collectors.poll.page import Cursor, Page
-from soc.errors import NewerStore, StoreError
 from soc.model.record import POLLED, RawBlock
 from soc.store import files
 
@@ -113,20 +111,10 @@ class Place:
         self.is_changed = False
 
     def _load(self) -> None:
-        try:
-            document: Mapping[str, Any] = orjson.loads(self.path.read_bytes())
-        except FileNotFoundError:
+        way_out = "move the file away: the source is then read from the queue's last frames, or from its start"
+        document = files.read_state(self.path, _VERSION, "where a polled source stands,", way_out)
+        if document is None:
             return
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"cannot read where a polled source stands, {self.path}: {error}",
-                hint="move the file away: the source is then read from the queue's last frames, or from its start",
-            ) from error
-        if document["version"] > _VERSION:
-            raise NewerStore(
-                f"{self.path} is of version {document['version']}, this soc reads up to {_VERSION}",
-                hint="install the version of soc that wrote it",
-            )
         self.seq = document["seq"]
         if document["source"] == self.source:  # else it is asked from its start: the cursor was another one's
             self.cursor = document["cursor"]
