@@ -81,6 +81,7 @@ class Account:
         for name in ("received", "queued", "bytes", "flagged", "stored", "dead", "pending", "unparsed", "recent"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.dropped.update(other.dropped)
+        self.unbelieved.update(other.unbelieved)
         self.products.update(other.products)
         self.datasets |= other.datasets
         self.first_seen_us = _earlier(self.first_seen_us, other.first_seen_us)

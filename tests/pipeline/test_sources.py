@@ -73,6 +73,15 @@ def test_peers_beyond_the_bound_balance_together() -> None:
     assert (accounts.totals()["balanced"], accounts.totals()["sources"]) == (True, 4)
 
 
+def test_what_was_not_believed_of_the_others_stays_counted() -> None:
+    """Folding a peer in takes every count of it along, by reason."""
+    accounts = Accounts(0, NOW_US)
+    wrong = {"unbelieved": {"wrong_digest": 2}}
+    accounts.collected([row("+others", 1, received=1, queued=1), {**row("10.0.0.1", received=2, queued=2), **wrong}])
+    stored(accounts, "10.0.0.1", 3)
+    assert [(r["peer"], r["unbelieved"]) for r in accounts.rows()] == [("+others", {"wrong_digest": 2})]
+
+
 def test_a_record_that_is_missing_among_the_others_is_shown() -> None:
     """Folding them must not hide a loss."""
     accounts = Accounts(0, NOW_US)
