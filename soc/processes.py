@@ -180,8 +180,8 @@ def poll(settings: Settings) -> None:
         )  # fmt: skip
 
         def tell() -> None:
-            me.facts[places.POLLS] = poller.health()
-            me.tell_when_due(_poll_sums(poller))
+            rows = me.facts[places.POLLS] = poller.health()
+            me.tell_when_due(_poll_sums(rows))
 
         try:
             me.ready(**{places.POLLS: poller.health()})
@@ -211,8 +211,7 @@ def sense(settings: Settings, entry: Sense) -> Mapping[str, Any]:
         return sensing.counts
 
 
-def _poll_sums(poller: Poller) -> dict[str, int]:
-    rows = poller.health()
+def _poll_sums(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     sums = {name: sum(row[name] for row in rows) for name in ("pages", "records", "repeated", "errors")}
     return {"sources": len(rows), "failing": sum(row["state"] == "failing" for row in rows), **sums}
 

@@ -186,7 +186,7 @@ class Counters:
             self._peers.pop((key[0], key[1], key[3]), None)
 
     def _load(self) -> None:
-        document = files.read_state(
+        document = files.read_versioned(
             self.path, _VERSION, "the counters", "move the file away to count from the queue anew"
         )
         if document is None:

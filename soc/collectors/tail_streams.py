@@ -293,7 +293,7 @@ class Book:
         self.seq = seq
 
     def _load(self) -> None:
-        document = files.read_state(self.path, _VERSION, "the offsets", "move the file away to read the files anew")
+        document = files.read_versioned(self.path, _VERSION, "the offsets", "move the file away to read the files anew")
         if document is None:
             return
         self.seq = document["seq"]

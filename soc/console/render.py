@@ -210,6 +210,10 @@ class Output:
             }
         )  # fmt: skip
 
+    def own(self, schema: str, data: Any) -> None:
+        """The envelope of a command that needs no service: whole, without warnings."""
+        self.document({"schema": schema, "data": data, "truncated": False, "warnings": [], "cursor": None})
+
     def document(self, document: Any) -> None:
         """One object on one line."""
         self.out.write(json_text(document) + "\n")

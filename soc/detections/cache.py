@@ -57,9 +57,8 @@ class RuleCache:
                 _log.warning("%s cannot be used, rules are read anew: %s", self._path, error)
             return {}, ""
 
-    def look(self, data: bytes, path: str) -> list[Kept] | None:
-        """The rules of a file with this content; None when it must be read."""
-        digest = hashlib.sha256(data).hexdigest()
+    def look(self, digest: str, path: str) -> list[Kept] | None:
+        """The rules of a file whose content has this SHA-256; None when it must be read."""
         found = self._files.get(digest)
         if found is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -65,14 +66,16 @@ class DetectionSet:
         A faulty definition is refused and never stops the others. Raises ConfigError for a path or pipeline that
         cannot be read.
         """
-        made = [*(_pipeline(Path(p)) for p in pipelines), *([_expanding(lists)] if lists else [])]
+        transforms = [*(_pipeline(Path(p)) for p in pipelines), *([_expanding(lists)] if lists else [])]
         context = context_of(fields, pipelines, datasets, lists or {}) if cache is not None else ""
         kept = RuleCache(cache, context) if cache is not None else None
-        reader = _Reader(fields, made, datasets, kept)
+        reader = _Reader(fields, transforms, datasets, kept)
         with uncollected():
             for path in paths:
                 reader.collect(Path(path))
-            return reader.read()
+            made = reader.read()
+        gc.freeze()  # rules live as long as the process: they need not be searched again either
+        return made
 
 
 def _pipeline(path: Path) -> Any:
@@ -81,6 +84,15 @@ def _pipeline(path: Path) -> Any:
         return ProcessingPipeline.from_dict(documents[0].data)
     except (OSError, ContentError, *MALFORMED) as error:
         raise ConfigError(f"{path}: no pySigma processing pipeline: {error}") from error
+
+
+@dataclass
+class _Pure:
+    """A file that holds nothing but rules: its digest, how many documents, and what became of those read so far."""
+
+    digest: str
+    documents: int
+    became: list[tuple[str, Rule | Refused]] = field(default_factory=list)
 
 
 def _is_rule(document: Document) -> bool:
@@ -115,10 +127,7 @@ class _Reader:
         self.filters: list[Filter] = []
         self.refused: list[Refused] = []
         self._cache = cache
-        # Of files that hold nothing but rules: their digest, and what became of each document.
-        self._digests: dict[str, str] = {}
-        self._became: dict[str, list[tuple[str, Rule | Refused]]] = {}
-        self._sizes: dict[str, int] = {}
+        self._pure: dict[str, _Pure] = {}
 
     def collect(self, path: Path) -> None:
         if not path.exists():
@@ -135,7 +144,8 @@ class _Reader:
     def _documents(self, file: Source) -> Sequence[Document | Kept]:
         try:
             data = file.read()
-            kept = self._cache.look(data, file.path) if self._cache is not None else None
+            digest = hashlib.sha256(data).hexdigest() if self._cache is not None else ""
+            kept = self._cache.look(digest, file.path) if self._cache is not None else None
             if kept is not None:
                 return kept
             found, unknown = merged(decode(data, file.path))
@@ -148,23 +158,17 @@ class _Reader:
         for fault in unknown:
             self._refuse(fault.document, str(fault), "action")
         if self._cache is not None and not unknown and all(_is_rule(document) for document in found):
-            self._digests[file.path] = hashlib.sha256(data).hexdigest()
-            self._sizes[file.path] = len(found)
+            self._pure[file.path] = _Pure(digest, len(found))
         return found
 
     def _place(self, document: Document | Kept, here: dict[str, Document | Kept]) -> None:
-        if isinstance(document, Kept):
-            if document.identity in here:
-                reason = f"id '{document.identity}' stands in {here[document.identity].path} already"
-                self.refused.append(Refused(document.identity, document.path, 1, reason))
-            else:
-                here[document.identity] = document
-            return
-        name = identity(document)
+        name = document.identity if isinstance(document, Kept) else identity(document)
+        line = 1 if isinstance(document, Kept) else document.line()
         if not name:
-            self._refuse(document, "a definition needs an 'id', a 'name' or a 'title'")
+            reason = "a definition needs an 'id', a 'name' or a 'title'"
+            self.refused.append(Refused(name, document.path, line, reason))
         elif name in here:
-            self._refuse(document, f"id '{name}' stands in {here[name].path} already")
+            self.refused.append(Refused(name, document.path, line, f"id '{name}' stands in {here[name].path} already"))
         else:
             here[name] = document
 
@@ -227,7 +231,9 @@ class _Reader:
         except (ValueError, TypeError, IndexError, KeyError):
             _log.warning("what was kept of %s is damaged, it is read anew", kept.path)
             documents, _ = merged(decode(source(kept.path).read(), kept.path))
-            found = read_rule(documents[kept.n], self.fields, self.pipelines, filters=self.filters)
+            rule = self._rule(documents[kept.n])
+            rules.extend([rule] if rule is not None else [])
+            return
         if isinstance(found, Refused):
             self.refused.append(found)
         else:
@@ -235,13 +241,12 @@ class _Reader:
 
     def _note(self, document: Document, rule: Rule | None, refused: Sequence[Refused]) -> None:
         """Hand a file's rules to the cache when all its documents are read and said nothing about filters."""
-        digest = self._digests.get(document.path)
-        if self._cache is None or digest is None or len(refused) != (rule is None):
+        pure = self._pure.get(document.path)
+        if self._cache is None or pure is None or len(refused) != (rule is None):
             return
-        became = self._became.setdefault(document.path, [])
-        became.append((identity(document), rule if rule is not None else refused[0]))
-        if len(became) == self._sizes[document.path]:
-            self._cache.put(digest, became)
+        pure.became.append((identity(document), rule if rule is not None else refused[0]))
+        if len(pure.became) == pure.documents:
+            self._cache.put(pure.digest, pure.became)
 
     def _read_filters(self) -> None:
         for document in self.documents.values():

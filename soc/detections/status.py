@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from soc.detections.load import DetectionSet
@@ -39,7 +40,7 @@ def status(detections: DetectionSet) -> dict[str, Any]:
             for reason, n in Counter(_QUOTED.sub("…", each.reason) for each in detections.refused).most_common()
         ],
         "rules": rules,
-        "refusals": [vars(each) | {} for each in detections.refused],
+        "refusals": [asdict(each) for each in detections.refused],
     }
 
 

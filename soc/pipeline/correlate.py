@@ -133,7 +133,9 @@ class Correlating:
         trim(self._root, places.MATCHED, self._cursors)
 
     def _restore(self) -> None:
-        state = files.read_state(self._path, _VERSION, "the state", "move it away: counting windows then begin anew")
+        state = files.read_versioned(
+            self._path, _VERSION, "the state", "move it away: counting windows then begin anew"
+        )
         if state is None:
             return
         self._cursors = {Partition.parse(k): Position.parse(v) for k, v in state["cursors"].items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,16 +97,7 @@ def points(
 ) -> list[Row]:
     """One row for each place that listens: the listeners of every site, out of the accounts' rows, and the distant
     units. With `settings` also listeners that heard nobody. `since_us` is the first record, for a unit its joining."""
-    found: dict[tuple[str, str], Row] = {}
-    for listen in settings.listen if settings else ():
-        assert settings is not None
-        site = listen.site or settings.site_id
-        point = found.setdefault((site, listen.name), _point(site, listen.name))
-        point["protocol"], point["address"] = listen.protocol, f"{listen.host}:{listen.port}"
-    for sense in settings.sense if settings else ():
-        assert settings is not None
-        point = found.setdefault((settings.site_id, sense.name), _point(settings.site_id, sense.name))
-        point["protocol"], point["address"] = "packets", sense.interface
+    found = {(point["site"], point["listener"]): point for point in (_configured(settings) if settings else ())}
     for row in rows:
         if row["listener"] != IMPORT:
             point = found.setdefault((row["site"], row["listener"]), _point(row["site"], row["listener"]))
@@ -122,9 +113,18 @@ def points(
     return [*edges, *({**p, "datasets": sorted(p["datasets"]), "systems": sorted(p["systems"])} for p in ordered)]
 
 
-def _point(site: str, listener: str) -> Row:
+def _configured(settings: Settings) -> Iterator[Row]:
+    """The listeners and monitoring points of soc.toml, as points that heard nobody yet."""
+    for listen in settings.listen:
+        address = f"{listen.host}:{listen.port}"
+        yield _point(listen.site or settings.site_id, listen.name, listen.protocol, address)
+    for sense in settings.sense:
+        yield _point(settings.site_id, sense.name, "packets", sense.interface)
+
+
+def _point(site: str, listener: str, protocol: str = "", address: str = "") -> Row:
     return {
-        "kind": LISTENER, "unit": "", "site": site, "listener": listener, "protocol": "", "address": "",
+        "kind": LISTENER, "unit": "", "site": site, "listener": listener, "protocol": protocol, "address": address,
         "since_us": None, "last_seen_us": None, "sources": 0, "received": 0, "bytes": 0, "dropped": {},
         "datasets": set(), "systems": set(),
     }  # fmt: skip
@@ -146,7 +146,7 @@ def _count(point: Row, row: Row) -> None:
 def _edge(relay: Row, listeners: Sequence[Row]) -> Row:
     """A unit; what it sees is what its listeners see."""
     sites = ", ".join(sorted({point["site"] for point in listeners}))
-    whole = _point(sites, "") | {"kind": EDGE, "unit": relay["name"], "protocol": "relay"}
+    whole = _point(sites, "", "relay") | {"kind": EDGE, "unit": relay["name"]}
     for point in listeners:
         for name in ("sources", "received", "bytes"):
             whole[name] += point[name]

@@ -113,7 +113,7 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, what: str = "writing"
         raise store_error(error, f"{what} {path}") from error
 
 
-def read_state(path: Path, version: int, what: str, way_out: str) -> dict[str, Any] | None:
+def read_versioned(path: Path, version: int, what: str, way_out: str) -> dict[str, Any] | None:
     """A JSON object with its `version` that `replace` wrote; None when there is none yet.
 
     Raises NewerStore for a version after ours, StoreError with the `way_out` for what cannot be read; `what` names it.

@@ -112,7 +112,7 @@ class Place:
 
     def _load(self) -> None:
         way_out = "move the file away: the source is then read from the queue's last frames, or from its start"
-        document = files.read_state(self.path, _VERSION, "where a polled source stands,", way_out)
+        document = files.read_versioned(self.path, _VERSION, "where a polled source stands,", way_out)
         if document is None:
             return
         self.seq = document["seq"]

@@ -48,9 +48,7 @@ def add(app: typer.Typer) -> None:
 def _show(call: Call, results: Sequence[CheckResult], faults: Sequence[CheckResult]) -> None:
     rows = [vars(r) | {"ok": r.ok} for r in (results if call.json else faults)]
     if call.json:
-        call.output.document(
-            {"schema": "soc.check/v1", "data": rows, "truncated": False, "warnings": [], "cursor": None}
-        )
+        call.output.own("soc.check/v1", rows)
     elif call.output.terminal and faults:
         call.output.table(COLUMNS, rows)
     else:

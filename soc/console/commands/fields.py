@@ -20,9 +20,7 @@ def add(app: typer.Typer) -> None:
         """List the fields of events: ECS names, those of the parsers and of the site; * stands for any name."""
         rows = [row for row in _known(call) if part in row["name"]]
         if call.json:
-            call.output.document(
-                {"schema": "soc.field.list/v1", "data": rows, "truncated": False, "warnings": [], "cursor": None}
-            )
+            call.output.own("soc.field.list/v1", rows)
         else:
             call.output.table(FIELDS, rows)
 

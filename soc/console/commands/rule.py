@@ -52,9 +52,7 @@ def add(app: typer.Typer) -> None:
         """Count rules by level and ATT&CK tactic, and say why others are refused."""
         found = _status(call, rules, lists)
         if call.json:
-            call.output.document(
-                {"schema": "soc.rule.status/v1", "data": found, "truncated": False, "warnings": [], "cursor": None}
-            )
+            call.output.own("soc.rule.status/v1", found)
             return
         if refused:
             call.output.table(REFUSALS, found["refusals"])
@@ -74,9 +72,7 @@ def add(app: typer.Typer) -> None:
         found = _status(call, paths, lists)
         if call.json:
             data = {"loaded": found["loaded"], "refusals": found["refusals"]}
-            call.output.document(
-                {"schema": "soc.rule.lint/v1", "data": data, "truncated": False, "warnings": [], "cursor": None}
-            )
+            call.output.own("soc.rule.lint/v1", data)
         else:
             for each in found["refusals"]:
                 call.output.line(f"{each['path']}:{each['line']}: {each['id']}: {each['reason']}")

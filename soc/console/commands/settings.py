@@ -29,9 +29,7 @@ def add(app: typer.Typer) -> None:
         """Show every setting: flags over SOC_* over soc.toml over defaults."""
         rows: list[dict[str, Any]] = [vars(row) for row in call.settings.shown()]
         if call.json:
-            call.output.document(
-                {"schema": "soc.config/v1", "data": rows, "truncated": False, "warnings": [], "cursor": None}
-            )
+            call.output.own("soc.config/v1", rows)
         elif call.output.terminal or origin:
             call.output.table(WITH_ORIGIN if origin else SETTINGS, rows)
         else:
@@ -43,9 +41,7 @@ def add(app: typer.Typer) -> None:
         """Have the running collector take the listeners of soc.toml as it is now; no connection is dropped."""
         said = call.processes.reload(call.settings)
         if call.json:
-            call.output.document(
-                {"schema": "soc.config.reload/v1", "data": said, "truncated": False, "warnings": [], "cursor": None}
-            )
+            call.output.own("soc.config.reload/v1", said)
             return
         for name, port in sorted(said["ports"].items()):
             call.output.line(f"{name}\t{port}")

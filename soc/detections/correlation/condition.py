@@ -122,13 +122,3 @@ def earliest(expression: Expression, rules: Sequence[str], start: int = 0) -> in
             return behind
     found = [reached for part in expression.parts if (reached := earliest(part, rules, start)) is not None]
     return min(found, default=None)
-
-
-def named(expression: Expression) -> list[str]:
-    """The rules in order of appearance."""
-    match expression:
-        case Is():
-            return [expression.rule]
-        case Not():
-            return named(expression.part)
-    return list(dict.fromkeys(rule for part in expression.parts for rule in named(part)))

@@ -8,7 +8,7 @@ from typing import Any
 from soc.detections.sigma.evaluate import Row, compiled
 from soc.detections.sigma.facts import MISSING, Facts
 from soc.detections.sigma.rule import All, AnyOf, Node, Not, Test
-from soc.detections.sigma.witness import TEXT_OPS
+from soc.detections.sigma.witness import FACT_OPS
 
 Columns = Sequence[Sequence[Facts]]
 Predicate = Callable[[Columns, int, Row], bool]
@@ -20,7 +20,7 @@ _DEPTH = 60
 
 def is_fact(test: Test) -> bool:
     """Whether the value of one field decides it, so that it is known before the rule is looked at."""
-    return test.op in TEXT_OPS or (test.op in ("null", "exists") and test.field is not None)
+    return test.op in FACT_OPS or (test.op in ("null", "exists") and test.field is not None)
 
 
 def predicate(node: Node, place: Place) -> Predicate:
@@ -62,7 +62,7 @@ def _joined(parts: Sequence[Node], word: str, place: Place, names: dict[str, Any
     inner: list[str] = []
     asked: list[str] = []
     for part in parts:
-        if isinstance(part, Test) and part.op in TEXT_OPS:
+        if isinstance(part, Test) and part.op in FACT_OPS:
             field, number = place(part)
             by_field.setdefault(field, set()).add(number)
         elif isinstance(part, Test) and not is_fact(part):

@@ -13,7 +13,7 @@ from typing import Any
 from soc.detections.sigma.rule import All, AnyOf, Node, Not, Test
 from soc.detections.sigma.values import fold
 
-TEXT_OPS = ("equals", "prefix", "suffix", "contains", "glob", "any")
+FACT_OPS = ("equals", "prefix", "suffix", "contains", "glob", "any")
 """Comparisons that the text of one value decides."""
 HINT = "hint"
 """A text that stands in every value which a regular expression matches; never part of a rule itself."""
@@ -50,7 +50,7 @@ def witnesses(node: Node) -> list[Test] | None:
 
 
 def _of_test(test: Test) -> list[Test] | None:
-    if test.op in TEXT_OPS:
+    if test.op in FACT_OPS:
         return [test]
     if test.op in ("null", "exists") or test.field is None:
         return None
