@@ -8,7 +8,7 @@ from typing import Any
 
 from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.bucket import Bucket, Condition
+from soc.detections.sigma.bucket import BREAKS, Bucket, Condition
 from soc.detections.sigma.evaluate import Columns, Row, explain
 from soc.detections.sigma.rule import Node, Route, Rule, Variant
 from soc.model.batch import EventBatch
@@ -33,8 +33,20 @@ class Hit:
     node: Node
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A rule that could not be held against the event at row `i`, and why."""
+
+    i: int
+    rule: str
+    why: str
+
+
 class Detector:
-    """Single-event detection. Not for several threads at once."""
+    """Single-event detection. Not for several threads at once.
+
+    `failures` are those of the batch that was matched or projected last: a rule that breaks stops no other.
+    """
 
     def __init__(self, detections: DetectionSet) -> None:
         self.detections = detections
@@ -53,6 +65,7 @@ class Detector:
         self._needs = _needs(detections)
         self._silence = any(model.model == "source_silent" for model in detections.models)
         self._last: tuple[EventBatch, list[Hit]] | None = None
+        self.failures: list[Failure] = []
 
     def match(self, batch: EventBatch) -> list[Finding]:
         """One finding per rule and event, in row order.
@@ -61,21 +74,35 @@ class Detector:
         specification, `generate`).
         """
         columns = Columns(batch)
-        hits = self._hits(batch, columns)
-        return [_finding(hit, columns) for hit in hits if hit.rule.id not in self._quiet]
+        findings = []
+        for hit in self._hits(batch, columns):
+            if hit.rule.id not in self._quiet:
+                try:
+                    findings.append(_finding(hit, columns))
+                except BREAKS as error:
+                    self._failed(hit.i, hit.rule, error)
+        return findings
 
     def _hits(self, batch: EventBatch, columns: Columns | None = None) -> list[Hit]:
         if self._last is not None and self._last[0] is batch:
             return self._last[1]
         columns = columns or Columns(batch)
         hits: list[Hit] = []
+        self.failures = []
         for members, bucket, rows in self._routed(batch, columns):
-            for i, number in bucket.hits(columns, rows):
+
+            def broken(i: int, number: int, error: Exception, members: Members = members) -> None:
+                self._failed(i, members[number][0], error)
+
+            for i, number in bucket.hits(columns, rows, broken):
                 rule, variant = members[number]
                 hits.append(Hit(i, rule, variant.node))
         hits.sort(key=lambda hit: hit.i)
         self._last = (batch, hits)
         return hits
+
+    def _failed(self, i: int, rule: Rule, error: Exception) -> None:
+        self.failures.append(Failure(i, rule.id, f"{type(error).__name__}: {error}"[:200]))
 
     def _routed(self, batch: EventBatch, columns: Columns) -> list[tuple[Members, Bucket, list[int]]]:
         """The rows of each bucket, in order."""

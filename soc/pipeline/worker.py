@@ -13,6 +13,7 @@ from typing import Any
 
 from soc.config import Settings
 from soc.detections.detector import Detector
+from soc.detections.sigma.bucket import BREAKS
 from soc.errors import SocError, TryAgain, UnfitEvents
 from soc.model.batch import FLAGS, Column, EventBatch
 from soc.model.clock import Clock
@@ -35,8 +36,6 @@ REGISTRY_CHECK_NS = 2_000_000_000
 COUNTS_AGE_NS = 10_000_000_000
 """Counts of flow exporters are written so late; after a crash in between they begin anew, templates do not."""
 _log = logging.getLogger("soc.work")
-_BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What one frame's content may cause. Not OSError and the like: those are about all frames alike."""
 _Parsed = list[tuple[RawBlock, list[EventBatch]]]
 
 
@@ -146,7 +145,7 @@ class Worker:
                 made.projected += self._detector.project(batch, findings)
                 made.findings += findings
                 made.batches.append(batch)
-        except _BROKEN as error:
+        except BREAKS as error:
             if len(parsed) > 1:
                 return _joined([self._understood([one]) for one in parsed])
             return self._unmatched(*parsed[0], error)
@@ -156,7 +155,7 @@ class Worker:
         """Events that no rule could be held against are still kept; what cannot even be enriched is buried."""
         try:
             made = _Made([(block, batches)], self._enriched([(block, batches)]))
-        except _BROKEN as fault:
+        except BREAKS as fault:
             self._bury([block], _why(fault))
             return _Made([(block, [])])
         _log.error("frame %s:%s:%s of %s was not searched: %s", block.node, block.log, block.seq, block.source, error)
@@ -248,7 +247,7 @@ class Worker:
         upto = {block.partition: Position(block.node, block.log, block.seq) for block in made.blocks}
         try:
             self.store.append(made.batches, upto)
-        except (UnfitEvents, *_BROKEN) as error:
+        except (UnfitEvents, *BREAKS) as error:
             self._store_apart(made.parsed, error)
         self._cursors |= upto
 

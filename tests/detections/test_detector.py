@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from soc.detections import DetectionSet, Detector, detect
+from soc.detections.detector import Failure
+from soc.detections.sigma import bucket
 from soc.model.batch import EventBatch
 from tests.detections.support import CHANNEL, write
 
@@ -100,3 +104,23 @@ def test_detect_names_file_and_record(tmp_path: Path) -> None:
     assert hit["matched"] == [
         {"selection": "s", "field": "winlog.event_data.F", "value": "A", "pattern": "a"},
     ]
+
+
+def test_a_rule_that_breaks_stops_no_other_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a bug does to one rule: the others hold for the same event, and the failure says where and why."""
+    text = "---".join(rule(name, f"{{F|contains: {name}}}", "{product: windows}") for name in ("bad", "good"))
+    detector = Detector(DetectionSet.load([write(tmp_path, text)]))
+    made = bucket.predicate
+
+    def breaks(node, place):  # type: ignore[no-untyped-def]
+        if "bad" in repr(node):
+            return lambda *_: 1 / 0
+        return made(node, place)
+
+    monkeypatch.setattr(bucket, "predicate", breaks)
+    rows = [{"winlog.channel": CHANNEL, "winlog.event_data.F": value} for value in ("good", "bad good", "neither")]
+    batch = EventBatch.from_rows("windows.x", rows)
+    assert [finding.rule_id for finding in detector.match(batch)] == ["good", "good"]
+    assert detector.failures == [Failure(1, "bad", "ZeroDivisionError: division by zero")]
+    detector.match(EventBatch.from_rows("windows.x", rows[:1]))
+    assert detector.failures == []

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from soc.detections.sigma.evaluate import Columns, Row
 from soc.detections.sigma.facts import NOTHING, Entry, Facts, Field, union
 from soc.detections.sigma.predicate import Predicate, is_fact, predicate
 from soc.detections.sigma.rule import Node, Test, tests_of
 from soc.detections.sigma.witness import witnesses
+
+Broken = Callable[[int, int, Exception], None]
+"""Told the row, the number of the condition and the error when a condition could not be asked."""
+BREAKS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What the content of one event may cause. Not OSError and the like: those are about all events alike."""
+
+
+def _raised(_row: int, _number: int, error: Exception) -> None:
+    raise error
 
 
 class Condition:
@@ -53,8 +62,8 @@ class Bucket:
         number, field = self._field(test.field)
         return number, 0 if test.op in ("null", "exists") else field.number(test)
 
-    def hits(self, columns: Columns, rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """(row, number of the condition) of all that hold, by row, then by number."""
+    def hits(self, columns: Columns, rows: Sequence[int], broken: Broken = _raised) -> Iterator[tuple[int, int]]:
+        """(row, number of the condition) of all that hold, by row, then by number; one that breaks stops no other."""
         facts = _FactColumns(self, columns, rows)
         found: dict[int, set[int]] = {}
         for n in self._witnessed:
@@ -73,10 +82,15 @@ class Bucket:
         for j in order:
             row = Row(columns, rows[j])
             for number in sorted({*found.get(j, ()), *always}):
-                holds = predicates[number]
-                if holds is None:
-                    holds = predicates[number] = predicate(self._conditions[number].node, self._place)
-                if holds(facts, j, row):
+                try:
+                    holds = predicates[number]
+                    if holds is None:
+                        holds = predicates[number] = predicate(self._conditions[number].node, self._place)
+                    held = holds(facts, j, row)
+                except BREAKS as error:
+                    broken(rows[j], number, error)
+                    continue
+                if held:
                     yield rows[j], number
 
     def entries(self, n: int, columns: Columns, rows: Sequence[int]) -> list[Entry]:
