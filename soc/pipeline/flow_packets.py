@@ -39,6 +39,10 @@ class _Seen:
     until_us: int
     vlans: set[Vlans] = field(default_factory=set)
 
+    def match(self, flow: str) -> FlowMatch:
+        """What tells the packets of the flow with this community id."""
+        return FlowMatch(flow, (packed(self.ends[0]), packed(self.ends[1])), self.vlans)
+
 
 @dataclass(frozen=True)
 class FlowPackets:
@@ -71,9 +75,11 @@ def retrieve(
         )
     file = _Pcapng()
     for name, place in sorted(seen.items()):
-        for packet in _packets(places.packet_ring(settings, name), flow, place):
+        match = place.match(flow)
+        for packet in _packets(places.packet_ring(settings, name), match, place):
             if not file.add(name, packet):
                 break
+        file.is_cut |= match.is_full
     if not file.packets:
         raise NotFound(
             f"the packets of flow '{flow}' have been overwritten", hint="ring_max_bytes sets how many are kept"
@@ -113,8 +119,7 @@ def _us(text: Any) -> int:
     return micros(dt.datetime.fromisoformat(text))
 
 
-def _packets(folder: Path, flow: str, place: _Seen) -> Iterator[Packet]:
-    match = FlowMatch(flow, (packed(place.ends[0]), packed(place.ends[1])), place.vlans)
+def _packets(folder: Path, match: FlowMatch, place: _Seen) -> Iterator[Packet]:
     since_ns, until_ns = (place.since_us - SLACK_US) * 1000, (place.until_us + SLACK_US) * 1000
     for path in between(folder, since_ns, until_ns):
         # It may be overwritten at any moment; the file that is written may end within a packet.

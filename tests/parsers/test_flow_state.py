@@ -149,6 +149,10 @@ def test_names_have_a_bound(parsers: ParserSet, monkeypatch: pytest.MonkeyPatch)
                                v9(a_set(257, records[3]), seq=3), v9(a_set(257, records[4]), seq=4)]])  # fmt: skip
     (exporter,) = state.memory[MEMORY].values()
     assert exporter.context.interfaces == {0: "Gi0/0", 1: "Gi0/1", 2: "Gi0/2"}
+    renamed = [struct.pack(">I", n) + f"Te0/{n}".encode().ljust(8, b"\0") for n in (1, 7)]
+    _, state = feed(parsers, [[v9(told, a_set(257, b"".join(records[:3]))), v9(a_set(257, b"".join(renamed)), seq=2)]])
+    (exporter,) = state.memory[MEMORY].values()
+    assert exporter.context.interfaces == {0: "Gi0/0", 1: "Te0/1", 2: "Gi0/2"}, "a full table takes corrections"
 
 
 def test_records_that_are_read_again_change_nothing(parsers: ParserSet) -> None:

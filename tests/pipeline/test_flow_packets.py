@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, UDP, fragment
 from scapy.layers.l2 import Dot1Q, Ether
 
 from soc.collectors.packet_ring import PacketRing, files
 from soc.errors import NotFound
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
-from soc.parsers.decoders import packet_file
+from soc.parsers.decoders import packet_file, packet_match
 from soc.parsers.decoders.packet_file import Packet
 from soc.parsers.decoders.packet_sensor import Sensor
 from soc.pipeline import Services, Worker, flow_packets, places
@@ -113,8 +113,34 @@ def test_the_same_flow_in_another_vlan_is_not_given_out(world: World) -> None:
     assert seen["edge"].vlans == {(7,), (8,)}
     seen["edge"].vlans = {(7,)}
     folder = places.packet_ring(world.settings, "edge")
-    kept = list(flow_packets._packets(folder, first["network.community_id"], seen["edge"]))
+    match = seen["edge"].match(first["network.community_id"])
+    kept = list(flow_packets._packets(folder, match, seen["edge"]))
     assert [packet.data[-6:] for packet in kept] == [b"vlan 7"] * 3
+
+
+def test_a_header_that_the_ip_length_cuts_has_no_ports(world: World) -> None:
+    """Ethernet pads short frames: with ports from the padding the packets of this flow would not be found again."""
+    link = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    cut = bytes(link / IP(src="10.0.0.1", dst="10.0.0.2", proto=17, len=22) / b"\x03\xe8") + bytes(range(24))
+    sensed(world, [Packet(world.clock.now_ns(), 1, cut, len(cut), 0, 1)])
+    [flow] = [event for event in world.events() if event["event.dataset"] == "packet.flow"]
+    assert (flow["source.port"], flow["destination.port"]) == (0, 0)
+    assert "transport_cut" in flow["soc.flags"]
+    assert got(world, flow["network.community_id"]).packets == 1
+
+
+def test_more_fragmented_packets_than_are_remembered_are_said_to_be_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packet_match, "MAX_FRAGMENTED", 2)
+    link = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    whole = [IP(src="10.0.0.1", dst="10.0.0.2", id=n) / UDP(sport=1000, dport=2000) / (b"x" * 40) for n in range(3)]
+    frames = [bytes(link / piece) for packet in whole for piece in fragment(packet, 24)]
+    now = world.clock.now_ns()
+    sensed(world, [Packet(now + i, 1, frame, len(frame), 0, i) for i, frame in enumerate(frames)])
+    [flow] = [event for event in world.events() if event["event.dataset"] == "packet.flow"]
+    found = got(world, flow["network.community_id"])
+    assert (found.packets, found.is_cut) == (len(frames) - 1, True)
 
 
 def test_who_sees_no_event_of_a_flow_gets_no_packet(world: World) -> None:

@@ -78,10 +78,10 @@ def _merged(
 
 
 def _with(known: Mapping[Any, Any], found: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    if all(known.get(key) == value for key, value in found.items()):
-        return known
     merged = {**known, **found}
-    return known if len(merged) > MAX_NAMES and not found.keys() <= known.keys() else merged
+    if len(merged) > MAX_NAMES:  # no room for new ones; what is known may still be corrected
+        merged = {key: merged[key] for key in known}
+    return known if merged == known else merged
 
 
 def sampler_key(record: Mapping[str, Any]) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from soc.parsers.decoders.flow_community import answer_of
+
 NULL, ETHERNET, RAW, LOOP, COOKED, IPV4, IPV6, COOKED2 = 0, 1, 101, 108, 113, 228, 229, 276
 """LINKTYPE numbers that are read here (tcpdump.org, Link-layer header types)."""
 RAW_BSD = (12, 14)
 """Raw IP under the numbers that DLT_RAW has on the machine that wrote the file."""
 LINKS = frozenset({NULL, ETHERNET, RAW, LOOP, COOKED, IPV4, IPV6, COOKED2, *RAW_BSD})
 ETHER_IPV4, ETHER_IPV6, ETHER_ARP, ETHER_MPLS, ETHER_MPLS_MULTICAST = 0x0800, 0x86DD, 0x0806, 0x8847, 0x8848
-ETHER_LENGTH = 0x0600
-"""A smaller number in the place of the EtherType is an IEEE 802.3 length."""
 TAGS = frozenset({0x8100, 0x88A8, 0x9100, 0x9200})
 MAX_TAGS = 8
 """VLAN tags and MPLS labels of one frame; a frame with more is not read below them."""
@@ -23,6 +23,7 @@ _HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _OPTIONS, _MOBILITY, _HIP, _SHIM = 0
 _EXTENSIONS = frozenset({_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _OPTIONS, _MOBILITY, _HIP, _SHIM})
 _IPV4_HEADER = struct.Struct(">BxHHHxB").unpack_from
 _IPV6_HEADER = struct.Struct(">IHB").unpack_from
+_PORTS = struct.Struct(">HH").unpack_from
 
 
 class Frame(NamedTuple):
@@ -158,3 +159,22 @@ def extensions(data: bytes, place: int, end: int, following: int) -> tuple[int, 
         step = (data[place + 1] + 2) * 4 if following == _AUTHENTICATION else (data[place + 1] + 1) * 8
         following, place = data[place], place + step
     return following, min(place, end), None
+
+
+def ports_of(data: bytes, at: int, end: int, protocol: int) -> tuple[int, int] | None:
+    """Source and destination port of the transport header at `at` of a datagram that ends at `end`.
+
+    ICMP gives its type, and the type that answers it or else its code (as Community ID names flows); a protocol without
+    ports, and ICMP that is cut, (0, 0). None: there ought to be ports, and they are cut. What lies behind `end` is the
+    link's padding and no header.
+    """
+    room = min(len(data), end) - at
+    if protocol in (TCP, UDP, SCTP):
+        if room < 4:
+            return None
+        first, second = _PORTS(data, at)
+        return first, second
+    if protocol in (ICMP, ICMP6) and room >= 2:
+        answer = answer_of(protocol, data[at])
+        return data[at], data[at + 1] if answer is None else answer
+    return 0, 0

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from soc.parsers.decoders.flow_community import answer_of, community_id
+from soc.parsers.decoders.flow_community import community_id
 from soc.parsers.decoders.packet_file import Packet
 from soc.parsers.decoders.packet_layers import (
     ETHER_IPV4,
     ETHER_IPV6,
-    ICMP,
-    ICMP6,
-    SCTP,
-    TCP,
-    UDP,
     Datagram,
     Unreadable,
     extensions,
     frame,
     ipv4,
     ipv6,
+    ports_of,
 )
 
 MAX_FRAGMENTED = 65_536
@@ -36,6 +32,8 @@ class FlowMatch:
     def __init__(self, wanted: str, ends: tuple[bytes, bytes], vlans: Collection[Vlans]) -> None:
         self._wanted, self._ends, self._vlans = wanted, ends, frozenset(vlans)
         self._fragments: set[tuple[bytes, bytes, int, int]] = set()
+        self.is_full = False
+        """Whether later fragments of a packet may have been passed over."""
 
     def matches(self, packet: Packet) -> bool:
         """Whether it is one of them."""
@@ -64,16 +62,13 @@ class FlowMatch:
             if len(datagram.source) == 16:
                 protocol, at, _ = extensions(data, at, datagram.end, protocol)
             is_ours = self._has_id(data, datagram, protocol, at)
-            if is_ours and len(self._fragments) < MAX_FRAGMENTED:
-                self._fragments.add(name)
+            if is_ours and name not in self._fragments:
+                self.is_full = len(self._fragments) >= MAX_FRAGMENTED
+                if not self.is_full:
+                    self._fragments.add(name)
             return is_ours
         return self._has_id(data, datagram, protocol, at)
 
     def _has_id(self, data: bytes, datagram: Datagram, protocol: int, at: int) -> bool:
-        first = second = 0
-        if protocol in (TCP, UDP, SCTP) and len(data) >= at + 4:
-            first, second = data[at] << 8 | data[at + 1], data[at + 2] << 8 | data[at + 3]
-        elif protocol in (ICMP, ICMP6) and len(data) >= at + 2:
-            answer = answer_of(protocol, data[at])
-            first, second = data[at], data[at + 1] if answer is None else answer
+        first, second = ports_of(data, at, datagram.end, protocol) or (0, 0)
         return community_id(datagram.source, datagram.target, protocol, first, second) == self._wanted

@@ -6,7 +6,6 @@ A record is a JSON object with `kind` (flow, dns, http, tls, dhcp, arp, capture,
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import orjson
 
 from soc.parsers.decoders import packet_arp
-from soc.parsers.decoders.flow_community import answer_of
 from soc.parsers.decoders.flow_values import mac_text
 from soc.parsers.decoders.packet_file import Damage, Packet
 from soc.parsers.decoders.packet_flows import ACK, FIN, LINGER_NS, RST, SYN, Flow, Side, Table
@@ -23,9 +21,6 @@ from soc.parsers.decoders.packet_layers import (
     ETHER_ARP,
     ETHER_IPV4,
     ETHER_IPV6,
-    ICMP,
-    ICMP6,
-    SCTP,
     TCP,
     UDP,
     Datagram,
@@ -35,6 +30,7 @@ from soc.parsers.decoders.packet_layers import (
     frame,
     ipv4,
     ipv6,
+    ports_of,
 )
 from soc.parsers.decoders.packet_streams import At, Budget, Stream
 from soc.parsers.decoders.packet_talk import DATAGRAMS, Talk
@@ -43,7 +39,6 @@ MAX_SHOWN = 4096
 """Octets of an unreadable packet or message that its record keeps."""
 MAX_RECORD = 1 << 20
 """A record that would be longer says so instead."""
-_PORTS = struct.Struct(">HH").unpack_from
 
 
 class Sensor:
@@ -115,7 +110,7 @@ class Sensor:
 
     def _internet(self, packet: Packet, found: Frame, datagram: Datagram) -> None:
         if datagram.fragment is None:
-            self._transport(packet, found, datagram, datagram.at, datagram.end)
+            self._transport(packet, found, datagram)
             return
         self.counts["fragments"] += 1
         key = (packet.interface, datagram.source, datagram.target, datagram.protocol, datagram.fragment[0])
@@ -130,32 +125,18 @@ class Sensor:
             protocol, at, _ = extensions(whole.payload, 0, whole.length, protocol)
         joined = whole.first._replace(data=whole.payload, length=whole.length)
         datagram = Datagram(source, target, protocol, at, whole.length, whole.size)
-        side = self._transport(joined, whole.frame, datagram, at, whole.length, whole.packets, whole.marks)
+        side = self._transport(joined, whole.frame, datagram, whole.packets, whole.marks)
         side.flow.last = max(side.flow.last, whole.last_ns)
 
     def _transport(
-        self,
-        packet: Packet,
-        found: Frame,
-        datagram: Datagram,
-        at: int,
-        end: int,
-        packets: int = 1,
-        marks: tuple[str, ...] = (),
+        self, packet: Packet, found: Frame, datagram: Datagram, packets: int = 1, marks: tuple[str, ...] = ()
     ) -> Side:
-        data, protocol = packet.data, datagram.protocol
-        first = second = 0
-        bits = 0
-        if protocol in (TCP, UDP, SCTP):
-            if len(data) >= at + 4 and end >= at + 4:
-                first, second = _PORTS(data, at)
-            else:
-                marks = (*marks, "transport_cut")
-            if protocol == TCP and len(data) > at + 13:
-                bits = data[at + 13]
-        elif protocol in (ICMP, ICMP6) and len(data) >= at + 2 and end >= at + 2:
-            answer = answer_of(protocol, data[at])
-            first, second = data[at], data[at + 1] if answer is None else answer
+        data, protocol, at, end = packet.data, datagram.protocol, datagram.at, datagram.end
+        ends = ports_of(data, at, end, protocol)
+        if ends is None:
+            marks = (*marks, "transport_cut")
+        first, second = ends or (0, 0)
+        bits = data[at + 13] if protocol == TCP and min(len(data), end) > at + 13 else 0
         head = bytes((protocol,))
         ports = first.to_bytes(2, "big") + second.to_bytes(2, "big")
         tags = b"".join([tag.to_bytes(2, "big") for tag in found.vlans])
