@@ -48,15 +48,19 @@ class Alike(Generic[T]):
 
     def learn(self, data: bytes, free: Iterable[Span], what: T) -> None:
         """Remember it for all messages that are like this one but for the free spans."""
+        mask = mask_of(len(data), free)
+        place = int.from_bytes(data, "big") & mask
+        for other, found in self._by_length.get(len(data), ()):
+            if other == mask and place in found:
+                found[place] = what
+                return
         if self._n >= self._most:
             self._by_length, self._n = {}, 0
-        mask = mask_of(len(data), free)
         known = self._by_length.setdefault(len(data), [])
-        found = next((found for other, found in known if other == mask), None)
-        if found is None:
+        found = next((found for other, found in known if other == mask), {})
+        if not found:
             if len(known) >= MAX_MASKS:
                 self._n -= len(known.pop(0)[1])
-            found = {}
             known.append((mask, found))
-        found[int.from_bytes(data, "big") & mask] = what
+        found[place] = what
         self._n += 1

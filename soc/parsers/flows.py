@@ -29,7 +29,7 @@ from soc.parsers.decoders.sflow_columns import columns
 from soc.parsers.definition import Definition
 from soc.parsers.mapping import Mapped
 from soc.parsers.state import ParserState
-from soc.parsers.work import UNPARSED, Flags, Work, make_batch, make_batch_of_parts
+from soc.parsers.work import Flags, Work, make_batch, make_batch_of_parts
 
 FORMATS = ("netflow", "netflow-v9", "ipfix", "sflow")
 """What `recognise: {format: …}` of a flow definition says."""
@@ -269,6 +269,13 @@ def _notes(work: Work, definition: Definition, notes: Sequence[Note]) -> list[Ev
     ]
 
 
+def _unread(work: Work, notes: Sequence[Note]) -> EventBatch:
+    rows, parts, originals = _places(notes)
+    lost = _lost(parts, [note.datagram for note in notes])
+    reasons, marks = [note.error for note in notes], [_note_marks(note) for note in notes]
+    return wire.unread(work, rows, originals, reasons, parts=parts, marks=marks, layer=lost)
+
+
 def _template_events(work: Work, definition: Definition, notes: Sequence[Note]) -> EventBatch:
     n = len(notes)
     heads = [note.datagram.head for note in notes]
@@ -284,7 +291,12 @@ def _template_events(work: Work, definition: Definition, notes: Sequence[Note]) 
     mapped = Mapped(n, work.zone)
     mapped.constants(definition.constants)
     mapped.fields(definition.maps, values.get, definition.missing)
-    rows, parts, layers, flags = _of_notes(notes)
+    rows, parts, originals = _places(notes)
+    layers = [
+        {"soc.original_bytes": Column.of(FieldType.BINARY, originals)},
+        _lost(parts, [note.datagram for note in notes]),
+    ]
+    flags: Flags = {k: marks for k, note in enumerate(notes) if (marks := _note_marks(note))}
     stamps: list[times.Stamp | None] = [(h.at_us, times.DEVICE) if h.at_us > 0 else None for h in heads]
     return make_batch(
         work, rows, definition.id, definition.dataset, stamps=stamps, layers=layers, mapped=mapped, parts=parts,
@@ -292,25 +304,12 @@ def _template_events(work: Work, definition: Definition, notes: Sequence[Note]) 
     )  # fmt: skip
 
 
-def _unread(work: Work, notes: Sequence[Note]) -> EventBatch:
-    rows, parts, layers, flags = _of_notes(notes)
-    marks = {k: (UNPARSED, *flags.get(k, ())) for k in range(len(notes))}
-    layers[0]["error.message"] = Column.of(FieldType.KEYWORD, [note.error for note in notes])
-    stamps: list[times.Stamp | None] = [None] * len(notes)
-    return make_batch(
-        work, rows, "", UNPARSED, stamps=stamps, layers=layers, parts=parts, flags=marks, kind="pipeline_error"
-    )
+def _places(notes: Sequence[Note]) -> tuple[list[int], list[int], list[bytes]]:
+    return [note.datagram.row for note in notes], [note.part for note in notes], [note.original for note in notes]
 
 
-def _of_notes(notes: Sequence[Note]) -> tuple[list[int], list[int], list[dict[str, Column]], Flags]:
-    rows, parts = [note.datagram.row for note in notes], [note.part for note in notes]
-    flags: Flags = {}
-    for k, note in enumerate(notes):
-        marks = tuple(dict.fromkeys((*note.marks, *note.datagram.marks)))
-        if marks:
-            flags[k] = marks
-    layer = {"soc.original_bytes": Column.of(FieldType.BINARY, [note.original for note in notes])}
-    return rows, parts, [layer | _lost(parts, [note.datagram for note in notes])], flags
+def _note_marks(note: Note) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*note.marks, *note.datagram.marks)))
 
 
 def sampled(
@@ -328,7 +327,13 @@ def sampled(
     result = [_samples(work, definition, reader.samples)] if reader.samples else []
     result.extend(_quick_samples(work, definition, several) for several in reader.quick.values())
     if reader.notes:
-        result.append(_unread_samples(work, reader.notes))
+        notes = reader.notes
+        result.append(
+            wire.unread(
+                work, [note.row for note in notes], [note.original for note in notes], [note.error for note in notes],
+                parts=[note.part for note in notes], marks=[note.marks for note in notes],
+            )
+        )  # fmt: skip
     return result, _kept(state, memory)
 
 
@@ -385,16 +390,3 @@ def _own_fields(fields: FieldDictionary, values: Mapping[str, Any]) -> Iterable[
             yield name, Column.numpy(field.type, column)
         elif field is not None:
             yield name, Column.of(field.type, column, many=field.many)
-
-
-def _unread_samples(work: Work, notes: Sequence[sflow.Note]) -> EventBatch:
-    layer = {
-        "soc.original_bytes": Column.of(FieldType.BINARY, [note.original for note in notes]),
-        "error.message": Column.of(FieldType.KEYWORD, [note.error for note in notes]),
-    }
-    marks: Flags = {k: (UNPARSED, *note.marks) for k, note in enumerate(notes)}
-    stamps: list[times.Stamp | None] = [None] * len(notes)
-    return make_batch(
-        work, [note.row for note in notes], "", UNPARSED, stamps=stamps, layers=(layer,),
-        parts=[note.part for note in notes], flags=marks, kind="pipeline_error",
-    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from soc.model.batch import Column, EventBatch
@@ -39,8 +39,16 @@ def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -
             is_same, values = found.column(name)
             return Column.constant(FieldType.KEYWORD, values, n) if is_same else values
 
+        mapped = Mapped(n, work.zone)
+        mapped.constants(definition.constants)
+        mapped.fields(definition.maps, pick, definition.missing)
         stamps: list[times.Stamp | None] = [None] * n
-        result.append(_mapped(work, definition, found.rows, values=pick, stamps=stamps, originals=found.originals))
+        layer = {"soc.original_bytes": Column.of(FieldType.BINARY, found.originals)}
+        result.append(
+            make_batch(
+                work, found.rows, definition.id, definition.dataset, stamps=stamps, layers=(layer,), mapped=mapped
+            )
+        )
     return [*result, *refused(work, found.datagrams, found.refused)]
 
 
@@ -76,34 +84,6 @@ def _addresses(peer: str) -> tuple[str, ...] | None:
         return None
 
 
-def _mapped(
-    work: Work,
-    definition: Definition,
-    rows: list[int],
-    *,
-    values: Callable[[str], Any],
-    stamps: Sequence[times.Stamp | None],
-    originals: list[bytes],
-    parts: Sequence[int] | None = None,
-    flags: Flags | None = None,
-) -> EventBatch:
-    mapped = Mapped(len(rows), work.zone)
-    mapped.constants(definition.constants)
-    mapped.fields(definition.maps, values, definition.missing)
-    layer = {"soc.original_bytes": Column.of(FieldType.BINARY, originals)}
-    return make_batch(
-        work,
-        rows,
-        definition.id,
-        definition.dataset,
-        stamps=stamps,
-        layers=(layer,),
-        mapped=mapped,
-        parts=parts,
-        flags=flags,
-    )
-
-
 def refused(
     work: Work, datagrams: Sequence[bytes] | Mapping[int, bytes], reasons: Mapping[int, str]
 ) -> list[EventBatch]:
@@ -111,10 +91,27 @@ def refused(
     if not reasons:
         return []
     rows = sorted(reasons)
-    layer = {
-        "soc.original_bytes": Column.of(FieldType.BINARY, [datagrams[i] for i in rows]),
-        "error.message": Column.of(FieldType.KEYWORD, [reasons[i] for i in rows]),
+    return [unread(work, rows, [datagrams[i] for i in rows], [reasons[i] for i in rows])]
+
+
+def unread(
+    work: Work,
+    rows: Sequence[int],
+    originals: Sequence[bytes | None],
+    reasons: Sequence[str],
+    *,
+    parts: Sequence[int] | None = None,
+    marks: Sequence[tuple[str, ...]] | None = None,
+    layer: Mapping[str, Column] | None = None,
+) -> EventBatch:
+    """One `pipeline_error` event for each row: its bytes, why nobody can read it, and further marks and columns."""
+    said = {
+        "soc.original_bytes": Column.of(FieldType.BINARY, list(originals)),
+        "error.message": Column.of(FieldType.KEYWORD, list(reasons)),
     }
-    marks: Flags = dict.fromkeys(range(len(rows)), (UNPARSED,))
+    flags: Flags = {k: (UNPARSED, *more) for k, more in enumerate(marks or [()] * len(rows))}
     stamps: list[times.Stamp | None] = [None] * len(rows)
-    return [make_batch(work, rows, "", UNPARSED, stamps=stamps, layers=(layer,), flags=marks, kind="pipeline_error")]
+    return make_batch(
+        work, rows, "", UNPARSED, stamps=stamps, layers=(said, layer or {}), parts=parts, flags=flags,
+        kind="pipeline_error",
+    )  # fmt: skip

@@ -65,14 +65,15 @@ class Worker:
 
     def __init__(self, settings: Settings, clock: Clock, index: int = 0) -> None:
         self._settings, self._clock, self.index = settings, clock, index
+        # Stamps come before what they stamp: a change in between is then read once more, not missed.
+        self._mibs = places.site_mibs(settings)
+        self._mibs_at = self._mibs.stamp
         self.parsers = places.load_parsers(settings)
         self.detections = places.load_detections(settings, self.parsers)
         self._detector = Detector(self.detections)
-        self._registry = places.load_registry(settings)
         self._registry_at = _stamp(settings)
+        self._registry = places.load_registry(settings)
         self._registry_due_ns = 0
-        self._mibs = places.site_mibs(settings)
-        self._mibs_at = self._mibs.stamp
         self._partitions = frozenset(p for p in range(PARTITIONS) if p % settings.workers == index)
         self._states: dict[int, ParserState] = {}
         self._learned: set[int] = set()

@@ -41,3 +41,12 @@ def test_it_is_bounded(monkeypatch):
     for i in range(9):
         many.learn(bytes(20), [(i, i + 1)], i)
     assert len(many) == 4
+
+
+def test_what_is_learned_again_takes_no_room():
+    """An engine that says the same thing over and over must not push out what others said."""
+    known: Alike[int] = Alike(2)
+    known.learn(b"a\0", [(1, 2)], 1)
+    for i in range(5):
+        known.learn(bytes((98, i)), [(1, 2)], i)
+    assert (len(known), known.find(b"ax"), known.find(b"bx")) == (2, 1, 4)

@@ -100,6 +100,18 @@ def test_a_name_is_not_longer_than_255_octets() -> None:
     assert "more than 255" in packet_dns.decode(HEADER + long + b"\x00\x01\x00\x01")[1]
 
 
+def test_an_answer_that_is_shown_in_part_is_marked() -> None:
+    """1,024 characters of a TXT record are kept; that there was more is said."""
+    long, short = (
+        DNSRR(rrname="a.test", type="TXT", rdata=["x" * 250] * 5),
+        DNSRR(rrname="a.test", type="TXT", rdata="y"),
+    )
+    values, why = packet_dns.decode(bytes(DNS(qr=1, qd=DNSQR(qname="a.test", qtype="TXT"), an=[long, short])))
+    assert (why, values["marks"], [len(text) for text in values["data"]]) == ("", ["data_cut"], [1024, 3])
+    values, _ = packet_dns.decode(bytes(DNS(qr=1, qd=DNSQR(qname="a.test", qtype="TXT"), an=[short])))
+    assert "marks" not in values
+
+
 @given(st.binary(max_size=300), st.integers(0, 65535))
 def test_no_octets_break_it(tail: bytes, counts: int) -> None:
     """Whatever follows the header, it is read or refused with a reason."""

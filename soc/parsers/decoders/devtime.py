@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+from soc.parsers.times import MONTHS
+
 _PLAIN = re.compile(r"([A-Za-z]{3}) {1,2}(\d{1,2}),? (\d{4}),? (\d\d):(\d\d):(\d\d)(?:[.,:](\d{1,9}))?(?: ?(.{1,40}))?")
 _OFFSET = re.compile(r"(?:GMT|UTC)?([+-])(\d\d):?(\d\d)")
 # RFC 5322 section 4.3 knows the American names; the others are those of our neighbours.
@@ -36,12 +37,9 @@ def normal(text: str, pattern: str = "") -> str | None:
     if plain is None:
         return text if _is_iso(text) else None
     month, day, year, hour, minute, second, fraction, zone = plain.groups()
-    if month.lower() not in _MONTHS:
+    number, offset = MONTHS.get(month.title()), _offset(zone)
+    if number is None or offset is None:
         return None
-    offset = _offset(zone)
-    if offset is None:
-        return None
-    number = _MONTHS.index(month.lower()) + 1
     return f"{year}-{number:02}-{int(day):02}T{hour}:{minute}:{second}.{(fraction or '0')[:6]}{offset}"
 
 

@@ -106,6 +106,7 @@ class _Reader:
             values["more_questions"] = [text for text, _, _ in shown[1:]]
 
     def records(self, values: dict[str, Any], answers: int, authorities: int, additional: int) -> None:
+        marks: dict[str, None] = {}
         names: list[str] = []
         kinds: list[str] = []
         groups: list[str] = []
@@ -115,7 +116,7 @@ class _Reader:
         try:
             for i in range(answers + authorities + additional):
                 if i >= MAX_RECORDS:
-                    values["cut"] = True
+                    marks["records_cut"] = None
                     self.at = len(self.data)
                     return
                 owner = self.name()
@@ -132,10 +133,14 @@ class _Reader:
                     groups.append(CLASSES.get(group & 0x7FFF, f"CLASS{group & 0x7FFF}"))
                     ttls.append(ttl)
                     shown.append(text[:MAX_DATA])
+                    if len(text) > MAX_DATA:
+                        marks["data_cut"] = None
                     if kind in (1, 28) and text[:1] != "\\":
                         resolved.append(text)
                 self.at = start + size
         finally:
+            if marks:
+                values["marks"] = [*marks]
             if names:
                 values |= {"names": names, "types": kinds, "classes": groups, "ttls": ttls, "data": shown}
             if resolved:

@@ -21,7 +21,6 @@ _CLASSIC = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000), b"\xa1\xb2\xc3\xd4": (">", 1000),
     b"\x4d\x3c\xb2\xa1": ("<", 1), b"\xa1\xb2\x3c\x4d": (">", 1),
 }  # fmt: skip
-MAGICS = (*_CLASSIC, SECTION)
 """The first four octets of the files that are read here."""
 
 

@@ -46,6 +46,7 @@ class _Direction:
         self.state = _HEAD
         self.left = 0
         self.body = 0
+        self.is_chunked = False
         self.at: At | None = None
         self.searched = 0
 
@@ -88,14 +89,10 @@ class HttpTalk:
         return taken
 
     def _body_ends(self, reply: bool, side: _Direction) -> None:
-        if side.state == _BODY and side.at is not None and self._is_chunked(reply):
+        if side.state == _BODY and side.is_chunked:
             side.state = _CHUNK
         else:
             self._message_ends(reply, side)
-
-    def _is_chunked(self, reply: bool) -> bool:
-        message = self._current if self._is_request(reply) else self._answer
-        return bool(message and message.get("chunked"))
 
     def _is_request(self, reply: bool) -> bool:
         return reply == bool(self._client)
@@ -182,7 +179,7 @@ class HttpTalk:
             self._tell(*self._waiting.popleft(), None)
         self._waiting.append((side.at, values))
         self._current = values
-        self._begin_body(reply, side, values, headers, is_empty=False)
+        self._begin_body(reply, side, headers, is_empty=False)
 
     def _response(self, reply: bool, side: _Direction, found: re.Match[bytes], headers: dict[str, str]) -> None:
         code = int(found[2])
@@ -200,18 +197,17 @@ class HttpTalk:
                 direction.state = _OVER
             return
         is_empty = method == "HEAD" or code < 200 or code in (204, 304)
-        self._begin_body(reply, side, values, headers, is_empty=is_empty)
+        self._begin_body(reply, side, headers, is_empty=is_empty)
 
-    def _begin_body(
-        self, reply: bool, side: _Direction, values: dict[str, Any], headers: dict[str, str], *, is_empty: bool
-    ) -> None:
+    def _begin_body(self, reply: bool, side: _Direction, headers: dict[str, str], *, is_empty: bool) -> None:
         """RFC 9112 section 6.3."""
         side.body = side.left = 0
+        side.is_chunked = False
         length = headers.get("content-length", "")
         if is_empty:
             self._message_ends(reply, side)
         elif "chunked" in headers.get("transfer-encoding", "").lower():
-            values["chunked"] = True
+            side.is_chunked = True
             side.state = _CHUNK
         elif length:
             numbers = {part.strip() for part in length.split(",")}
@@ -280,7 +276,6 @@ class HttpTalk:
 
     def _tell(self, at: At, request: dict[str, Any], answer: dict[str, Any] | None) -> None:
         values = {**request, **(answer or {})}
-        values.pop("chunked", None)
         marks = [*self._marks, *(() if answer is not None else ("no_response",))]
         self._marks.clear()
         if marks:

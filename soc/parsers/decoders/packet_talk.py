@@ -29,9 +29,7 @@ def dns(teller: Teller, side: Side, data: bytes, length: int, at: At) -> None:
 def tell_dns(teller: Teller, flow: Flow, is_reply: bool, data: bytes, at: At, *, is_cut: bool = False) -> None:
     """A message as a record; what cannot be read of it is flagged, and kept."""
     values, why = packet_dns.decode(data)
-    marks = []
-    if values.pop("cut", False):
-        marks.append("records_cut")
+    marks = values.pop("marks", [])
     if is_cut:
         marks.append("truncated")
     if why and not (is_cut and values):

@@ -18,7 +18,7 @@ MAX_HANDSHAKE = 128 << 10
 MAX_CERTIFICATES = 16
 """Certificates of a chain that are told."""
 _CHANGE, _ALERT, _HANDSHAKE, _DATA = 20, 21, 22, 23
-_CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE, _CERTIFICATE_REQUEST = 1, 2, 11, 13
+_CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE = 1, 2, 11
 _RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 """The random of a HelloRetryRequest (RFC 8446 section 4.1.3)."""
 GREASE = frozenset(n << 8 | n for n in range(0x0A, 0x100, 0x10))

@@ -1,6 +1,6 @@
 """SHA-1 (FIPS 180-4) of many short messages at once: one numpy step does the same step of every message.
 
-Faster than a call of hashlib for each (`benchmarks/flows.py`); nothing secret depends on it.
+For many rows faster than a call of hashlib for each; nothing secret depends on it.
 """
 
 from __future__ import annotations
