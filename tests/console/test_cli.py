@@ -57,7 +57,7 @@ parse detect check fields search tail import status me up collect work correlate
 source:list,points,adopt,release alert:list,show,events,ack,close,note,ticket ticket:list,show,move,note,done,classify
 playbook:list,show,plan,approve,run,status,revert,done national:status,messages,serve
 retention:check,plan,apply,verify,certificates ledger:list,verify system:list,show,add,set
-rule:status,lint person:list,add,token config:show,reload simulate:run,score
+rule:status,lint,test person:list,add,token config:show,reload simulate:run,score
 """
 
 

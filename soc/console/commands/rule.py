@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from soc.console.commands import rule_test
 from soc.console.commands.call import Call, command, group
 from soc.console.i18n import t
 from soc.console.render import Column, number, word
@@ -36,7 +37,8 @@ Lists = Annotated[list[Path] | None, typer.Option("--lists", help="Folders of li
 
 def add(app: typer.Typer) -> None:
     """Add the commands."""
-    rule = group(app, "rule", "Detection rules: what is loaded, refused and untested.")
+    rule = group(app, "rule", "Detection rules: what is loaded, refused, tested and untested.")
+    rule_test.add(rule)
 
     @command(
         rule, "status", "soc rule status", "soc rule status --rules sigma-main.zip --refused",
