@@ -52,12 +52,12 @@ class Stopwatch:
 def entry(
     name: str, value: float, unit: str, reference: str | None, other: float | None, *, less_is_better: bool = False
 ) -> Entry:
-    """A row; without a reference there is no ratio."""
+    """A row; without a figure of the reference there is neither its name nor a ratio."""
     ratio = None
     if other is not None and value and other:
         ratio = round(other / value if less_is_better else value / other, 3)
     rounded = None if other is None else _round(other)
-    return {"name": name, "value": _round(value), "unit": unit, "reference": reference,
+    return {"name": name, "value": _round(value), "unit": unit, "reference": None if other is None else reference,
             "reference_value": rounded, "ratio": ratio}  # fmt: skip
 
 

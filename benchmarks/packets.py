@@ -74,8 +74,10 @@ def _ours(data: bytes) -> float:
 def _tshark(path: Path, fields: Sequence[str]) -> float:
     process = subprocess.Popen(["tshark", "-n", "-r", str(path), *fields], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)  # fmt: skip
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"tshark ended with {process.returncode}")
     return child_seconds(usage)
 
 

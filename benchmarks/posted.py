@@ -154,6 +154,7 @@ sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
 sock.bind((sys.argv[1], 0))
 print(sock.getsockname()[1], flush=True)
+began = time.process_time()
 with open(sys.argv[2], "wb") as file:
     for _ in range(int(sys.argv[3])):
         data = sock.recv(65536)
@@ -161,7 +162,7 @@ with open(sys.argv[2], "wb") as file:
         file.write(data + b"\\n")
     file.flush()
     os.fdatasync(file.fileno())
-print(time.process_time())
+print(time.process_time() - began)
 """
 
 

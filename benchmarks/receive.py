@@ -117,8 +117,9 @@ def _rows(case: Case, rounds: int) -> list[Entry]:
             else entry(case.name, rate, UNIT, None, None)
         )
     if case.protocol == "syslog-udp":
-        lost, reference = _lost(own, case), _lost(found.get("synced", []), case)
-        rows.append(entry("syslog_udp.lost", lost, f"events of {case.events:,} at 100 k/s", words["synced"], reference))
+        unit, theirs = f"events lost of {case.events:,} at 100 k/s", found.get("synced")
+        lost = _lost(theirs, case) if theirs else None
+        rows.append(entry("syslog_udp.lost", _lost(own, case), unit, words["synced"], lost, less_is_better=True))
     rows.append(entry(f"memory.{case.name}", max(m.peak_mib for m in own), "MiB at most", "at rest", own[0].rest_mib,
                       less_is_better=True))  # fmt: skip
     return rows
@@ -139,7 +140,7 @@ def _median(measured: list[Measured]) -> float:
 
 
 def _lost(measured: list[Measured], case: Case) -> float:
-    return max((case.events - m.events for m in measured), default=0)
+    return max(case.events - m.events for m in measured)
 
 
 # who sends ------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,13 @@ def test_a_ratio_above_one_is_better() -> None:
     assert entry("alone", 200, "ms", None, None)["ratio"] is None
 
 
+def test_a_peer_that_is_not_there_has_no_figure() -> None:
+    """Its row is printed like any other: without cargo `make bench` still tells what we measured."""
+    row = entry("alone", 200, "ms", "a peer that nobody could build", None)
+    assert (row["reference"], row["reference_value"], row["ratio"]) == (None, None, None)
+    assert "alone" in table([row])
+
+
 def test_a_cost_is_two_rows_for_people_too() -> None:
     """Events a second of wall clock and CPU-µs an event, both in the printed table."""
     rows = both("x", Cost(1000, 2.0, 0.5), "plain", Cost(1000, 1.0, 1.0))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from soc.config import load
 from soc.console.cli import app
 
 TOP = Path(__file__).resolve().parents[1]
@@ -135,3 +136,17 @@ def test_the_index_knows_every_page() -> None:
     """docs/README.md links every page beside it."""
     linked = set(_LINK.findall((TOP / "docs" / "README.md").read_text("utf-8")))
     assert {page.name for page in (TOP / "docs").glob("*.md")} - {"README.md"} <= linked
+
+
+_TOML = re.compile(r"^```toml\n(.*?)^```", re.S | re.M)
+
+
+@_pages
+def test_every_setting_that_a_page_shows_is_read(page: Path, tmp_path: Path) -> None:
+    """What a reader copies into soc.toml loads; lists of people (`[[user]]`, `[[token]]`) are files of their own."""
+    blocks = _TOML.findall(page.read_text("utf-8"))
+    for number, block in enumerate(block for block in blocks if not block.startswith("[[")):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block, "utf-8")
+        settings = load(path, environ={}, home=tmp_path)
+        assert any(path.name in origin for origin in settings.origins.values()), block

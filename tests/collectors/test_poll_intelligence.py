@@ -52,7 +52,8 @@ def ids(home: Home) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def medallion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """OASIS's server with one empty collection; its API root."""
-    done = subprocess.run([str(RECIPE)], check=True, capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run([str(RECIPE)], check=True, capture_output=True, text=True, timeout=300, env=environment)
     folder, port = tmp_path_factory.mktemp("medallion"), free_port()
     collection = {
         "id": COLLECTION, "title": "Test", "description": "", "can_read": True, "can_write": True,

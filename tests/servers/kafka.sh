@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kafka's jars from Maven Central (43 MB, about 40 s from nothing); needs Java 17 and Maven. Prints their folder; the
-# broker is started by tests/collectors/broker.py. Maven checks what the repository says of each file.
+# broker is started by tests/collectors/broker.py. -C: a file whose checksum is not the
+# repository's fails the build.
 set -euo pipefail
 version=4.1.0
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/soc-tests/kafka-$version
@@ -15,7 +16,7 @@ if [ ! -d "$folder" ]; then
 </dependencies></project>
 X
   rm -rf "$folder.new"
-  (cd "$work" && mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+  (cd "$work" && mvn -q -B -C org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$folder.new") >&2
   mv "$folder.new" "$folder"
 fi
