@@ -79,7 +79,7 @@ def opened(
         system_id=finding.system_id, system_name=system.name if system else "", system_level=system_level,
         organization_id=finding.organization_id, organization_name=system.organization_name if system else "",
         tags=finding.tags, playbook=finding.playbook, simulated=finding.simulated, import_id=finding.import_id,
-        previous_id=previous_id,
+        previous_id=previous_id, group=dict(finding.group),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from soc.model.finding import Matched
@@ -49,6 +49,7 @@ class Alert:
 
     `lag_us` is how long after its completing event the alert was there. `risk` is 1–100: weight of the level times
     the system's level. `count` counts findings, `events_total` events; `event_ids` (hex) stops at `EVENT_IDS_KEPT`.
+    `group` are the group-by values of a correlation or model, as its findings have them.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Alert:
     acknowledged_us: int | None = None
     closed_us: int | None = None
     notes: tuple[Note, ...] = ()
+    group: Mapping[str, str] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able dict."""

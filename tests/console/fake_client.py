@@ -166,7 +166,10 @@ def _answers() -> dict[tuple[str, str], Canned]:
     changed = dict.fromkeys(("acknowledge", "close", "note"), ALERT)
     return {
         ("GET", "/v1/alerts"): [ALERT, {**ALERT, "id": ALERT_2}], ("GET", f"{alert}/events"): [EVENT],
-        ("GET", alert): {**ALERT, "system": SYSTEM, "suggested_playbook": PLAYBOOK},
+        ("GET", alert): {
+            **ALERT, "system": SYSTEM, "suggested_playbook": PLAYBOOK, "events_shown": 1,
+            "rest_query": f'source.ip:"203.0.113.9" {ESCAPE}',
+        },
         **{("POST", f"{alert}/{verb}"): found for verb, found in changed.items()}, ("POST", f"{alert}/ticket"): TICKET,
         ("GET", "/v1/events"): [EVENT], ("GET", "/v1/events/top"): [{"value": ESCAPE, "count": 1234}],
         ("GET", "/v1/sources"): {

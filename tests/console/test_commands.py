@@ -77,6 +77,8 @@ READS: list[tuple[str, int, str, str]] = [
     # command line, exit code, a word of its table in Vietnamese, and in English
     ("alert list", 0, "Trạng thái", "Status"),
     ("alert show 3f9a2c1b", 0, "Vì sao có cảnh báo", "Why it fired"),
+    ("alert show 3f9a2c1b", 0, "hiển thị 1 trong 1.234", "showing 1 of 1,234"),
+    ("alert show 3f9a2c1b", 0, "Tìm tất cả sự kiện", "Find all events"),
     ("alert events 3f9a2c1b", 0, "Nội dung", "Message"),
     ("alert ack 3f9a2c1b", 0, "Đã nhận cảnh báo 3f9a2c1b", "Alert 3f9a2c1b is yours"),
     ("alert close 3f9a2c1b --verdict test --reason drill", 0, "Đã đóng cảnh báo", "is closed"),

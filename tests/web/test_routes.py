@@ -12,7 +12,7 @@ from soc.parsers.mibs import packed
 from soc.playbooks.engine import Engine
 from tests.parsers.mibs.test_compile import OLD
 from tests.playbooks.world import FileActuator
-from tests.web.world import NOW_US, SYSTEMS, A, B, World, system
+from tests.web.world import NOW_US, SYSTEMS, A, B, World, finding, system
 
 DAY_S = 86_400
 
@@ -57,6 +57,27 @@ def test_one_event_and_the_events_of_an_alert(world: World) -> None:
     behind = world.caller("an").get(f"/v1/alerts/{ids['alert']}/events").json()
     assert event["event.id"] == ids["event"]
     assert (len(behind["data"]), behind["total"], behind["warnings"]) == (3, 3, [])
+
+
+def test_a_rule_that_hits_over_and_over_is_one_alert_with_the_way_to_the_rest(world: World) -> None:
+    """1,000 of 2,600 are named; the total is told, and the query that goes with it finds them all and no others."""
+    entity = {"source.ip": "203.0.113.77", "user.name": "root"}
+    ids = world.append(A, 2600, **entity)
+    world.append(B, 5, **entity)
+    start = NOW_US
+    hits = [
+        finding(A, f"h{n}", (id,), start + n, kind="sigma", entity="source.ip=203.0.113.77", first_us=start + n)
+        for n, id in enumerate(ids)
+    ]
+    alerts = {alert.id for part in (hits[:1500], hits[1500:]) for alert in world.services.alerts.take(part)}
+    (id,) = alerts
+    alert = ok(world.caller("an").get(f"/v1/alerts/{id}"))
+    assert (alert["events_shown"], alert["events_total"], alert["count"]) == (1000, 2600, 2600)
+    answer = world.caller("an").get("/v1/events", params={"q": alert["rest_query"], "count": True, "limit": 1}).json()
+    assert answer["total"] == 2600
+    behind = world.caller("an").get(f"/v1/alerts/{id}/events").json()
+    assert (len(behind["data"]), behind["truncated"]) == (1000, True)
+    assert behind["warnings"] == [f"showing 1,000 of 2,600 events; all of them: {alert['rest_query']}"]
 
 
 def test_events_that_are_gone_are_said_to_be(world: World) -> None:

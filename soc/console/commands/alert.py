@@ -130,7 +130,8 @@ def _show(call: Call, alert: Mapping[str, Any]) -> None:
             ("cmd.col.first", shown_moment(alert.get("first_us"))),
             ("cmd.col.last", shown_moment(alert.get("last_us"))),
             ("cmd.col.raised", shown_moment(alert.get("created_us"))),
-            ("cmd.col.events", number(alert.get("events_total"))), ("cmd.col.system", _system(alert, found)),
+            ("cmd.col.events", _events(alert)), ("cmd.alert.rest", alert.get("rest_query")),
+            ("cmd.col.system", _system(alert, found)),
             ("cmd.col.unit", alert.get("organization_name") or alert.get("organization_id")),
             ("cmd.col.contact", found.get("contact")), ("cmd.col.playbook", _playbook(alert)),
             ("cmd.col.ticket", alert.get("ticket_id")),
@@ -145,6 +146,12 @@ def _show(call: Call, alert: Mapping[str, Any]) -> None:
     if alert.get("notes"):
         output.section("cmd.notes")
         output.table(NOTES, alert["notes"])
+
+
+def _events(alert: Mapping[str, Any]) -> str:
+    """How many there are; `1,000 of 38,412` when the alert does not name them all."""
+    total = number(alert.get("events_total"))
+    return t("cmd.alert.shown", shown=number(alert["events_shown"]), total=total) if alert.get("rest_query") else total
 
 
 def _system(alert: Mapping[str, Any], found: Mapping[str, Any]) -> str:

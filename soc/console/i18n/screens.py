@@ -222,6 +222,7 @@ WORDS: Catalogue = {
         "Cảnh báo này không dựa trên một sự kiện riêng nào (xem trang 1).",
         "No single event stands behind this alert (see page 1).",
     ),
+    "ui.events.rest": ("Tìm tất cả: soc search '{query}'", "Find them all: soc search '{query}'"),
     "ui.events.shown": ("Hiện {shown} trong {total} sự kiện.", "{shown} of {total} events are shown."),
     "ui.col.dataset": ("Nguồn", "Dataset"),
     "ui.col.event": ("Nội dung gốc", "As it was received"),

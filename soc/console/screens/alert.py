@@ -149,7 +149,10 @@ class AlertScreen(ConsoleScreen):
         if not self._are_events_known:
             return t("ui.loading")
         total = self.alert["events_total"]
-        return t("ui.events.shown", shown=len(self.events), total=total) if total else t("ui.events.none")
+        if not total:
+            return t("ui.events.none")
+        shown, query = t("ui.events.shown", shown=len(self.events), total=total), self.alert.get("rest_query")
+        return f"{shown}\n{t('ui.events.rest', query=clean(query))}" if query else shown
 
     # Keys
 

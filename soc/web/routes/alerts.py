@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
 
+from soc.alerts.rest import rest_query
 from soc.model.alert import Alert
 from soc.model.run import Playbook
 from soc.registry import to_document
@@ -69,7 +70,10 @@ def listed(
 
 @router.get("/v1/alerts/{id}")
 def one(ask: Read, id: Id) -> Response:
-    """An alert with its information system and the playbook that fits."""
+    """An alert with its information system and the playbook that fits.
+
+    `events_shown` of `events_total` are named; when that is not all, `rest_query` finds the others.
+    """
     with ask.read() as tx:
         stored = ask.one(tx, "alert", id)
     alert = Alert.from_document(stored.document)
@@ -78,6 +82,8 @@ def one(ask: Read, id: Id) -> Response:
     context = {
         "system": to_document(system) if system is not None and ask.scope.allows(system.organization_id) else None,
         "suggested_playbook": None if playbook is None else _suggested(playbook),
+        "events_shown": len(alert.event_ids),
+        "rest_query": rest_query(alert, ask.services.fields) if alert.events_total > len(alert.event_ids) else None,
     }
     return answer("alert", {**document(stored.document, stored.version), **context})
 
@@ -88,7 +94,7 @@ def _suggested(playbook: Playbook) -> dict[str, Any]:
 
 @router.get("/v1/alerts/{id}/events")
 def events(ask: Annotated[Asking, Depends(Allowed("event.search"))], id: Id) -> Response:
-    """The events behind an alert; `warnings` says when some are gone or were never kept by name."""
+    """The events behind an alert; `warnings` says when some are gone, and how to find those not kept by name."""
     with ask.read() as tx:
         alert = ask.one(tx, "alert", id).document
     ids = alert["event_ids"][:EVENTS]
@@ -96,6 +102,9 @@ def events(ask: Annotated[Asking, Depends(Allowed("event.search"))], id: Id) -> 
     missing = len(ids) - len(found)
     warnings = [f"{missing} of {len(ids)} events are no longer here"] if missing else []
     total = alert["events_total"]
+    if total > len(ids):
+        query = rest_query(Alert.from_document(alert), ask.services.fields)
+        warnings.append(f"showing {len(ids):,} of {total:,} events; all of them: {query}")
     return answer("event.list", found, truncated=total > len(ids), warnings=warnings, total=total)
 
 
