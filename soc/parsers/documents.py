@@ -183,10 +183,11 @@ def _data_columns(events: list[WindowsEvent]) -> tuple[dict[str, Column], Rest]:
         ("winlog.event_data.", [e.data for e in events]),
         ("winlog.user_data.", [e.user for e in events]),
     ):
-        for name in sorted(set().union(*dicts)):
+        for name in sorted(set().union(*dicts), key=lambda name: (" " in name, name)):
             values = [d.get(name) for d in dicts]
-            if _NAME.fullmatch(name) and len(columns) < MAX_COLUMNS:
-                columns[prefix + name] = Column.of(K, values)
+            squeezed = name.replace(" ", "")  # Sigma: "as they appear in the log source and strip all spaces"
+            if _NAME.fullmatch(squeezed) and prefix + squeezed not in columns and len(columns) < MAX_COLUMNS:
+                columns[prefix + squeezed] = Column.of(K, values)
                 continue
             for k, value in enumerate(values):
                 if value is not None:

@@ -163,6 +163,10 @@ def _cidr(text: str) -> Check:
 
     def check(value: Any) -> bool:
         address = address_of(text_of(value))
+        if address is None:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and network.version == 4:
+            address = address.ipv4_mapped  # Windows writes ::ffff:10.0.0.1 for clients over IPv4
         return address is not None and address.version == network.version and address in network
 
     return check
@@ -214,6 +218,8 @@ def _refers(test: Test) -> Holds:
         "~": str.__contains__,
     }
     check = checks[how]
+    if test.cased:
+        return lambda row: any(check(text_of(a), text_of(b)) for a in row.values(name) for b in row.values(other))
     return lambda row: any(check(a, b) for a in row.folded(name) for b in row.folded(other))
 
 

@@ -61,6 +61,6 @@ def field_name(name: str, *, windows: bool, renamed: dict[str, str], fields: Fie
     if "." in name and name in fields:
         return name
     if windows:
-        return _WINDOWS.get(name) or f"winlog.event_data.{renamed.get(name, name)}"
+        return _WINDOWS.get(name) or f"winlog.event_data.{renamed.get(name, name).replace(' ', '')}"
     mapped = renamed.get(name) or _GENERAL.get(name, name)
     return mapped if mapped in fields else None

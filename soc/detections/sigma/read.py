@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import re2
 from sigma import conditions as cond
+from sigma import modifiers as sm
 from sigma import types as st
 from sigma.exceptions import SigmaError
 from sigma.policy import SigmaPolicy
@@ -18,8 +19,10 @@ from sigma.rule import SigmaRule
 from sigma.rule.detection import SigmaDetection
 
 from soc.content import Document
+from soc.detections.sigma.aggregation import advice
 from soc.detections.sigma.collection import Filter, apply, shown
 from soc.detections.sigma.mapping import field_name
+from soc.detections.sigma.modifiers import as_text, complete
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
 from soc.detections.sigma.routing import NoRoute, Way, ways
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Glob, Node, Not, Refused, Rule, Test, Variant
@@ -34,9 +37,15 @@ MALFORMED = (SigmaError, TypeError, ValueError, KeyError, AttributeError, IndexE
 _WILD = {st.SpecialChars.WILDCARD_MULTI: STAR, st.SpecialChars.WILDCARD_SINGLE: ONE}
 _COMPARE = {"LT": ("lt", "<"), "LTE": ("lte", "<="), "GT": ("gt", ">"), "GTE": ("gte", ">=")}
 
+complete()
+
 
 class CannotRun(ValueError):
-    """The rule cannot run here; the text is the reason."""
+    """The rule cannot run here: the reason, and the keys of the place it stands at."""
+
+    def __init__(self, reason: str, *keys: str) -> None:
+        super().__init__(reason)
+        self.keys = keys or ("detection",)
 
 
 @dataclass
@@ -85,7 +94,7 @@ def read_rule(
     try:
         return _rule(document, fields, pipelines, filters, internal)
     except CannotRun as error:
-        return Refused(identity(document), document.path, document.line("detection"), str(error))
+        return Refused(identity(document), document.path, document.line(*error.keys), str(error))
     except NoRoute as error:
         return Refused(identity(document), document.path, document.line("logsource"), str(error))
     except MALFORMED as error:
@@ -101,7 +110,11 @@ def _rule(
     document: Document, fields: FieldDictionary, pipelines: Sequence[Any], filters: Sequence[Filter], internal: bool
 ) -> Rule:
     data = document.data
-    sigma = SigmaRule.from_dict(data, collect_errors=True, policy=POLICY)
+    if instead := advice(data.get("detection")):
+        raise CannotRun(instead, "detection", "condition")
+    sigma = SigmaRule.from_dict(
+        {**data, "detection": as_text(data.get("detection"))}, collect_errors=True, policy=POLICY
+    )
     if sigma.errors:
         raise CannotRun("; ".join(dict.fromkeys(_reason(error) for error in sigma.errors)))
     filtered = apply(filters, data, sigma)
@@ -186,58 +199,82 @@ def lower_detection(selection: str, detection: Any, names: Names) -> Node:
     return _joined(detection.item_linking, nodes)
 
 
+@dataclass(frozen=True)
+class _Item:
+    """What the values of one pair of a mapping have in common; `field` is None for keywords."""
+
+    selection: str
+    field: str | None
+    modifiers: frozenset[type]
+    names: Names
+
+    @property
+    def is_cased(self) -> bool:
+        """Asked of the item, for `windash`, `expand` and the encodings make new values that no longer say so."""
+        return sm.SigmaCaseSensitiveModifier in self.modifiers
+
+    @property
+    def is_open(self) -> tuple[bool, bool]:
+        """Whether anything may stand before and behind the value by itself."""
+        return sm.SigmaStartswithModifier not in self.modifiers, sm.SigmaEndswithModifier not in self.modifiers
+
+    def test(self, op: str, operand: Any, pattern: str, cased: bool = False) -> Test:
+        return Test(self.selection, self.field, op, operand, pattern, cased)
+
+    def text(self, text: str) -> Test:
+        return self.test("contains" if self.field is None else "equals", fold(text), text)
+
+
 def _item(selection: str, item: Any, names: Names) -> Node:
     field_ = None if item.field is None else names.of(item.field)
+    shared = _Item(selection, field_, frozenset(item.modifiers), names)
     values = item.value or [st.SigmaNull()]
-    node = _joined(item.value_linking, [_value(selection, field_, value, names) for value in values])
+    node = _joined(item.value_linking, [_value(shared, value) for value in values])
     return Not(node) if item.negated else node
 
 
-def _value(selection: str, field_: str | None, value: Any, names: Names) -> Node:
+def _value(item: _Item, value: Any) -> Node:
     """One value of an item; the order of the cases goes from subclasses to their parents."""
-
-    def test(op: str, operand: Any, pattern: str, cased: bool = False) -> Test:
-        return Test(selection, field_, op, operand, pattern, cased)
-
     match value:
         case st.SigmaExpansion():
-            return _joined(cond.ConditionOR, [_value(selection, field_, v, names) for v in value.values])
+            return _joined(cond.ConditionOR, [_value(item, v) for v in value.values])
         case st.SigmaNull():
-            if field_ is None:
+            if item.field is None:
                 raise CannotRun("null needs a field")
-            return test("null", None, "null")
+            return item.test("null", None, "null")
         case st.SigmaString():
-            return _string(selection, field_, value)
+            return _string(item, value)
         case st.SigmaTimestampPart():
             part = value.timestamp_part.name.lower()
-            return test(part, value.number, f"{part} {value.number}")
+            return item.test(part, value.number, f"{part} {value.number}")
         case st.SigmaNumber():
-            return _text(selection, field_, text_of(value.number))
+            return item.text(text_of(value.number))
         case st.SigmaBool():
-            return _text(selection, field_, text_of(value.boolean))
+            return item.text(text_of(value.boolean))
         case st.SigmaExists():
-            return test("exists", value.exists, f"exists {text_of(value.exists)}")
+            return item.test("exists", value.exists, f"exists {text_of(value.exists)}")
         case st.SigmaCompareExpression():
             op, sign = _COMPARE[value.op.name]
-            return test(op, value.number.number, f"{sign} {value.number.number}")
+            return item.test(op, value.number.number, f"{sign} {value.number.number}")
         case st.SigmaCIDRExpression():
-            return test("cidr", value.cidr, value.cidr)
+            return item.test("cidr", value.cidr, value.cidr)
         case st.SigmaRegularExpression():
-            return test("re", _regex(value), str(value.regexp), True)
+            return item.test("re", _regex(item, value), str(value.regexp), True)
         case st.SigmaFieldReference():
-            return _reference(selection, field_, value, names)
+            return _reference(item, value)
     raise CannotRun(f"a value of kind {type(value).__name__} cannot be compared here")
 
 
-def _text(selection: str, field_: str | None, text: str) -> Test:
-    return Test(selection, field_, "contains" if field_ is None else "equals", fold(text), text)
-
-
-def _regex(value: Any) -> str:
+def _regex(item: _Item, value: Any) -> str:
     if value.contains_placeholder():
         raise CannotRun("needs a list for the placeholders of |expand")
     flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
-    pattern = with_flags(str(value.regexp), flags)
+    before, behind = item.is_open
+    text = str(value.regexp)
+    if not (before and behind):
+        start, end = "" if before else r"\A", "" if behind else r"\z"
+        text = f"{start}(?:{text}){end}"
+    pattern = with_flags(text, flags)
     try:
         compile_re2(pattern)
     except re2.error as error:
@@ -245,26 +282,30 @@ def _regex(value: Any) -> str:
     return pattern
 
 
-def _reference(selection: str, field_: str | None, value: Any, names: Names) -> Test:
+def _reference(item: _Item, value: Any) -> Test:
+    if item.field is None:
+        raise CannotRun("fieldref needs a field")
     sign = {(False, False): "=", (True, False): "^", (False, True): "$", (True, True): "~"}
     how = sign[value.starts_with, value.ends_with]
-    return Test(selection, field_, "fieldref", how + names.of(value.field), f"field {value.field}")
+    return item.test("fieldref", how + item.names.of(value.field), f"field {value.field}", item.is_cased)
 
 
-def _string(selection: str, field_: str | None, value: Any) -> Test:
+def _string(item: _Item, value: Any) -> Test:
     if value.contains_placeholder():
         missing = _quoted(p.name for p in value.s if isinstance(p, st.Placeholder))
         raise CannotRun(f"needs a list for placeholder {missing}")
-    cased = isinstance(value, st.SigmaCasedString)
-    glob: list[str | int] = [STAR] if field_ is None else []  # a keyword may stand anywhere in a value
+    cased = item.is_cased or isinstance(value, st.SigmaCasedString)
+    # A keyword may stand anywhere in a value.
+    before, behind = item.is_open if item.field is None else (False, False)
+    glob: list[str | int] = [STAR] if before else []
     for part in value.s:
         piece: str | int = _WILD[part] if isinstance(part, st.SpecialChars) else (part if cased else fold(part))
         if piece != STAR or not glob or glob[-1] != STAR:
             glob.append(piece)
-    if field_ is None and glob[-1] != STAR:
+    if behind and glob[-1:] != [STAR]:
         glob.append(STAR)
     op, operand = _simplest(tuple(glob))
-    return Test(selection, field_, op, operand, value.to_plain(), cased)
+    return item.test(op, operand, value.to_plain(), cased)
 
 
 def _simplest(glob: Glob) -> tuple[str, Any]:

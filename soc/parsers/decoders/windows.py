@@ -15,6 +15,8 @@ _FLAT_SYSTEM = frozenset({
     "AccountType", "EventTypeOrignal",
 })  # fmt: skip
 """What NXLog adds beside the event's own data."""
+_SEVERITIES = frozenset(("INFO", "VERBOSE", "WARNING", "ERROR", "CRITICAL", "AUDIT_SUCCESS", "AUDIT_FAILURE"))
+"""What NXLog's `EventType` says; else it is the event's own, such as the `SetValue` of a Sysmon registry event."""
 
 
 class System(NamedTuple):
@@ -183,4 +185,7 @@ def _flat(document: Mapping[str, Any]) -> WindowsEvent:
     )  # fmt: skip
     inner = document.get("EventData")
     data = {k: text(v) for k, v in document.items() if k not in _FLAT_SYSTEM and k != "EventData"}
+    kind = text(document.get("EventType"))
+    if kind is not None and kind not in _SEVERITIES:
+        data["EventType"] = kind
     return WindowsEvent(system, data | (_event_data(inner) if inner is not None else {}), {})
