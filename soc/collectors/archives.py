@@ -37,7 +37,8 @@ class Member:
     """What became of one piece of a file: of the file itself, or of a member of an archive.
 
     `name` is `archive.zip!inner.log`; `state` is `read`, `skipped` (it holds no records: a link, a device) or `failed`,
-    both with the reason in `why`; records that came before a damage count.
+    both with the reason in `why`; records that came before a damage count. `passed_over` counts packets of a capture
+    that hold no datagram, where datagrams were asked for.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Member:
     records: int = 0
     state: str = "read"
     why: str = ""
+    passed_over: int = 0
 
     def to_document(self) -> dict[str, Any]:
         """For reports."""

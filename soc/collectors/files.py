@@ -22,6 +22,8 @@ from soc.model.clock import Clock
 from soc.model.record import OVERSIZE, RawBlock
 
 FORMATS = ("auto", "lines", "json", "csv", "w3c", "xml", "evtx", "pcap")
+WIRE_FORMATS = ("netflow", "sflow", "snmp", "syslog")
+"""What a listener would have received: the UDP datagrams in a capture, or a file that is one datagram."""
 MAX_RECORD = 1 << 20
 """A longer line goes on in the next record; both are flagged, no byte is lost."""
 MAX_BLOCK_BYTES = 2 << 20
@@ -30,6 +32,7 @@ MAX_DOCUMENT = 256 << 20
 """A file that is one JSON document (an array, or spread over lines) must fit in memory."""
 _HEAD = 4096
 _FORM = {"evtx": "windows-json", "pcap": "packet"}
+MAX_DATAGRAM = 65_535
 _NO_LIMIT = 1 << 40
 """Plain bytes of standard input, whose size nobody knows."""
 _MAGIC = (
@@ -49,17 +52,39 @@ PacketReader = Callable[[PacketStream], Iterator[bytes]]
 """A capture file to the records of a sensor (`RawBlock.format` is `packet`); the same file gives the same records."""
 
 
+class Datagram(Protocol):
+    """What a capture shows of one: when it came (ns since the epoch), its sender, its payload (None: there is none)."""
+
+    @property
+    def ns(self) -> int: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def payload(self) -> bytes | None: ...
+    @property
+    def number(self) -> int: ...
+
+
+class Captures(NamedTuple):
+    """Who reads captures (pcap, pcapng): to a sensor's records, and to the datagrams that a listener receives."""
+
+    records: PacketReader
+    datagrams: Callable[[PacketStream], Iterator[Datagram]]
+
+
 _NOTHING: Mapping[str, str] = {}
 
 
 class Record(NamedTuple):
     """One record, its 1-based number in the file (for text: the line), whether it is a piece of a longer one, and the
-    header it stands under."""
+    header it stands under; of a datagram also who sent it and when it came (ns since the epoch)."""
 
     data: bytes
     number: int
     is_cut: bool = False
     origin: Mapping[str, str] = _NOTHING
+    peer: str = ""
+    receipt_ns: int = 0
 
 
 def detect_format(source: Path | bytes) -> str:
@@ -95,18 +120,19 @@ def read_blocks(
     listener: str = "file",
     origin: Mapping[str, str] | None = None,
     max_records: int = 4096,
-    packets: PacketReader | None = None,
+    captures: Captures | None = None,
     members: list[Member] | None = None,
 ) -> Iterator[RawBlock]:
     """The records of a file (None: standard input) in order, at most `max_records` in a block.
 
     Archives and compressed files are read through: a member's records have its name (`logs.zip!auth.log`) and numbers
-    of their own. What became of each member is added to `members`. `packets` reads captures (pcap, pcapng); without it
-    they are refused. Raises UsageError for a format that there is not, OSError for a file that cannot be read, and
-    SocError for one that is damaged or expands beyond bounds: at the end, for a damaged member stops no other.
+    of their own. What became of each member is added to `members`. `captures` reads pcap and pcapng; without it they
+    are refused. Of `WIRE_FORMATS` each datagram's block has its sender for a peer and its time for a receipt.
+    Raises UsageError for a format that there is not, OSError for a file that cannot be read, and SocError for one that
+    is damaged or expands beyond bounds: at the end, for a damaged member stops no other.
     """
-    if format not in FORMATS:
-        raise UsageError(f"format '{format}' is unknown; one of {', '.join(FORMATS)}")
+    if format not in FORMATS + WIRE_FORMATS:
+        raise UsageError(f"format '{format}' is unknown; one of {', '.join(FORMATS + WIRE_FORMATS)}")
     name = str(path) if path is not None else "-"
     told = members if members is not None else []
     with _opened(path) as (stream, budget):
@@ -117,10 +143,10 @@ def read_blocks(
             packer = _Packer(member.name, site, listener, clock, origin or {}, max_records)
             try:
                 member.format = detect_format(inner.peek(_HEAD)[:_HEAD]) if format == "auto" else format
-                if member.format == "pcap" and packets is None:
+                if member.format == "pcap" and captures is None:
                     raise UsageError(f"{name}: captures of packets are not read here", hint="soc import takes them")
                 packer.form = _FORM.get(member.format, member.format)
-                for block in packer.blocks(_records(inner, member.format, member.name, packets)):
+                for block in packer.blocks(_records(inner, member, captures)):
                     member.records += block.n
                     yield block
             except (SocError, RecursionError) as error:
@@ -134,10 +160,16 @@ def read_blocks(
         raise SocError(why + many, hint="the rest was read" if len(told) > 1 else "unpack it and look at it")
 
 
-def _records(stream: io.BufferedReader, chosen: str, name: str, packets: PacketReader | None) -> Iterator[Record]:
+def _records(stream: io.BufferedReader, member: Member, captures: Captures | None) -> Iterator[Record]:
+    chosen, name = member.format, member.name
     head = stream.peek(_HEAD)[:_HEAD]
-    if chosen == "pcap" and packets is not None:
-        return (Record(data, number) for number, data in enumerate(packets(stream), 1))
+    if chosen == "pcap" and captures is not None:
+        return (Record(data, number) for number, data in enumerate(captures.records(stream), 1))
+    if chosen in WIRE_FORMATS and captures is not None:
+        if detect_format(head) == "pcap":
+            return _datagrams(captures.datagrams(stream), member)
+        if chosen != "syslog":
+            return _datagram(stream, name)
     if chosen == "evtx":
         return _evtx(stream, name)
     if chosen == "json":
@@ -149,6 +181,21 @@ def _records(stream: io.BufferedReader, chosen: str, name: str, packets: PacketR
     if chosen == "xml":
         return (r for number, data in enumerate(xml_records(stream, head, name), 1) for r in _whole(data, number))
     return _lines(stream)
+
+
+def _datagrams(heard: Iterator[Datagram], member: Member) -> Iterator[Record]:
+    for each in heard:
+        if each.payload is None:
+            member.passed_over += 1
+        else:
+            yield Record(each.payload, each.number, peer=each.peer, receipt_ns=each.ns)
+
+
+def _datagram(stream: io.BufferedReader, name: str) -> Iterator[Record]:
+    data = stream.read(MAX_DATAGRAM + 1)
+    if len(data) > MAX_DATAGRAM:
+        raise SocError(f"{name}: more than one datagram, and no capture", hint="a capture (pcap, pcapng) holds many")
+    yield Record(data, 1)
 
 
 def _rows(rows: Iterator[Row]) -> Iterator[Record]:
@@ -315,15 +362,17 @@ class _Packer:
             and self.size + len(record.data) <= MAX_BLOCK_BYTES
             and record.number == self.held[-1].number + 1
             and record.origin is self.held[-1].origin
+            and record.peer == self.held[-1].peer
         )
 
     def _block(self) -> RawBlock:
         held, self.held, self.size = self.held, [], 0
         self.seq += 1
-        is_cut = any(r.is_cut for r in held)
+        is_cut, now_ns = any(r.is_cut for r in held), self.clock.now_ns()
         return RawBlock.of(
             [r.data for r in held],
-            receipt_ns=self.clock.now_ns(), site=self.site, listener=self.listener, peer=self.name, format=self.form,
+            receipt_ns=[r.receipt_ns or now_ns for r in held] if held[0].peer else now_ns,
+            site=self.site, listener=self.listener, peer=held[0].peer or self.name, format=self.form,
             origin={**self.origin, **held[0].origin, "log.file.path": self.name, "first_record": str(held[0].number)},
             flags=bytes(OVERSIZE if r.is_cut else 0 for r in held) if is_cut else b"", node="file", seq=self.seq,
         )  # fmt: skip

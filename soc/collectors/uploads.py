@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from soc.collectors.archives import Member
-from soc.collectors.files import FORMATS, PacketReader, read_blocks
+from soc.collectors.files import FORMATS, Captures, read_blocks
 from soc.errors import Conflict, NotFound, SocError, UsageError
 from soc.model.alert import uuid7
 from soc.model.clock import Clock
@@ -60,10 +60,10 @@ class Uploads:
         *,
         site: str,
         randomness: Callable[[int], bytes] = os.urandom,
-        packets: PacketReader | None = None,
+        captures: Captures | None = None,
     ) -> None:
         self._folder, self._writer, self._clock = folder, writer, clock
-        self._site, self._randomness, self._packets = site, randomness, packets
+        self._site, self._randomness, self._captures = site, randomness, captures
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._unread = {state["id"] for state in self.states() if state["state"] in _UNREAD}
@@ -242,7 +242,7 @@ class Uploads:
         path = self._file(state["id"])
         for block in read_blocks(
             path, clock=self._clock, format=state["format"], site=state["site"], listener=LISTENER, origin=origin,
-            packets=self._packets, members=members,
+            captures=self._captures, members=members,
         ):  # fmt: skip
             seen += block.n
             if seen <= done:

@@ -10,7 +10,7 @@ import orjson
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldDictionary, FieldType
 from soc.parsers import times, wire
-from soc.parsers.decoders import packet_file, packet_sensor
+from soc.parsers.decoders import packet_datagrams, packet_file, packet_sensor
 from soc.parsers.definition import Definition, FieldMap
 from soc.parsers.mapping import Mapped
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
@@ -24,6 +24,11 @@ Items = list[tuple[int, dict[str, Any]]]
 def records(stream: packet_file.Stream) -> Iterator[bytes]:
     """The records of a capture file, in order."""
     return packet_sensor.read(packet_file.read(stream))
+
+
+def datagrams(stream: packet_file.Stream) -> Iterator[packet_datagrams.Heard]:
+    """The UDP datagrams in a capture file, in order."""
+    return packet_datagrams.datagrams(packet_file.read(stream))
 
 
 def batches(work: Work, data: Sequence[bytes], definitions: Mapping[str, Definition]) -> list[EventBatch]:

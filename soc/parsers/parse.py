@@ -98,6 +98,14 @@ class ParserSet:
             batches = _text(work, forced, block.format)
         return batches, state
 
+    def wire_format(self, product: str | None) -> str | None:
+        """`netflow`, `sflow` or `snmp`, when its records are datagrams. Raises UsageError for an unknown one."""
+        forced = self._forced(product)
+        form = forced.recognise.format if forced is not None else ""
+        if form in ("sflow", "snmp"):
+            return form
+        return "netflow" if form in flows.FORMATS else None
+
     @staticmethod
     def resumed(state: ParserState) -> ParserState:
         """A state that is behind the cursor: what it learned holds, what it counted does not."""

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from soc import content
-from soc.collectors.files import read_blocks
+from soc.collectors.archives import Member
+from soc.collectors.files import Captures, read_blocks
 from soc.model.batch import EventBatch
 from soc.model.clock import Clock
 from soc.parsers import ParserSet, ParserState, packets
+
+CAPTURES = Captures(packets.records, packets.datagrams)
+"""Who reads capture files."""
 
 
 def load_parsers(site_roots: Sequence[Path] = ()) -> ParserSet:
@@ -19,11 +23,23 @@ def load_parsers(site_roots: Sequence[Path] = ()) -> ParserSet:
 
 
 def parse_file(
-    parsers: ParserSet, path: Path | None, clock: Clock, *, format: str = "auto", product: str | None = None
+    parsers: ParserSet,
+    path: Path | None,
+    clock: Clock,
+    *,
+    format: str = "auto",
+    product: str | None = None,
+    members: list[Member] | None = None,
 ) -> Iterator[list[EventBatch]]:
-    """The batches of each block of a file (None: standard input), in order of blocks."""
+    """The batches of each block of a file (None: standard input), in order of blocks.
+
+    A `product` whose records are datagrams is read out of a capture, or the file is one datagram. `members` is filled
+    as by `read_blocks`.
+    """
     state = ParserState()
-    for block in read_blocks(path, clock=clock, format=format, packets=packets.records):
+    if format == "auto":
+        format = parsers.wire_format(product) or format
+    for block in read_blocks(path, clock=clock, format=format, captures=CAPTURES, members=members):
         batches, state = parsers.parse(block, state, clock.now_ns(), as_product=product)
         yield batches
 

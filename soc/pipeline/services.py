@@ -36,9 +36,9 @@ from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
-from soc.parsers import packets
 from soc.pipeline import places, records, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
+from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
 from soc.pipeline.states import read_state, read_states, state_file
@@ -166,7 +166,7 @@ class Services:
                 fresh=lambda: made.plan(_ENGINE),
             ),
             policy=policy,
-            uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id, packets=packets.records),
+            uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id, captures=CAPTURES),
             outgoing=outgoing,
             world=world,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command
-from soc.console.commands.parse import Files, Reading, writer
+from soc.console.commands.parse import FORMAT_HELP, Files, Reading, writer
 from soc.console.i18n import t
 from soc.console.render import number
 from soc.errors import EXIT_FINDINGS, UsageError
@@ -80,7 +80,7 @@ def add(app: typer.Typer) -> None:
         pipeline: Annotated[
             list[Path] | None, typer.Option("--pipeline", "-P", help="Files of pySigma processing pipelines, in order.")
         ] = None,
-        format: Annotated[str, typer.Option(help="auto, lines, json, csv, w3c, xml, evtx or pcap.")] = "auto",
+        format: Annotated[str, typer.Option(help=FORMAT_HELP)] = "auto",
         profile: Annotated[bool, typer.Option(help="Say where the time went and which rules hit, on stderr.")] = False,
         refused: Annotated[bool, typer.Option("--refused", help="List every refused rule with its reason.")] = False,
         no_cache: Annotated[

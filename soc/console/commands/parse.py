@@ -12,13 +12,16 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.i18n import t
-from soc.console.render import json_text
+from soc.console.render import json_text, number
 from soc.errors import EXIT_PARTIAL, EXIT_RUNTIME, SocError, UsageError
 
 if TYPE_CHECKING:
     from soc.model.batch import EventBatch
     from soc.parsers import ParserSet
 
+FORMAT_HELP = (
+    "auto, lines, json, csv, w3c, xml, evtx or pcap; of a capture also netflow, sflow, snmp or syslog: its datagrams."
+)
 Files = Annotated[list[str], typer.Argument(help="Files to read; - is standard input.")]
 
 
@@ -38,15 +41,18 @@ class Reading:
         from soc import pipeline
 
         for path in self.paths:
+            members: list[Any] = []
             try:
                 yield from pipeline.parse_file(
-                    parsers, path, self.call.world.clock, format=self.format, product=self.product
+                    parsers, path, self.call.world.clock, format=self.format, product=self.product, members=members
                 )
             except UsageError:
                 raise
             except (SocError, OSError) as error:
                 self.failed += 1
                 self.call.output.say(f"soc: {_sentence(path, error)}")
+            if passed := sum(member.passed_over for member in members):
+                self.call.output.say(f"soc: {path}: " + t("cmd.parse.passed_over", n=number(passed)))
 
     @property
     def exit_code(self) -> int:
@@ -87,12 +93,13 @@ def _bytes(raw: Any, document: Any) -> None:
 def add(app: typer.Typer) -> None:
     """Add the command."""
 
-    @command(app, "parse", "soc parse /var/log/auth.log", "soc parse --as cisco.asa - < asa.log", local=True)
+    @command(app, "parse", "soc parse /var/log/auth.log", "soc parse --as cisco.asa - < asa.log",
+             "soc parse --format netflow exporter.pcap", local=True)  # fmt: skip
     def parse(
         call: Call,
         files: Files,
         product: Annotated[str | None, typer.Option("--as", help="Take every record as this product.")] = None,
-        format: Annotated[str, typer.Option(help="auto, lines, json, csv, w3c, xml, evtx or pcap.")] = "auto",
+        format: Annotated[str, typer.Option(help=FORMAT_HELP)] = "auto",
     ) -> int:
         """Normalise files: one flat ECS document a line, in order, nothing dropped."""
         from soc import pipeline

@@ -396,6 +396,10 @@ SENTENCES: Catalogue = {
     "cmd.no_time": ("'{text}' không phải thời điểm", "'{text}' is no time"),
     "cmd.no_pair": ("'{text}' không có dạng khóa=giá trị", "'{text}' is not key=value"),
     "cmd.no_file": ("{path}: không có tệp này", "{path}: no such file"),
+    "cmd.parse.passed_over": (
+        "{n} gói tin không mang trọn một datagram UDP, đã bỏ qua",
+        "{n} packets carry no whole UDP datagram and were passed over",
+    ),
     "cmd.unreadable": ("{path}: không có quyền đọc", "{path}: you may not read it"),
     "cmd.is_folder": ("{path}: là thư mục, không phải tệp", "{path}: is a folder, not a file"),
     "cmd.connection_lost": ("mất kết nối với dịch vụ", "the connection to the service broke"),
