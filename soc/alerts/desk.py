@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from soc.alerts import withheld
 from soc.alerts.grouping import dedup_key, joined, opened
 from soc.alerts.ports import Systems
 from soc.errors import Conflict, NotFound, UsageError, nearest
@@ -23,7 +24,8 @@ AlertHook = Callable[[Any, Alert], None]
 class AlertDesk:
     """One desk per case database. Everything happens in the caller's transaction.
 
-    `replayed` counts findings that were known already: a replay or a reload adds nothing.
+    `replayed` counts findings that were known already: a replay or a reload adds nothing. `withholds` says of a
+    finding why it makes no alert; see `soc.alerts.withheld`.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class AlertDesk:
         registry: Systems,
         *,
         on_alert: AlertHook | None = None,
+        withholds: withheld.Withholds = withheld.excepted,
         randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._cases = cases
         self._clock = clock
         self._registry = registry
         self._on_alert = on_alert
+        self._withholds = withholds
         self._randomness = randomness
         self.replayed = 0
 
@@ -52,15 +56,21 @@ class AlertDesk:
     def ingest(self, tx: Tx, findings: Iterable[Finding]) -> list[Alert]:
         """The alerts that these findings opened or joined, each once, in order; repeated findings change nothing."""
         touched: dict[str, tuple[Alert, int | None, Alert | None]] = {}
+        kept: dict[str, tuple[Finding, str]] = {}
         for finding in findings:
-            if tx.get("finding", finding.id) is not None:
+            if finding.id in kept or tx.get("finding", finding.id) is not None:
                 self.replayed += 1
+                continue
+            why = self._withholds(finding)
+            if why:
+                kept[finding.id] = (finding, why)
                 continue
             key = dedup_key(finding)
             alert, version, before = touched.get(key) or self._open_alert(tx, key, finding)
             grown = alert if alert.count == 0 else joined(alert, finding, self._now_us())
             touched[key] = (replace(grown, count=max(grown.count, 1)), version, before)
             tx.put("finding", finding.id, {"alert": alert.id, "rule": finding.rule_id, "at_us": finding.last_us}, None)
+        withheld.keep(tx, kept.values(), self._now_us(), lambda finding: self._new(finding, None))
         return [self._keep(tx, *entry) for entry in touched.values()]
 
     def _open_alert(self, tx: Tx, key: str, finding: Finding) -> tuple[Alert, int | None, Alert | None]:

@@ -26,7 +26,8 @@ def detect(
 ) -> Iterator[dict[str, Any]]:
     """Hits as `soc detect` prints them: rule, title, level, file, record, matched; correlations with `records`.
 
-    `record` is 1-based in its file. Anomaly models take part; silence needs a clock and does not.
+    `record` is 1-based in its file. A hit that an exception takes has its id as `exception`. Anomaly models take part;
+    silence needs a clock and does not.
     """
     detections = (
         rules if isinstance(rules, DetectionSet) else DetectionSet.load(rules, pipelines=pipelines, fields=fields)
@@ -68,4 +69,5 @@ def _hit(finding: Finding, place: Place) -> dict[str, Any]:
         "record": place[1],
         "matched": [asdict(m) for m in finding.matched],
         **({"group": dict(finding.group)} if finding.group else {}),
+        **({"exception": finding.exception} if finding.exception else {}),
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from soc.detections.exceptions import Exceptions
 from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.bucket import BREAKS, Bucket, Condition
@@ -26,11 +27,12 @@ _Routed = tuple[Members, Bucket]
 
 @dataclass(frozen=True)
 class Hit:
-    """A rule that held for the event at row `i`."""
+    """A rule that held for the event at row `i`; `exception` is the id of the one that takes it, or ""."""
 
     i: int
     rule: Rule
     node: Node
+    exception: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Detector:
         self._by_way: dict[Route, list[int]] = {}
         for n, (_, variant) in enumerate(self._members):
             self._by_way.setdefault(variant.route, []).append(n)
+        self._exceptions = Exceptions(detections.exceptions, rules)
         self._conditions: dict[int, Condition] = {}
         self._buckets: dict[tuple[int, ...], _Routed] = {}
         self._routes: dict[tuple[str, str, str], _Routed | None] = {}
@@ -68,7 +71,7 @@ class Detector:
         self.failures: list[Failure] = []
 
     def match(self, batch: EventBatch) -> list[Finding]:
-        """One finding per rule and event, in row order.
+        """One finding per rule and event, in row order; one that an exception takes says so in `exception`.
 
         A rule that a correlation refers to is silent unless the correlation says `generate: true` (Sigma correlation
         specification, `generate`).
@@ -76,7 +79,7 @@ class Detector:
         columns = Columns(batch)
         findings = []
         for hit in self._hits(batch, columns):
-            if hit.rule.id not in self._quiet:
+            if hit.rule.id not in self._quiet or hit.exception:  # what is excepted is never gone in silence
                 try:
                     findings.append(_finding(hit, columns))
                 except BREAKS as error:
@@ -96,10 +99,21 @@ class Detector:
 
             for i, number in bucket.hits(columns, rows, broken):
                 rule, variant = members[number]
-                hits.append(Hit(i, rule, variant.node))
+                hits.append(Hit(i, rule, variant.node, self._taken(rule, variant, columns, i)))
         hits.sort(key=lambda hit: hit.i)
         self._last = (batch, hits)
         return hits
+
+    def _taken(self, rule: Rule, variant: Variant, columns: Columns, i: int) -> str:
+        """The exception that takes a hit; one that breaks takes none, so that the hit is seen."""
+        if not self._exceptions:
+            return ""
+        row = Row(columns, i)
+        try:
+            return self._exceptions.taking(variant, row, _first(row, "event.created", _first(row, "@timestamp", 0)))
+        except BREAKS as error:
+            self._failed(i, rule, error)
+            return ""
 
     def _failed(self, i: int, rule: Rule, error: Exception) -> None:
         self.failures.append(Failure(i, rule.id, f"{type(error).__name__}: {error}"[:200]))
@@ -144,7 +158,7 @@ class Detector:
         columns = Columns(batch)
         by_row: dict[int, list[str]] = {}
         for hit in self._hits(batch, columns):
-            if hit.rule.id in self._wanted:
+            if hit.rule.id in self._wanted and not hit.exception:
                 by_row.setdefault(hit.i, []).append(hit.rule.id)
         documents = [self._event(columns, i, rules) for i, rules in by_row.items()]
         return documents + (_sources(columns) if self._silence else [])
@@ -260,5 +274,6 @@ def _finding(hit: Hit, columns: Columns) -> Finding:
         title_vi=rule.title_vi,
         playbook=rule.playbook,
         position=_position(row),
+        exception=hit.exception,
         **whose,
     )

@@ -17,6 +17,7 @@ from soc.content import Document, Source, decode, load, source, sources
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.cache import Kept, RuleCache, context_of
 from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
+from soc.detections.exceptions import RuleException, is_exception, read_exception
 from soc.detections.garbage import uncollected
 from soc.detections.sigma.collection import Filter, merged
 from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
@@ -34,6 +35,7 @@ class DetectionSet:
     rules: tuple[Rule, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     models: tuple[Definition, ...] = ()
+    exceptions: tuple[RuleException, ...] = ()
     refused: tuple[Refused, ...] = ()
     documents: tuple[Document, ...] = field(default=(), repr=False)
 
@@ -201,11 +203,13 @@ class _Reader:
         if self._cache is not None:
             self._cache.save()
         correlations = self._correlations(waiting, rules)
+        exceptions = self._exceptions([*rules, *(model.watch for model in models if model.watch is not None)])
         self._refuse_idle_filters(rules)
         return DetectionSet(
             tuple(rules),
             tuple(correlations),
             tuple(models),
+            tuple(exceptions),
             tuple(sorted(self.refused)),
             tuple(each for each in self.documents.values() if isinstance(each, Document)),
         )
@@ -250,11 +254,23 @@ class _Reader:
 
     def _read_filters(self) -> None:
         for document in self.documents.values():
-            if isinstance(document, Document) and "filter" in document.data:
+            if isinstance(document, Document) and "filter" in document.data and not is_exception(document):
                 try:
                     self.filters.append(Filter.read(document, POLICY))
                 except MALFORMED as error:
                     self._refuse(document, str(error) or type(error).__name__, "filter")
+
+    def _exceptions(self, rules: Sequence[Rule]) -> list[RuleException]:
+        known = {name: rule for rule in rules for name in (rule.id, rule.name) if name}
+        made: list[RuleException] = []
+        for document in self.documents.values():
+            if isinstance(document, Document) and is_exception(document):
+                found = read_exception(document, known, self.fields)
+                if isinstance(found, Refused):
+                    self.refused.append(found)
+                else:
+                    made.append(found)
+        return made
 
     def _refuse_idle_filters(self, rules: Sequence[Rule]) -> None:
         """A filter that does nothing is a mistake that somebody has to see."""

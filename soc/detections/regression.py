@@ -108,7 +108,7 @@ def _outcome(detections: DetectionSet, id: str, info: Document, n: int, test: An
 def _found(detections: DetectionSet, id: str, batches: Iterator[EventBatch]) -> Iterator[Finding]:
     detector, correlator = Detector(detections), Correlator(detections)
     for batch in batches:
-        yield from (finding for finding in detector.match(batch) if finding.rule_id == id)
+        yield from (found for found in detector.match(batch) if found.rule_id == id and not found.exception)
         for document in detector.project(batch):
             found = correlator.feed([document], document["at_us"])
             yield from (finding for finding in found if finding.rule_id == id)

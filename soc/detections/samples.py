@@ -93,7 +93,7 @@ def _outcome(
         return replace(said, fault=f"unknown field '{unknown[0]}'")
     id = identity(document)
     found, fired = _run(detections, fields, rows, test)
-    own = [finding for finding in found if finding.rule_id == id]
+    own = [finding for finding in found if finding.rule_id == id and not finding.exception]
     wanted, is_hit = test["hit"], bool(own) or id in fired
     fault = "" if is_hit == wanted else f"expected a {'hit' if wanted else 'miss'}"
     return replace(said, fault=fault, hits=len(own), findings=tuple(own[:FINDINGS_KEPT]))

@@ -33,6 +33,7 @@ class Finding:
     `kind` is `sigma`, `correlation` or `anomaly`. `entity` is what the alert is about (`source.ip=203.0.113.9`).
     `group` are the group-by values of a correlation. `explain` of an anomaly carries observed, expected and why as
     a message id with parameters. `position` is the text of the completing event's `Position`.
+    `exception` is the id of the exception that takes it: such a finding is kept and counted, and makes no alert.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Finding:
     import_id: str | None = None
     simulated: bool = False
     position: str = ""
+    exception: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able dict."""

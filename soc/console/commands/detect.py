@@ -31,6 +31,7 @@ class Meter:
 
     events: int = 0
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    excepted: Counter[str] = field(default_factory=Counter)
     parse_s: float = 0.0
     match_s: float = 0.0
     load_s: float = 0.0
@@ -86,6 +87,9 @@ def add(app: typer.Typer) -> None:
         no_cache: Annotated[
             bool, typer.Option("--no-cache", help="Read all rules anew, and keep nothing for the next time.")
         ] = False,
+        excepted: Annotated[
+            bool, typer.Option("--excepted", help="Also write the hits that an exception takes.")
+        ] = False,
         fail_on_hit: Annotated[bool, typer.Option("--fail-on-hit", help="Exit 3 when a rule hits.")] = False,
     ) -> int:
         """Run Sigma rules and correlations over files: one hit a line, with what matched."""
@@ -97,7 +101,8 @@ def add(app: typer.Typer) -> None:
         loaded = _load(call, rules, pipeline or (), lists or (), parsers, meter, keeps=not no_cache)
         write = writer(call)
         for hit in _hits(loaded, parsers, reading, meter):
-            write(hit)
+            if excepted or "exception" not in hit:
+                write(hit)
         _summary(call, loaded, meter, all_refused=refused)
         if profile:
             _profile(call, meter)
@@ -139,7 +144,10 @@ def _hits(loaded: DetectionSet, parsers: ParserSet, reading: Reading, meter: Met
     from soc.detections.detect import detect
 
     for hit in detect(loaded, meter.batches(reading.blocks(parsers)), fields=parsers.fields):
-        meter.hits[hit["rule"], hit["title"]] += 1
+        if "exception" in hit:
+            meter.excepted[hit["exception"]] += 1
+        else:
+            meter.hits[hit["rule"], hit["title"]] += 1
         yield hit
 
 
@@ -153,6 +161,8 @@ def _summary(call: Call, loaded: DetectionSet, meter: Meter, *, all_refused: boo
     rate = int(meter.events / meter.seconds) if meter.seconds else 0
     say(t("cmd.detect.summary", hits=number(sum(meter.hits.values())), events=number(meter.events), rate=number(rate),
           loaded=number(loaded.loaded), refused=number(len(loaded.refused))))  # fmt: skip
+    for exception, count in meter.excepted.most_common():
+        say(t("cmd.detect.excepted", count=number(count), exception=exception))
 
 
 def _profile(call: Call, meter: Meter) -> None:

@@ -409,6 +409,10 @@ SENTENCES: Catalogue = {
         "{hits} hits; {events} events, {rate} events/s; {loaded} rules loaded, {refused} refused",
     ),
     "cmd.detect.no_rules": ("không có luật nào trong {paths}", "there is no rule in {paths}"),
+    "cmd.detect.excepted": (
+        "ngoại lệ {exception} đã lấy {count} lần khớp (xem bằng --excepted)",
+        "exception {exception} took {count} hits (see them with --excepted)",
+    ),
     "cmd.detect.more_refused": (
         "… và {count} luật nữa bị từ chối; --refused liệt kê tất cả",
         "… and {count} more refused; --refused lists them all",
