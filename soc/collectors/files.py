@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ MAX_BLOCK_BYTES = 2 << 20
 MAX_DOCUMENT = 256 << 20
 """A file that is one JSON document (an array, or spread over lines) must fit in memory."""
 _HEAD = 4096
+_WRAPPERS = ("Records", "records", "value")  # CloudTrail, Azure, Microsoft Graph
+_WRAPPER = re.compile(rb'\{\s*(?:"@odata\.\w+"\s*:\s*"[^"]*"\s*,\s*){0,8}"(?:Records|records|value)"\s*:\s*\[')
 _FORM = {"evtx": "windows-json", "pcap": "packet"}
 MAX_DATAGRAM = 65_535
 _NO_LIMIT = 1 << 40
@@ -250,10 +253,11 @@ def _wide_lines(stream: io.BufferedReader, code: Coding) -> Iterator[Record]:
 
 
 def _json(stream: io.BufferedReader, name: str) -> Iterator[Record]:
-    """JSON lines; or one document over many lines: an array gives its elements, an object itself."""
+    """JSON lines; or one document over many lines: an array gives its elements, an object itself, and one that cloud
+    services wrap around many events (`{"Records": [...]}`) those."""
     head = stream.peek(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
     first_line = head.partition(b"\n")[0].rstrip()
-    is_document = head[:1] == b"[" or (first_line == b"{" and head[:1] == b"{")
+    is_document = head[:1] == b"[" or (first_line == b"{" and head[:1] == b"{") or _WRAPPER.match(head) is not None
     if not is_document:
         yield from _lines(stream)
         return
@@ -263,24 +267,41 @@ def _json(stream: io.BufferedReader, name: str) -> Iterator[Record]:
     try:
         document = orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
     except ValueError:  # several documents in a row, or no JSON after all: line by line nothing is lost
-        yield from _spread(text)
+        each = (data for piece in _spread(text) for data in _opened_wrapper(piece))
+        yield from (record for number, data in enumerate(each, 1) for record in _whole(data, number))
         return
-    for number, item in enumerate(document if isinstance(document, list) else [document], 1):
+    for number, item in enumerate(document if isinstance(document, list) else _unwrapped(document), 1):
         yield Record(orjson.dumps(item), number)
 
 
-def _spread(text: bytes) -> Iterator[Record]:
+def _unwrapped(document: Any) -> list[Any]:
+    """The events of a wrapper, and last what else it says; any other document alone."""
+    names = [name for name in document if not name.startswith("@odata.")] if isinstance(document, dict) else []
+    if not names or names[0] not in _WRAPPERS or not isinstance(document[names[0]], list):
+        return [document]
+    rest = {name: document[name] for name in names[1:]}
+    return [*document[names[0]], *([rest] if rest else [])]
+
+
+def _spread(text: bytes) -> Iterator[bytes]:
     # Pretty-printed objects one after another: each begins with a brace alone at the start of a line.
     pieces: list[bytes] = []
-    number = 0
     for line in text.splitlines(keepends=True):
         if line.startswith(b"{") and pieces:
-            number += 1
-            yield from _whole(b"".join(pieces), number)
+            yield b"".join(pieces)
             pieces = []
         pieces.append(line)
     if pieces:
-        yield from _whole(b"".join(pieces), number + 1)
+        yield b"".join(pieces)
+
+
+def _opened_wrapper(data: bytes) -> list[bytes]:
+    if _WRAPPER.match(data) is None:
+        return [data]
+    try:
+        return [orjson.dumps(item) for item in _unwrapped(orjson.loads(data))]
+    except ValueError:
+        return [data]
 
 
 def _whole(data: bytes, number: int) -> Iterator[Record]:

@@ -109,6 +109,7 @@ def context_of(
     """A digest of all that decides what a rule becomes beside its file: code, pySigma, fields, pipelines, lists."""
     parts = [sys.version, version("pysigma")]
     parts += [f"{name}:{fields.get(name)}" for name in sorted(fields.names())]
+    parts += [repr((dataset, sorted(names.items()))) for dataset, names in sorted(fields.called.items())]
     parts += ["*"] if datasets is None else sorted(datasets)
     parts += [repr((name, list(values))) for name, values in sorted(lists.items())]
     digest = hashlib.sha256("\n".join(parts).encode())

@@ -46,12 +46,28 @@ class FieldTypeChanged(ValueError):
 
 
 class FieldDictionary:
-    """All known fields. Immutable; `extended` returns a larger one and refuses a change of type."""
+    """All known fields. Immutable; `extended` returns a larger one and refuses a change of type.
 
-    def __init__(self, fields: Iterable[Field], families: Iterable[Field] = ()) -> None:
+    `called` says by dataset what else its fields are called: the names that rules use, to those of the table.
+    """
+
+    def __init__(
+        self,
+        fields: Iterable[Field],
+        families: Iterable[Field] = (),
+        called: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self._fields: dict[str, Field] = {field.name: field for field in fields}
         # A family's name ends in `.*`: any name below the prefix has its type.
         self._families: dict[str, Field] = {field.name[:-1]: field for field in families}
+        self.called = dict(called or {})
+
+    def of_dataset(self, dataset: str, name: str) -> str | None:
+        """The field that is called `name` in events of this dataset, or stands under `<dataset>.<name>`."""
+        found = self.called.get(dataset, {}).get(name)
+        if found is None and f"{dataset}.{name}" in self._fields:
+            found = f"{dataset}.{name}"
+        return found
 
     def get(self, name: str) -> Field | None:
         """The entry of `name`, from the table or from its family (`winlog.event_data.*`), or None."""
@@ -80,7 +96,9 @@ class FieldDictionary:
         """The prefixes whose members need no entry of their own, each ending in a dot."""
         return tuple(self._families)
 
-    def extended(self, fields: Iterable[Field]) -> FieldDictionary:
+    def extended(
+        self, fields: Iterable[Field], called: Mapping[str, Mapping[str, str]] | None = None
+    ) -> FieldDictionary:
         """A larger dictionary. Raises FieldTypeChanged when a known name would get another type."""
         table = dict(self._fields)
         for field in fields:
@@ -91,7 +109,8 @@ class FieldDictionary:
                     "a change of type is a new name"
                 )
             table[field.name] = field
-        return FieldDictionary(table.values(), (Field(f"{p}*", f.type, f.many) for p, f in self._families.items()))
+        families = (Field(f"{p}*", f.type, f.many) for p, f in self._families.items())
+        return FieldDictionary(table.values(), families, {**self.called, **(called or {})})
 
 
 def describe(field: Field) -> str:

@@ -10,29 +10,32 @@ from typing import Any
 
 from soc.content import Document, Faults, Node, documents
 from soc.errors import ContentError, Fault, nearest
-from soc.model.fields import Field, FieldDictionary, FieldTypeChanged, describe, parse_type, read_field_table
+from soc.model.fields import Field, FieldDictionary, describe, parse_type
 from soc.model.values import Unfit, fit
 from soc.parsers.compile import Pattern, compile_pattern
+from soc.parsers.vocabulary import extended
 
 LAYERS = ("network", "server", "application", "endpoint", "wire")
 DECODERS = (
     "text", "keyvalue", "windows", "netflow_v5", "netflow_v9", "ipfix", "sflow", "snmp", "cef", "leef", "document",
-    "packet", "w3c",
+    "packet", "w3c", "json",
 )  # fmt: skip
 FORMATS = (
     "netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "elastic", "hec", "gelf", "packet-flow", "packet-dns",
     "packet-http", "packet-tls", "packet-dhcp", "packet-arp", "packet-capture", "journal", "w3c",
 )  # fmt: skip
 ORIGINS = ("captured", "vendor-doc", "specification", "synthetic")
-TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip", "unmap")
+TAKES = ("basename", "lower", "first", "hex", "without_domain", "domain", "class", "clock", "strip", "unmap", "ip")
 HEADER_KEYS = ("status", "author", "date", "description", "references", "level", "tags", "i18n", "license")
-_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 _OURS = ("event.id", "event.created", "event.ingested", "event.dataset", "event.original", "soc.", "organization.")
 
 
 @dataclass(frozen=True)
 class FieldMap:
-    """How one field gets its value: the first of `sources` that has one, through `take`, `table` and the type."""
+    """How one field gets its value: the first of `sources` that has one, through `take`, `table` and the type.
+
+    With `join` (JSON only) it is the text of all values of all sources, with that between them.
+    """
 
     field: Field
     sources: tuple[str, ...]
@@ -43,6 +46,7 @@ class FieldMap:
     time: str = ""
     split: str = ""
     scale: int = 0
+    join: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Recognise:
-    """What tells a product from all others. Programs, channels and formats are looked up; the rest is tried in turn."""
+    """What tells a product from all others. Programs, channels and formats are looked up; the rest is tried in turn.
+
+    `documents` are alternatives: each says by path which values a JSON document has there, `*` any.
+    """
 
     programs: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -66,6 +73,7 @@ class Recognise:
     channels: tuple[str, ...] = ()
     format: str = ""
     text: Pattern | None = None
+    documents: tuple[Mapping[str, frozenset[str]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ def load(folders: Sequence[Path], fields: FieldDictionary) -> tuple[dict[str, De
     patterns are linted and run in `re`), later ones are a site's (RE2). Raises ContentError with all faults."""
     found = documents(folders)
     faults = Faults()
-    fields = _extended(found, fields, faults)
+    fields = extended(found, fields, faults)
     shipped = str(folders[0]) if folders else ""
     definitions = {
         name: _Reader(document, faults, fields, document.path.startswith(shipped)).definition()
@@ -113,28 +121,6 @@ def load(folders: Sequence[Path], fields: FieldDictionary) -> tuple[dict[str, De
     if faults.found:
         raise ContentError(sorted(set(faults.found)))
     return definitions, fields
-
-
-def _extended(found: Mapping[str, Document], fields: FieldDictionary, faults: Faults) -> FieldDictionary:
-    for document in found.values():
-        table = document.data.get("fields")
-        if not isinstance(table, dict):
-            continue
-        lines = {name: document.line("fields", name) for name in table}
-        entries, wrong = read_field_table(table, document.path, lines)
-        for fault in wrong:
-            faults.add(fault)
-        for entry in entries:
-            if not _NAME.fullmatch(entry.name):
-                faults.add(
-                    document.fault(f"field '{entry.name}' should read vendor.product.name", "fields", entry.name)
-                )
-                continue
-            try:
-                fields = fields.extended([entry])
-            except FieldTypeChanged as error:
-                faults.add(document.fault(str(error), "fields", entry.name))
-    return fields
 
 
 class _Reader:
@@ -150,14 +136,18 @@ class _Reader:
         identity = node.text("id", required=True)
         node.mapping("fields")
         common = node.child("common")
+        node.mapping("sigma")
         maps, constants = self._mapping(common) if common else ((), ())
         if common:
             common.finish()
+        decode = node.choice("decode", DECODERS, "text")
+        if decode == "json":
+            maps = (*self._own_names(identity, maps), *maps)
         result = Definition(
             identity,
             node.text("title", required=True),
             node.choice("layer", LAYERS, "server", required=True),
-            node.choice("decode", DECODERS, "text"),
+            decode,
             node.document.path,
             self._recognise(),
             self._pattern(node, "head"),
@@ -171,6 +161,13 @@ class _Reader:
         node.finish(HEADER_KEYS)
         return result
 
+    def _own_names(self, identity: str, maps: Sequence[FieldMap]) -> list[FieldMap]:
+        """A declared field `<id>.<path>` that nothing maps has what the document has at that path."""
+        mapped = {spec.field.name for spec in maps}
+        declared = (self.fields.get(name) for name in self.node.mapping("fields") if name not in mapped)
+        prefix = f"{identity}."
+        return [FieldMap(f, (f.name.removeprefix(prefix),)) for f in declared if f and f.name.startswith(prefix)]
+
     def _recognise(self) -> Recognise:
         node = self.node.child("recognise", required=True)
         if node is None:
@@ -182,9 +179,10 @@ class _Reader:
             tuple(c.lower() for c in node.texts("channel")),
             node.choice("format", FORMATS),
             self._pattern(node, "text"),
+            _documents(node),
         )
         if result == Recognise():
-            node.fault("nothing to recognise it by; one of program, prefix, keys, channel, format, text")
+            node.fault("nothing to recognise it by; one of program, prefix, keys, channel, format, text, document")
         node.finish()
         return result
 
@@ -247,6 +245,7 @@ class _Reader:
             spec.text("time"),
             spec.text("split"),
             spec.integer("scale"),
+            spec.text("join"),
         )
         spec.finish()
         return None if field is None else self._sourced(node, name, result, pattern)
@@ -333,6 +332,16 @@ class _Reader:
         return Case(
             document.path, document.line(*node.keys), kinds[0], node.text(kinds[0]), node.text("receipt"), expected
         )
+
+
+def _documents(node: Node) -> tuple[Mapping[str, frozenset[str]], ...]:
+    """`document: {path: value, a list of values, or '*' for any}`, or a list of such mappings."""
+    value = node.value("document")
+    each = value if isinstance(value, list) else [value] if value is not None else []
+    if any(not isinstance(one, dict) or not one for one in each):
+        node.fault("'document' should be a mapping of paths to values, or a list of such mappings", "document")
+        return ()
+    return tuple({path: frozenset(_words(v)) for path, v in one.items()} for one in each)
 
 
 def _words(value: Any) -> list[str]:

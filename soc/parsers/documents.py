@@ -10,7 +10,7 @@ import orjson
 
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
-from soc.parsers import ecs, times
+from soc.parsers import ecs, jsonlogs, times
 from soc.parsers.decoders import windows
 from soc.parsers.decoders.flat import flatten
 from soc.parsers.decoders.windows import System, WindowsEvent
@@ -132,6 +132,11 @@ class JsonRecords:
         return [times.iso(t, zone) if t else header for t, header in zip(texts, headers, strict=True)]
 
     def _plain(self, rows: list[int], documents: list[Mapping[str, Any]]) -> list[EventBatch]:
+        """The documents of products that are known, then the others by the names they have."""
+        result, left = jsonlogs.batches(self.work, self.text, rows, documents)
+        return result + self._unknown([rows[k] for k in left], [documents[k] for k in left])
+
+    def _unknown(self, rows: list[int], documents: list[Mapping[str, Any]]) -> list[EventBatch]:
         flat = [flatten(document) for document in documents]
         given = self.work.envelope.block.origin.get("event.dataset", "")
         result = []

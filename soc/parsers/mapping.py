@@ -216,6 +216,8 @@ def _take(value: str, spec: FieldMap) -> str | None:
             return value.replace("/", "\\").rpartition("\\")[2] or None
         case "strip":
             return value.strip() or None
+        case "ip":
+            return _address(value)
         case "unmap":  # ::ffff:10.0.0.1 is how domain controllers write 10.0.0.1
             return value.removeprefix("::ffff:")
         case "lower":
@@ -233,6 +235,19 @@ def _take(value: str, spec: FieldMap) -> str | None:
         case "domain":
             return value.rpartition("\\")[0] or None
     return value
+
+
+def _address(value: str) -> str | None:
+    """The address of `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1` or `[2001:db8::1]:80`; a name has none."""
+    bare = value.strip()
+    if bare[:1] == "[":
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        return canonical_ip(bare)
+    except Unfit:
+        return None
 
 
 def _clock_seconds(value: str) -> str:

@@ -14,7 +14,8 @@ from soc.model.batch import EventBatch
 from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import ZONE, RawBlock
-from soc.parsers import flows, packets, posted, tables, wire
+from soc.parsers import flows, jsonlogs, packets, posted, tables, wire
+from soc.parsers.decoders import xml_tree
 from soc.parsers.decoders.snmp_names import STANDARD, Names
 from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.definition import Definition, load
@@ -126,14 +127,25 @@ def _text(work: Work, forced: Definition | None, form: str) -> list[EventBatch]:
     records = TextRecords(work, work.envelope.texts())
     messages = records.headers.message
     documents: dict[int, dict[str, Any]] = {}
-    if forced is None or forced.decode == "windows":
+    is_json = forced is not None and forced.decode in ("windows", "json")
+    if forced is None or is_json:
         for i, message in enumerate(messages):
-            # Only an object can be an event; the first character spares the parser every other line.
-            if message[:1] in ("{", " ", "\ufeff", "\t") and (document := read(message.lstrip("\ufeff"))) is not None:
+            # Only an object can be an event; the first characters spare the parser every other line.
+            if message[:1] in ("{", " ", "\ufeff", "\t"):
+                document = read(message.lstrip("\ufeff"))
+            elif message.startswith("<Event>"):  # Sysmon for Linux
+                document = xml_tree.decode(message)
+            else:
+                continue
+            if document is not None:
                 documents[i] = document
     plain = [i for i in range(len(messages)) if i not in documents] if documents else list(range(len(messages)))
-    result = JsonRecords(work, records).batches(list(documents), list(documents.values())) if documents else []
-    if plain and (form in ("json", "windows-json") or (forced is not None and forced.decode == "windows")):
+    found = (list(documents), list(documents.values()))
+    if forced is not None and forced.decode == "json":
+        result, _ = jsonlogs.batches(work, records, *found, forced)
+    else:
+        result = JsonRecords(work, records).batches(*found) if documents else []
+    if plain and (form in ("json", "windows-json") or is_json):
         result.append(records.unparsed(plain, "not_json"))
     elif plain:
         result.extend(records.batches(plain, forced))

@@ -46,8 +46,9 @@ class Header(NamedTuple):
 @dataclass
 class _Found:
     """One record: its ECS names, what the protocol says beside (`meta`, for a definition to map), the line inside and
-    the program and process that wrote it, a name for its dataset; or a Windows event as it is. With `header` the line
-    is all message, whatever it looks like: whoever took it has said who wrote it."""
+    the program and process that wrote it, a name for its dataset, the `document` it came as; or an `event` of Windows
+    or of a product that is known by its JSON, as it is. With `header` the line is all message, whatever it looks like:
+    whoever took it has said who wrote it."""
 
     row: int
     names: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +58,8 @@ class _Found:
     pid: str | None = None
     header: Header | None = None
     extra: str = ""
-    windows: Mapping[str, Any] | None = None
+    document: Mapping[str, Any] | None = None
+    event: Mapping[str, Any] | None = None
 
 
 def batches(work: Work, form: str) -> list[EventBatch]:
@@ -74,16 +76,19 @@ def batches(work: Work, form: str) -> list[EventBatch]:
         if one is None:
             unread.append(row)
             continue
-        if definition is not None and one.windows is None:
+        if one.event is None and (known := _known(work, one)) is not None:
+            beside = {} if known is one.document else _beside_event(one.names)
+            one.names, one.line, one.event = beside, None, known
+        if definition is not None and one.event is None:
             _look(one, definition)
         found.append(one)
     result: list[EventBatch] = []
     records = TextRecords(work, [""] * len(texts))
     records.texts = texts
-    events = [one for one in found if one.windows is not None]
+    events = [one for one in found if one.event is not None]
     if events:
-        result += _windows(work, records, events, definition)
-    others = [one for one in found if one.windows is None]
+        result += _events(work, records, events, definition)
+    others = [one for one in found if one.event is None]
     left = others
     lines = [one for one in others if one.line is not None]
     if lines:
@@ -95,6 +100,19 @@ def batches(work: Work, form: str) -> list[EventBatch]:
         records = TextRecords(work, texts)
         result.append(records.unparsed(unread, "not_journal" if form == "journal" else "not_json"))
     return result
+
+
+def _known(work: Work, one: _Found) -> Mapping[str, Any] | None:
+    """The event of a product that is known by its JSON: the document, or the one in its message. What speaks ECS was
+    understood by whoever made it."""
+    if any(name in one.names for name in _DONE):
+        return None
+    message = one.names.get("message", one.line)
+    inside = read(message) if isinstance(message, str) and message[:1] == "{" else None
+    for document in (one.document, inside):
+        if document is not None and work.index.of_document(document) is not None:
+            return document
+    return None
 
 
 def _look(one: _Found, definition: Definition) -> None:
@@ -135,15 +153,15 @@ def _elastic(row: int, text: str) -> _Found | None:
         return None
     names = flatten(document)
     if windows.decode(document) is not None:
-        return _Found(row, _beside_windows(names), windows=winlogbeat.restored(document, names))
-    return _Found(row, names, extra=_stream(line))
+        return _Found(row, _beside_event(names), event=winlogbeat.restored(document, names))
+    return _Found(row, names, extra=_stream(line), document=document)
 
 
 def _document(row: int, text: str) -> _Found | None:
     return _elastic(row, f"\n{text}")
 
 
-def _beside_windows(names: Mapping[str, Any]) -> dict[str, Any]:
+def _beside_event(names: Mapping[str, Any]) -> dict[str, Any]:
     """What stands beside a Windows event: all that Winlogbeat's modules found, else what a shipper says of itself."""
     if any(name.startswith("winlog.") for name in names):
         return {n: v for n, v in names.items() if not n.startswith("winlog.") and n not in _OF_THE_EVENT}
@@ -169,12 +187,13 @@ def _hec(row: int, text: str) -> _Found | None:
     fields = event.pop("fields", None)
     if own is not None and windows.decode(own) is not None:
         inside = flatten(own)
-        return _Found(row, _beside_windows(inside), event, windows=winlogbeat.restored(own, inside))
+        return _Found(row, _beside_event(inside), event, event=winlogbeat.restored(own, inside))
     names = flatten(fields) if isinstance(fields, dict) else {} if fields is None else {"fields": fields}
     kind = event.get("sourcetype")
     found = _Found(row, names, event, extra=kind.replace(":", ".").lower() if isinstance(kind, str) else "")
     if own is not None:
         found.names |= flatten(own)
+        found.document = own
     elif isinstance(inner, str):
         found.line = inner
         found.names["message"] = inner
@@ -235,10 +254,10 @@ _READERS: dict[str, Callable[[int, str], _Found | None]] = {
 # making the events ----------------------------------------------------------------------------------------------------
 
 
-def _windows(
+def _events(
     work: Work, records: TextRecords, events: Sequence[_Found], definition: Definition | None
 ) -> list[EventBatch]:
-    documents = [one.windows for one in events if one.windows is not None]
+    documents = [one.event for one in events if one.event is not None]
     layers = _layers(work, UNPARSED, events, definition)
     for one, own in zip(events, layers.stamps, strict=True):
         if own is not None:  # the event's own time comes before it

@@ -1,11 +1,20 @@
-"""Which product wrote this? By program, channel or format in one look-up; else by prefix, keys or text in turn."""
+"""Which product wrote this? By program, channel or format in one look-up; else by prefix, keys or text in turn.
+
+A JSON document is known by what stands at some of its paths.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from soc.parsers.compile import MATCH_LIMIT
+from soc.parsers.decoders.paths import stands
 from soc.parsers.definition import Definition, Recognise
+
+_SHAPES = 4096
+"""So many combinations of top-level names are remembered, of so many names at most."""
+_LONGEST = 256
 
 
 class Index:
@@ -22,6 +31,21 @@ class Index:
             key=lambda d: (not d.recognise.prefixes, not d.recognise.keys),
         )
 
+        conditions = ((one, d) for d in ordered for one in d.recognise.documents)
+        # The surest first: the one that asks for more.
+        self._documents = sorted(conditions, key=lambda c: (-len(c[0]), all("*" in v for v in c[0].values())))
+        self._candidates: dict[tuple[str, ...], list[tuple[Mapping[str, frozenset[str]], Definition]]] = {}
+
+    def of_document(self, document: Mapping[str, Any]) -> Definition | None:
+        """The product of a JSON document."""
+        names = tuple(document)
+        candidates = self._candidates.get(names)
+        if candidates is None:
+            candidates = [c for c in self._documents if all(_may_be_at(document, path) for path in c[0])]
+            if len(names) <= _LONGEST and len(self._candidates) < _SHAPES:
+                self._candidates[names] = candidates
+        return next((d for wanted, d in candidates if stands(document, wanted)), None)
+
     def of_text(self, program: str | None, message: str) -> Definition | None:
         """The product of a message whose header names this program (or none)."""
         if program is not None:
@@ -37,3 +61,7 @@ def _fits(recognise: Recognise, message: str) -> bool:
     if recognise.keys and all(f"{key}=" in message for key in recognise.keys):
         return True
     return recognise.text is not None and len(message) <= MATCH_LIMIT and recognise.text.fullmatch(message) is not None
+
+
+def _may_be_at(document: Mapping[str, Any], path: str) -> bool:
+    return path in document or any(path.startswith(f"{name}.") for name in document)

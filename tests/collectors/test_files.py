@@ -87,6 +87,23 @@ def test_json_over_many_lines(file, text: str) -> None:
     assert [json.loads(r) for _, r in numbered(read(file(text.encode())))] == [{"a": 1}, {"a": 2}]
 
 
+@pytest.mark.parametrize("text", [
+    '{"Records":[{"a":1},{"a":2}]}', '{ "@odata.context": "https://x", "value": [{"a":1}, {"a":2}]}',
+    '{"records":[{"a":1}]}\n{"records":[{"a":2}]}\n', '{\n "records": [{"a": 1},\n {"a": 2}]\n}',
+])  # fmt: skip
+def test_what_clouds_wrap_is_unwrapped(file, text: str) -> None:
+    """CloudTrail's files, Azure's messages and Microsoft Graph's pages are many events in one document."""
+    assert [json.loads(r) for _, r in numbered(read(file(text.encode())))] == [{"a": 1}, {"a": 2}]
+
+
+def test_what_a_wrapper_says_beside_its_events_is_kept(file) -> None:
+    """Its own names come last; a document whose list comes later is an event like any other."""
+    text = b'{"Records":[{"a":1}],"digest":"x"}'
+    assert [json.loads(r) for _, r in numbered(read(file(text)))] == [{"a": 1}, {"digest": "x"}]
+    event = b'{"a":1,"records":[{"b":1}]}'
+    assert [r for _, r in numbered(read(file(event)))] == [event]
+
+
 def test_gzip_is_told_by_its_magic(file) -> None:
     """Whatever the name."""
     assert numbered(read(file(gzip.compress(b"a\nb\n")))) == [(1, b"a"), (2, b"b")]

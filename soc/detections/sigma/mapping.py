@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from soc.model.fields import FieldDictionary
 
 _WINDOWS = {
@@ -56,8 +58,16 @@ _GENERAL = {
 }
 
 
-def field_name(name: str, *, windows: bool, renamed: dict[str, str], fields: FieldDictionary) -> str | None:
-    """The event's name of a Sigma field, None when no parser can write it."""
+def field_name(
+    name: str, *, windows: bool, renamed: dict[str, str], fields: FieldDictionary, datasets: Sequence[str] = ()
+) -> str | None:
+    """The event's name of a Sigma field, None when no parser can write it.
+
+    What the parser of a dataset calls it comes first, for the general names mean other things elsewhere.
+    """
+    own = next((found for dataset in datasets if (found := fields.of_dataset(dataset, name))), None)
+    if own is not None:
+        return own
     if "." in name and name in fields:
         return name
     if windows:

@@ -59,8 +59,9 @@ class Names:
 
     def of(self, name: str) -> str:
         """The event's name; an unknown one is noted and kept."""
-        windows = self.way.route.windows
-        mapped = field_name(name, windows=windows, renamed=dict(self.way.renamed), fields=self.fields)
+        route = self.way.route
+        renamed = dict(self.way.renamed)
+        mapped = field_name(name, windows=route.windows, renamed=renamed, fields=self.fields, datasets=route.datasets)
         if mapped is None:
             self.unknown[name] = None
             return name

@@ -114,7 +114,8 @@ class Rule:
             if name in variant.names:
                 return variant.names[name]
         windows = any(variant.route.windows for variant in self.variants)
-        return field_name(name, windows=windows, renamed={}, fields=fields)
+        datasets = [dataset for variant in self.variants for dataset in variant.route.datasets]
+        return field_name(name, windows=windows, renamed={}, fields=fields, datasets=datasets)
 
 
 @dataclass(frozen=True, order=True)

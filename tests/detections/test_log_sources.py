@@ -1,0 +1,133 @@
+"""Sigma's log sources reach the events of our parsers: a rule in Sigma's words, a record as it comes, a hit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from soc.content import shipped
+from soc.detections import DetectionSet
+from soc.detections.detect import detect
+from soc.model.record import RawBlock
+from soc.parsers import ParserSet, ParserState
+
+RECEIPT_NS = 1_795_143_600_000_000_000
+
+
+class Reach(NamedTuple):
+    """A log source, a selection, a record that it hits, and one of the same source that it does not."""
+
+    source: str
+    selection: str
+    hit: str
+    miss: str
+
+
+REACHES = [
+    Reach(
+        "{product: aws, service: cloudtrail}",
+        "{eventSource: s3.amazonaws.com, requestParameters|contains: Suspended, errorCode: null}",
+        '{"eventVersion":"1","eventSource":"s3.amazonaws.com","eventName":"PutBucketVersioning","awsRegion":"x",'
+        '"requestParameters":{"VersioningConfiguration":{"Status":"Suspended"}}}',
+        '{"eventVersion":"1","eventSource":"s3.amazonaws.com","eventName":"PutBucketVersioning","awsRegion":"x",'
+        '"requestParameters":{"VersioningConfiguration":{"Status":"Suspended"}},"errorCode":"AccessDenied"}',
+    ),
+    Reach(
+        "{product: azure, service: auditlogs}",
+        "{properties.message: Add user, Status: Success}",
+        '{"operationName":"Add user","category":"AuditLogs","properties":{"result":"success"}}',
+        '{"operationName":"Add user","category":"AuditLogs","properties":{"result":"failure"}}',
+    ),
+    Reach(
+        "{product: azure, service: signinlogs}",
+        "{ResultType: 50053}",
+        '{"category":"SignInLogs","resultType":"50053","properties":{}}',
+        '{"category":"SignInLogs","resultType":"0","properties":{}}',
+    ),
+    Reach(
+        "{product: gcp, service: gcp.audit}",
+        "{gcp.audit.method_name: v*.Compute.Firewalls.Delete}",
+        '{"protoPayload":{"serviceName":"c","methodName":"v1.compute.firewalls.delete"},"logName":"x"}',
+        '{"protoPayload":{"serviceName":"c","methodName":"v1.compute.firewalls.list"},"logName":"x"}',
+    ),
+    Reach(
+        "{product: m365, service: threat_management}",
+        "{eventSource: SecurityComplianceCenter, eventName: Impossible travel activity, status: success}",
+        '{"Operation":"AlertTriggered","RecordType":40,"Workload":"SecurityComplianceCenter","CreationTime":"x",'
+        '"Name":"Impossible travel activity","ResultStatus":"Succeeded"}',
+        '{"Operation":"AlertTriggered","RecordType":40,"Workload":"SecurityComplianceCenter","CreationTime":"x",'
+        '"Name":"Another","ResultStatus":"Succeeded"}',
+    ),
+    Reach(
+        "{category: application, product: kubernetes, service: audit}",
+        "{verb: create, objectRef.resource: pods, hostPath: '*'}",
+        '{"kind":"Event","auditID":"a","verb":"create","requestURI":"/","objectRef":{"resource":"pods"},'
+        '"requestObject":{"spec":{"volumes":[{"hostPath":{"path":"/"}}]}}}',
+        '{"kind":"Event","auditID":"a","verb":"create","requestURI":"/","objectRef":{"resource":"pods"},'
+        '"requestObject":{"spec":{"volumes":[{"emptyDir":{}}]}}}',
+    ),
+    Reach(
+        "{category: application, product: opencanary}",
+        "{logtype: 4002}",
+        '{"logtype":4002,"dst_host":"10.0.0.1","node_id":"n"}',
+        '{"logtype":4000,"dst_host":"10.0.0.1","node_id":"n"}',
+    ),
+    Reach(
+        "{category: process_creation, product: macos}",
+        "{Image|endswith: /osascript, CommandLine|contains: -e, ParentImage: /bin/zsh}",
+        '{"process":{"executable":{"path":"/bin/zsh"}},"event":{"exec":{"target":{"executable":'
+        '{"path":"/usr/bin/osascript"}},"args":["osascript","-e","x"]}}}',
+        '{"process":{"executable":{"path":"/bin/bash"}},"event":{"exec":{"target":{"executable":'
+        '{"path":"/usr/bin/osascript"}},"args":["osascript","-e","x"]}}}',
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def parsers() -> ParserSet:
+    """What ships."""
+    return ParserSet.load([shipped("parsers")])
+
+
+def hits(parsers: ParserSet, folder: Path, reach: Reach, record: str, form: str = "lines") -> int:
+    """How often the rule fires for one record."""
+    path = folder / "rule.yml"
+    path.write_text(
+        f"title: t\nlogsource: {reach.source}\ndetection:\n  s: {reach.selection}\n  condition: s\n", "utf-8"
+    )
+    loaded = DetectionSet.load([path], fields=parsers.fields)
+    assert not loaded.refused
+    records = [line.encode() for line in record.splitlines()] if form == "lines" else [record.encode()]
+    block = RawBlock.of(records, receipt_ns=RECEIPT_NS, format=form, origin={"log.file.path": "x", "first_record": "1"})
+    batches, _ = parsers.parse(block, ParserState(), RECEIPT_NS)
+    return sum(1 for _ in detect(loaded, batches, fields=parsers.fields))
+
+
+@pytest.mark.parametrize("reach", REACHES, ids=lambda reach: reach.source)
+def test_a_rule_reaches_its_source(parsers: ParserSet, tmp_path: Path, reach: Reach) -> None:
+    """The record hits, its sibling does not."""
+    assert (hits(parsers, tmp_path, reach, reach.hit), hits(parsers, tmp_path, reach, reach.miss)) == (1, 0)
+
+
+@pytest.mark.parametrize("wrapped", ["{{}}\n{}", '{{}}\n{{"message":{}}}'])
+def test_posted_documents_are_the_same_events(parsers: ParserSet, tmp_path: Path, wrapped: str) -> None:
+    """As Fluent Bit posts the document, or Filebeat with the document in its message."""
+    import orjson
+
+    reach = REACHES[0]
+    inner = reach.hit if "message" not in wrapped else orjson.dumps(reach.hit).decode()
+    assert hits(parsers, tmp_path, reach, wrapped.format(inner), "elastic") == 1
+
+
+def test_a_name_that_no_parser_writes_is_refused(parsers: ParserSet, tmp_path: Path) -> None:
+    """A misspelt field is not loaded deaf."""
+    path = tmp_path / "rule.yml"
+    path.write_text(
+        "title: t\nlogsource: {product: azure, service: auditlogs}\n"
+        "detection:\n  s: {Initiatied.By: x}\n  condition: s\n",
+        "utf-8",
+    )
+    (refused,) = DetectionSet.load([path], fields=parsers.fields).refused
+    assert "reads 'Initiatied.By', which no parser writes" in refused.reason
