@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +66,8 @@ class Client:
     ) -> Self:
         """A client of the service at `url` (default `$SOC_URL`), else of the one on the Unix socket.
 
-        `token` defaults to `$SOC_TOKEN`; `acting` acts as another person on simulated sites. Nothing is sent yet.
+        `token` defaults to `$SOC_TOKEN`; an https address is verified against the CA file `$SOC_CA`, else against the
+        machine's. `acting` acts as another person on simulated sites. Nothing is sent yet.
         """
         url = url or (None if socket else os.environ.get("SOC_URL")) or None
         token = token or os.environ.get("SOC_TOKEN") or None
@@ -75,6 +77,7 @@ class Client:
             headers["x-soc-as"] = acting
         http = httpx.Client(
             base_url=url or "http://localhost", headers=headers, timeout=timeout, trust_env=False,
+            verify=_authority(os.environ.get("SOC_CA")) if url and url.startswith("https:") else False,
             transport=None if url else httpx.HTTPTransport(uds=str(path)),
         )  # fmt: skip
         return cls(http, url or str(path))
@@ -129,6 +132,9 @@ class Client:
             if "Permission denied" in str(error):
                 hint = "the socket's folder is closed to you; the service's administrator opens it"
                 raise PermissionRefused(f"may not connect to {self.where}", hint=hint) from error
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                hint = "SOC_CA names the file of the CA that signed it"
+                raise UsageError(f"the certificate of {self.where} cannot be verified: {error}", hint=hint) from error
             raise TryAgain(NOT_RUNNING, hint=NOT_RUNNING_HINT) from error
         except httpx.TimeoutException as error:
             raise TryAgain(f"the service at {self.where} did not answer in time", hint="try again") from error
@@ -250,6 +256,13 @@ def _given(params: Mapping[str, Any]) -> dict[str, Any]:
     """Query parameters: `since_` may stand for a name that Python keeps for itself, a list is joined with commas."""
     found = {name.rstrip("_"): value for name, value in params.items() if value is not None}
     return {name: ",".join(map(str, v)) if isinstance(v, list | tuple) else v for name, v in found.items()}
+
+
+def _authority(path: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=path or None)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"SOC_CA: {path} is no file of CA certificates: {error}") from error
 
 
 def _events(response: httpx.Response) -> Iterator[tuple[int | None, dict[str, Any] | None]]:

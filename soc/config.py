@@ -133,6 +133,9 @@ class Settings:
     sense: tuple[Sense, ...] = ()
     web_host: str = "127.0.0.1"
     web_port: int = 8600
+    web_names: tuple[str, ...] = ()
+    web_certificate: str = ""
+    web_key: str = ""
     socket: Path = Path()
     rules: tuple[Path, ...] = ()
     rule_lists: tuple[Path, ...] = ()
@@ -391,6 +394,9 @@ KNOBS = (
     Knob("relay", "names", "relay_names", _words, "names and addresses by which units reach the hub"),
     Knob("web", "host", "web_host", _word, "address the API listens on"),
     Knob("web", "port", "web_port", _port, "TCP port of the API; 0 = any free one"),
+    Knob("web", "names", "web_names", _words, "further names and addresses by which people reach the API"),
+    Knob("web", "certificate", "web_certificate", _text, "HTTPS: our certificate, relative to SOC_HOME"),
+    Knob("web", "key", "web_key", _text, "HTTPS: its key, relative to SOC_HOME"),
     Knob("web", "socket", "socket", _path, "Unix socket of the API; the kernel says who calls", "SOC_SOCKET"),
 )
 _PLAIN_SECTIONS = ("site", "content", "queue", "store", "cases", "access", "registry", "retention", "relay", "web")

@@ -35,7 +35,8 @@ class Gate:
         self._app = app
         self._services = services
         self._public = frozenset(public)
-        self._hosts = frozenset((*_LOCAL, _bracketed(services.settings.web_host)))
+        settings = services.settings
+        self._hosts = frozenset((*_LOCAL, *map(_bracketed, (settings.web_host, *settings.web_names))))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import ipaddress
 import os
 import socket
+import ssl
 import stat
 import struct
 import threading
@@ -22,6 +25,7 @@ from soc.web.app import application
 from soc.web.auth import Peer
 
 if TYPE_CHECKING:
+    from soc.config import Settings
     from soc.pipeline import Services
 
 BACKLOG = 128
@@ -87,9 +91,25 @@ class PeerProtocol(H11Protocol):  # type: ignore[misc]
 class _Server(uvicorn.Server):  # type: ignore[misc]
     """Stops when the event is set, and leaves signals to whoever started it."""
 
-    def __init__(self, config: uvicorn.Config, stop: threading.Event, alive: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        stop: threading.Event,
+        alive: Callable[[], None],
+        tls: tuple[socket.socket, ssl.SSLContext] | None,
+    ) -> None:
         super().__init__(config)
-        self._stop, self._alive = stop, alive
+        self._stop, self._alive, self._tls = stop, alive, tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._tls is not None:  # uvicorn speaks TLS on all of its sockets or on none, the Unix socket included
+            sock, context = self._tls
+            protocol = functools.partial(
+                PeerProtocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            loop = asyncio.get_running_loop()
+            self.servers.append(await loop.create_server(protocol, sock=sock, ssl=context, backlog=BACKLOG))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -111,14 +131,47 @@ def serve(
     """Answer on these bound sockets until `stop` is set; requests that run get `GRACE_S` seconds to end.
 
     `alive` is called ten times a second by the loop that answers.
-    Raises ConfigError when the home cannot be closed to other users: then the API would be a wall beside an open door.
+    With `[web] certificate` and `key` TCP is HTTPS; without them only this machine may be listened to, for a token that
+    crosses a network in clear is everybody's.
+    Raises ConfigError for that, for files that cannot be used, and when the home cannot be closed to other users: then
+    the API would be a wall beside an open door.
     """
-    close_home(services.settings.home)
+    settings = services.settings
+    context = tls_context(settings)
+    if tcp is not None and context is None and not ipaddress.ip_address(tcp.getsockname()[0]).is_loopback:
+        raise ConfigError(
+            f"[web] host = '{settings.web_host}' without TLS: tokens would cross the network in clear",
+            hint="give [web] certificate and key as PEM files, or listen on 127.0.0.1 behind a proxy that speaks TLS",
+        )
+    close_home(settings.home)
     config = uvicorn.Config(
         application(services, stop), http=PeerProtocol, ws="none", loop="asyncio", lifespan="off", log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_S, backlog=BACKLOG,
     )  # fmt: skip
-    _Server(config, stop, alive).run(sockets=[each for each in (sock, tcp) if each is not None])
+    tls = (tcp, context) if tcp is not None and context is not None else None
+    plain = [each for each in (sock, None if tls else tcp) if each is not None]
+    _Server(config, stop, alive, tls).run(sockets=plain)
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """TLS 1.2 or later with the files of `[web]`; None when it names none. Raises ConfigError."""
+    names = (settings.web_certificate, settings.web_key)
+    if not any(names):
+        return None
+    hint = "both are PEM files that the service may read, and belong together"
+    if not all(names):
+        raise ConfigError("[web] 'certificate' and 'key' go together, one is missing", hint=hint)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    try:
+        context.load_cert_chain(settings.path(names[0]), settings.path(names[1]))
+    except (OSError, ssl.SSLError) as error:
+        why = getattr(error, "reason", None) or error.strerror or error
+        raise ConfigError(
+            f"[web] certificate {names[0]} with key {names[1]} cannot be used: {why}", hint=hint
+        ) from error
+    return context
 
 
 def close_home(home: Path) -> None:

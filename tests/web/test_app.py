@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -170,6 +171,13 @@ def test_a_foreign_host_is_refused(world: World, host: str) -> None:
 def test_names_of_this_machine_are_taken(world: World, host: str) -> None:
     """With or without a port."""
     assert world.caller("an").get("/v1/me", headers={"host": host}).status_code == 200
+
+
+def test_a_name_of_the_settings_is_ours_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a certificate people type the name that it is for."""
+    monkeypatch.setattr(world.services, "settings", replace(world.services.settings, web_names=("soc.hue.example",)))
+    asked = {"host": "SOC.hue.example:8600"}
+    assert world.caller("an").get("/v1/me", headers=asked).status_code == 200
 
 
 def test_a_body_has_a_limit_whatever_its_header_says(world: World) -> None:

@@ -13,15 +13,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from soc.errors import ConfigError, Conflict
+from soc.client import Client
+from soc.errors import ConfigError, Conflict, UsageError
 from soc.web import server
 from soc.web.server import open_tcp_socket, open_unix_socket, peer_of
+from tests.collectors.certificates import Authority
 from tests.web.world import UIDS, UNKNOWN_UID, World, build
 
 IS_ROOT = os.geteuid() == 0
@@ -131,6 +134,42 @@ def test_tcp_needs_a_token_whoever_connects(world: World, folder: Path) -> None:
         assert httpx.get(f"{url}/v1/me").status_code == 401
         me = httpx.get(f"{url}/v1/me", headers={"authorization": f"Bearer {secret}"})
     assert me.json()["data"]["name"] == "chi"
+
+
+def test_https_beside_the_socket(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a certificate TCP is TLS and nothing else; a foreign authority is told; the socket stays plain."""
+    authority = Authority(folder)
+    certificate, key = authority.pair("api.test", dns=("localhost",))
+    asked = replace(world.services.settings, web_certificate=str(certificate), web_key=str(key))
+    monkeypatch.setattr(world.services, "settings", asked)
+    tcp = open_tcp_socket("127.0.0.1", 0)
+    url = f"https://localhost:{tcp.getsockname()[1]}"
+    secret = world.services.access.issue_token("chi")
+    with world.served(folder / "api.sock", tcp):
+        monkeypatch.setenv("SOC_CA", str(authority.path))
+        with Client.connect(asked, url=url, token=secret) as known:
+            assert known.get("/v1/me").data["name"] == "chi"
+        with Client.connect(asked, socket=folder / "api.sock") as unix:
+            assert unix.get("/v1/me").data["name"] == "giang"
+        with pytest.raises(httpx.TransportError):
+            httpx.get(url.replace("https", "http") + "/v1/health")
+        monkeypatch.delenv("SOC_CA")
+        with (
+            Client.connect(asked, url=url, token=secret) as stranger,
+            pytest.raises(UsageError, match="cannot be verified"),
+        ):
+            stranger.get("/v1/me")
+
+
+def test_no_token_crosses_a_network_in_clear(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listening beyond this machine takes a certificate; half of a pair, and files that are none, are refused."""
+    asked = replace(world.services.settings, web_host="0.0.0.0")
+    monkeypatch.setattr(world.services, "settings", asked)
+    with open_tcp_socket("0.0.0.0", 0) as tcp, pytest.raises(ConfigError, match="in clear"):
+        server.serve(world.services, sock=None, tcp=tcp, stop=threading.Event())
+    for names in ({"web_key": "k"}, {"web_certificate": "c"}, {"web_key": "k", "web_certificate": "c"}):
+        with pytest.raises(ConfigError, match=r"one is missing|cannot be used"):
+            server.tls_context(replace(asked, **names))
 
 
 def test_each_connection_has_its_own_peer(world: World, folder: Path) -> None:

@@ -133,7 +133,8 @@ def _ready(call: Call, states: Mapping[str, Any], stop: threading.Event, *, open
         say(f"  {name}: {at}" + (f"  ({t('cmd.up.moved', port=wanted[name])})" if moved else ""))
     if port != settings.web_port:
         say(f"  API: {port}  ({t('cmd.up.moved', port=settings.web_port)})")
-    say(t("cmd.up.api", socket=settings.socket, url=f"http://{settings.web_host}:{port}"))
+    scheme = "https" if settings.web_certificate else "http"
+    say(t("cmd.up.api", socket=settings.socket, url=f"{scheme}://{settings.web_host}:{port}"))
     if settings.simulated:
         say(t("cmd.simulated"))
     say(t("cmd.up.look"))
