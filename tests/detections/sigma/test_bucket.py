@@ -35,7 +35,7 @@ class Maker:
 
     def test(self) -> Node:
         op = self.rng.choice(("equals", "prefix", "suffix", "contains", "contains", "glob", "re", "null", "exists",
-                              "fieldref", "gte", "cidr", "any"))  # fmt: skip
+                              "fieldref", "gt", "gte", "lt", "lte", "cidr", "any", "hour", "week"))  # fmt: skip
         field = self.rng.choice((F, F, G, MANY, None if op in ("contains", "glob", "re") else G))
         cased = self.rng.random() < 0.2
         match op:
@@ -46,11 +46,13 @@ class Maker:
             case "exists":
                 return Comparison("s", field, op, self.rng.random() < 0.5, "")
             case "fieldref":
-                return Comparison("s", field, op, self.rng.choice("=^$~") + G, "")
-            case "gte":
+                return Comparison("s", field, op, self.rng.choice("=^$~") + G, "", cased)
+            case "gt" | "gte" | "lt" | "lte":
                 return Comparison("s", N, op, self.rng.randrange(3), "")
             case "cidr":
-                return Comparison("s", G, op, "10.0.0.0/8", "")
+                return Comparison("s", G, op, self.rng.choice(("10.0.0.0/8", "fe80::/10")), "")
+            case "hour" | "week":
+                return Comparison("s", G, op, self.rng.choice((3, 47)), "")
             case "glob":
                 parts = [self.rng.choice((STAR, ONE, self.text(cased))) for _ in range(self.rng.randrange(1, 5))]
                 return Comparison("s", field, op, tuple(part for part in parts if part != ""), "", cased)
@@ -75,7 +77,7 @@ class Maker:
             if self.rng.random() < 0.8:
                 row[name] = self.word(7)
         if self.rng.random() < 0.2:
-            row[G] = self.rng.choice(("10.1.2.3", "203.0.113.9", "", "ab k"))
+            row[G] = self.rng.choice(("10.1.2.3", "203.0.113.9", "fe80::1", "", "ab k", "2026-11-20T03:15"))
         if self.rng.random() < 0.3:
             row[MANY] = tuple(self.word(6) for _ in range(self.rng.randrange(3)))
         if self.rng.random() < 0.5:
