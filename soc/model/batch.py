@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from soc.model.fields import FIELDS, Field, FieldDictionary, FieldType
+from soc.model.lazy import LazyMapping
 from soc.model.values import Unfit, fit, json_text, to_json
 
 _ARROW: dict[FieldType, pa.DataType] = {
@@ -206,13 +207,16 @@ def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> C
 
 @dataclass(frozen=True)
 class EventBatch:
-    """`n` events of one dataset. `columns` maps a dotted field name to its `Column` of length `n`."""
+    """`n` events of one dataset. `columns` maps a dotted field name to its `Column` of length `n`; it may be a
+    `LazyMapping`, whose columns are made when they are asked for."""
 
     dataset: str
     n: int
     columns: Mapping[str, Column]
 
     def __post_init__(self) -> None:
+        if isinstance(self.columns, LazyMapping):  # to look would be to make them
+            return
         for name, column in self.columns.items():
             if column.n != self.n:
                 raise ValueError(f"column '{name}' has {column.n} values in a batch of {self.n}")

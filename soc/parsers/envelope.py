@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from soc.model.batch import Column
 from soc.model.fields import FieldType
+from soc.model.lazy import LazyMapping
 from soc.model.position import event_id, position_prefix
 from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, POLLED, SYSTEM, UNVERIFIED, RawBlock
 from soc.parsers import times
@@ -23,6 +25,75 @@ _ID = np.dtype([("ms", "V6"), ("high", ">u2"), ("low", ">u8")])
 _WORDS = ((OVERSIZE, "oversize"), (UNVERIFIED, "unverified"), (INCOMPLETE, "incomplete"), (HOLE, "nul_hole"))
 _MARKS = tuple(tuple(word for bit, word in _WORDS if bits & bit) for bits in range(16))
 """By the bits of `RawBlock.flags`."""
+
+
+_OF_ORIGIN = ("soc.import.id", "log.file.path", SYSTEM)
+_COMMON = (
+    "@timestamp", "event.id", "event.created", "event.ingested", "event.dataset", "event.kind", "soc.site",
+    "soc.source", "soc.listener", "soc.position", "soc.part", "soc.time.basis", "soc.product", "soc.shape",
+    "soc.flags", "soc.time.device", *_OF_ORIGIN, "soc.record",
+)  # fmt: skip
+"""What `Envelope.columns` may have, in order."""
+
+
+class Placed(NamedTuple):
+    """Where some events stand in time: µs and its basis of each, and what a device claimed that is not believed."""
+
+    when: list[int]
+    basis: list[str]
+    claimed: dict[int, int]
+
+
+class _Common(LazyMapping[Column]):
+    """The common columns of some records."""
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        rows: Sequence[int],
+        constants: Mapping[str, tuple[FieldType, Any]],
+        stamps: Callable[[], Sequence[times.Stamp | None]],
+        flags: Callable[[], dict[int, tuple[str, ...]]],
+        parts: Sequence[int] | None,
+    ) -> None:
+        super().__init__()
+        self._envelope, self._rows, self._parts, self._constants = envelope, rows, parts, constants
+        self._stamps, self._flags = stamps, flags
+
+    @functools.cached_property
+    def _placed(self) -> Placed:
+        return self._envelope.placed(self._rows, self._stamps())
+
+    def names(self) -> Iterable[str]:
+        return _COMMON
+
+    def make(self, name: str) -> Column | None:
+        envelope, rows = self._envelope, self._rows
+        if name in self._constants:
+            kind, value = self._constants[name]
+            return Column.constant(kind, value, len(rows))
+        match name:
+            case "@timestamp":
+                return Column.of(FieldType.DATE, self._placed.when)
+            case "event.id":
+                return Column.of(FieldType.BINARY, envelope.ids(rows, self._parts))
+            case "event.created":
+                return Column.of(FieldType.DATE, [envelope.receipt_us[i] for i in rows])
+            case "soc.position":
+                return Column.of(K, envelope.positions(rows, self._parts))
+            case "soc.part":
+                return Column.of(L, list(self._parts or ()))
+            case "soc.time.basis":
+                return Column.of(K, self._placed.basis)
+            case "soc.time.device":
+                claimed = self._placed.claimed
+                return Column.of(FieldType.DATE, [claimed.get(k) for k in range(len(rows))]) if claimed else None
+            case "soc.flags":
+                return envelope.marks(rows, self._flags(), self._placed.claimed)
+            case "soc.record":
+                first = envelope.first
+                return None if first is None else Column.of(L, [first + i for i in rows])
+        return None
 
 
 class Envelope:
@@ -48,6 +119,11 @@ class Envelope:
                 result.append(whole[start:stop])
                 start = stop
             return result
+        try:
+            if b"\0" not in block.data:
+                return [record.decode() for record in block.records()]
+        except UnicodeDecodeError:
+            pass  # one by one, to know which
         return [self._text(i, record) for i, record in enumerate(block.records())]
 
     def _text(self, i: int, record: bytes) -> str:
@@ -73,41 +149,23 @@ class Envelope:
         rows: Sequence[int],
         product: str,
         dataset: str,
-        stamps: Sequence[times.Stamp | None],
-        flags: dict[int, tuple[str, ...]],
+        stamps: Callable[[], Sequence[times.Stamp | None]],
+        flags: Callable[[], dict[int, tuple[str, ...]]],
         *,
         parts: Sequence[int] | None = None,
         kind: str = "event",
         shape: str | None = None,
-    ) -> dict[str, Column]:
-        """The common columns of these records. `flags` is keyed by place in `rows`; `stamps` are the device's."""
-        n, block = len(rows), self.block
-        when, basis, claimed, skewed = self._times(rows, stamps)
-        result = {
-            "@timestamp": Column.of(FieldType.DATE, when),
-            "event.id": Column.of(FieldType.BINARY, self._ids(rows, parts)),
-            "event.created": Column.of(FieldType.DATE, [self.receipt_us[i] for i in rows]),
-            "event.ingested": Column.constant(FieldType.DATE, self.now_us, n),
-            "event.dataset": Column.constant(K, dataset, n),
-            "event.kind": Column.constant(K, kind, n),
-            "soc.site": Column.constant(K, block.site, n),
-            "soc.source": Column.constant(K, block.source, n),
-            "soc.listener": Column.constant(K, block.listener, n),
-            "soc.position": Column.of(K, self._positions(rows, parts)),
-            "soc.part": Column.constant(L, 0, n) if parts is None else Column.of(L, list(parts)),
-            "soc.time.basis": Column.of(K, basis),
-            "soc.product": Column.constant(K, product or None, n),
-            "soc.shape": Column.constant(K, shape, n),
-            "soc.flags": self._flags(rows, flags, skewed),
-        }
-        if claimed:
-            result["soc.time.device"] = Column.of(FieldType.DATE, [claimed.get(k) for k in range(n)])
-        for name in ("soc.import.id", "log.file.path", SYSTEM):
-            if name in block.origin:
-                result[name] = Column.constant(K, block.origin[name], n)
-        if self.first is not None:
-            result["soc.record"] = Column.of(L, [self.first + i for i in rows])
-        return result
+    ) -> LazyMapping[Column]:
+        """The common columns of these records. `flags` gives them by place in `rows`, `stamps` the devices' times."""
+        constants = {
+            "event.ingested": (FieldType.DATE, self.now_us), "event.dataset": (K, dataset), "event.kind": (K, kind),
+            "soc.site": (K, self.block.site), "soc.source": (K, self.block.source),
+            "soc.listener": (K, self.block.listener), "soc.product": (K, product or None), "soc.shape": (K, shape),
+        }  # fmt: skip
+        if parts is None:
+            constants["soc.part"] = L, 0
+        constants |= {name: (K, self.block.origin[name]) for name in _OF_ORIGIN if name in self.block.origin}
+        return _Common(self, rows, constants, stamps, flags, parts)
 
     def columns_of_parts(
         self,
@@ -149,7 +207,7 @@ class Envelope:
         if is_skewed.any() or self.flags:
             known = result["soc.flags"].to_list()
             own = {k: known[k] for k in range(n) if known[k]}
-            result["soc.flags"] = self._flags(rows.tolist(), own, set(np.flatnonzero(is_skewed).tolist()))
+            result["soc.flags"] = self.marks(rows.tolist(), own, set(np.flatnonzero(is_skewed).tolist()))
         if is_skewed.any():
             device = pa.array(at_us, pa.timestamp("us", tz="UTC"), mask=~is_skewed)
             result["soc.time.device"] = Column.arrow(FieldType.DATE, device)
@@ -190,13 +248,10 @@ class Envelope:
             result["soc.original_bytes"] = Column.of(FieldType.BINARY, [self.originals[i] for i in rows])
         return result
 
-    def _times(
-        self, rows: Sequence[int], stamps: Sequence[times.Stamp | None]
-    ) -> tuple[list[int], list[str], dict[int, int], set[int]]:
+    def placed(self, rows: Sequence[int], stamps: Sequence[times.Stamp | None]) -> Placed:
         when: list[int] = []
         basis: list[str] = []
         claimed: dict[int, int] = {}
-        skewed: set[int] = set()
         for k, (row, stamp) in enumerate(zip(rows, stamps, strict=True)):
             receipt = self.receipt_us[row]
             us = None if stamp is None else stamp[0]
@@ -209,25 +264,24 @@ class Envelope:
                 when.append(receipt)
                 basis.append(times.RECEIVED)
                 claimed[k] = us
-                skewed.add(k)
             else:
                 when.append(us)
                 basis.append(stamp[1])
-        return when, basis, claimed, skewed
+        return Placed(when, basis, claimed)
 
-    def _ids(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[bytes]:
+    def ids(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[bytes]:
         prefix, seq, ns = position_prefix(self.block.node, self.block.log), self.block.seq, self.receipt_ns
         if parts is None:
             return [event_id(ns[i], prefix, seq, i) for i in rows]
         return [event_id(ns[i], prefix, seq, i, part) for i, part in zip(rows, parts, strict=True)]
 
-    def _positions(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[str]:
+    def positions(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[str]:
         prefix = f"{self.block.node}:{self.block.log}:{self.block.seq}:"
         if parts is None:
             return [f"{prefix}{i}:0" for i in rows]
         return [f"{prefix}{i}:{part}" for i, part in zip(rows, parts, strict=True)]
 
-    def _flags(self, rows: Sequence[int], flags: dict[int, tuple[str, ...]], skewed: set[int]) -> Column:
+    def marks(self, rows: Sequence[int], flags: dict[int, tuple[str, ...]], skewed: Collection[int]) -> Column:
         values: list[tuple[str, ...] | None] | None = None
         if flags or skewed or self.flags:
             values = [

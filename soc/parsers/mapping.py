@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from soc.model.batch import Column
 from soc.model.fields import Field, FieldType
+from soc.model.lazy import LazyMapping
 from soc.model.values import Unfit, canonical_ip, fit
 from soc.parsers import times
 from soc.parsers.decoders.flow_text import FEW, coded, is_small, is_whole, plain
-from soc.parsers.definition import FieldMap
+from soc.parsers.definition import Definition, FieldMap, Shape
 
 Values = Callable[[str], Sequence[Any] | Column | None]
 """Gives the values of a source name, one an event, or None when nothing of that name exists: a list, a numpy or an
@@ -151,6 +152,57 @@ class Mapped:
                 result.append(None)
                 self.misfits.setdefault(i, {})[field.name] = str(value)
         return result
+
+
+class LazilyMapped(LazyMapping[Column]):
+    """What a definition and a shape say of a group of events, each field worked out when it is asked for."""
+
+    def __init__(
+        self, n: int, zone: dt.tzinfo, parts: Iterable[Definition | Shape], values: Values, missing: frozenset[str]
+    ) -> None:
+        super().__init__()
+        self._n, self._zone, self._values, self._missing = n, zone, values, missing
+        self._steps: dict[str, list[FieldMap | tuple[Field, Any]]] = {}
+        for part in parts:
+            for constant in part.constants:
+                self._steps.setdefault(constant[0].name, []).append(constant)
+            for spec in part.maps:
+                self._steps.setdefault(spec.field.name, []).append(spec)
+        self._misfits: dict[str, Rest] = {}
+        self._stamps: list[times.Stamp | None] | None = None
+
+    def names(self) -> Iterable[str]:
+        return self._steps
+
+    def make(self, name: str) -> Column | None:
+        steps = self._steps.get(name)
+        if steps is None:
+            return None
+        mapped = Mapped(self._n, self._zone)
+        for step in steps:
+            if isinstance(step, FieldMap):
+                mapped.fields((step,), self._values, self._missing)
+            else:
+                mapped.constants((step,))
+        if mapped.misfits:
+            self._misfits[name] = mapped.misfits
+        if mapped.stamps is not None:
+            self._stamps = mapped.stamps
+        return mapped.columns.get(name)
+
+    def stamps(self) -> list[times.Stamp | None] | None:
+        """The stamps that override the header's."""
+        self.get("@timestamp")
+        return self._stamps
+
+    def misfits(self) -> Rest:
+        """What did not fit, which makes all columns."""
+        self.whole()
+        found: Rest = {}
+        for name in self._steps:
+            for i, values in self._misfits.get(name, {}).items():
+                found.setdefault(i, {}).update(values)
+        return found
 
 
 _TEXTS, _LONGS, _NO_LONGS = {str, type(None)}, {int, type(None)}, {bool, float}

@@ -35,6 +35,9 @@ def _known_zone(name: str) -> dt.tzinfo | None:
         return None
 
 
+_OPENING = frozenset("{ \ufeff\t")
+
+
 class ParserSet:
     """The definitions of some folders, compiled. `zone` is assumed where a stamp names none."""
 
@@ -126,20 +129,11 @@ class ParserSet:
 def _text(work: Work, forced: Definition | None, form: str) -> list[EventBatch]:
     records = TextRecords(work, work.envelope.texts())
     messages = records.headers.message
-    documents: dict[int, dict[str, Any]] = {}
     is_json = forced is not None and forced.decode in ("windows", "json")
-    if forced is None or is_json:
-        for i, message in enumerate(messages):
-            # Only an object can be an event; the first characters spare the parser every other line.
-            if message[:1] in ("{", " ", "\ufeff", "\t"):
-                document = read(message.lstrip("\ufeff"))
-            elif message.startswith("<Event>"):  # Sysmon for Linux
-                document = xml_tree.decode(message)
-            else:
-                continue
-            if document is not None:
-                documents[i] = document
-    plain = [i for i in range(len(messages)) if i not in documents] if documents else list(range(len(messages)))
+    documents = _documents(messages) if forced is None or is_json else {}
+    plain: Sequence[int] = range(len(messages))
+    if documents:
+        plain = [i for i in plain if i not in documents] if len(documents) < len(messages) else ()
     found = (list(documents), list(documents.values()))
     if forced is not None and forced.decode == "json":
         result, _ = jsonlogs.batches(work, records, *found, forced)
@@ -150,3 +144,18 @@ def _text(work: Work, forced: Definition | None, form: str) -> list[EventBatch]:
     elif plain:
         result.extend(records.batches(plain, forced))
     return result
+
+
+def _documents(messages: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Those that are JSON objects, or Sysmon for Linux. The first characters spare the readers every other line."""
+    documents: dict[int, dict[str, Any]] = {}
+    for i, message in enumerate(messages):
+        if message[:1] in _OPENING:
+            document = read(message.lstrip("\ufeff"))
+        elif message.startswith("<Event>"):
+            document = xml_tree.decode(message)
+        else:
+            continue
+        if document is not None:
+            documents[i] = document
+    return documents

@@ -21,6 +21,14 @@ _PID = re.compile(r"\d{1,10}")
 _PAIRS = {"keyvalue": keyvalue.decode, "cef": cef.decode, "leef": leef.decode}
 """Decoders of text to named values. Names with `@` are those that the text does not spell out."""
 
+HEADER_FIELDS = frozenset({
+    "event.original", "soc.original_bytes", "message", "host.name", "process.name", "process.pid",
+    "log.syslog.appname", "log.syslog.facility.code", "log.syslog.facility.name", "log.syslog.hostname",
+    "log.syslog.msgid", "log.syslog.priority", "log.syslog.procid", "log.syslog.severity.code",
+    "log.syslog.severity.name", "log.syslog.structured_data", "log.syslog.version",
+})  # fmt: skip
+"""What `TextRecords.header_columns` may have."""
+
 
 class TextRecords:
     """The records of a block as text, with their decoded headers."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from soc.model.batch import Column, EventBatch
+from soc.model.batch import REST, Column, EventBatch
 from soc.model.fields import FieldDictionary, FieldType
+from soc.model.lazy import LazyMapping
 from soc.parsers import times
 from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.envelope import Envelope
-from soc.parsers.mapping import Mapped, Rest, over
+from soc.parsers.mapping import LazilyMapped, Mapped, Rest, over
 from soc.parsers.recognise import Index
 
 UNPARSED = "unparsed"
@@ -50,17 +52,63 @@ def make_batch(
 ) -> EventBatch:
     """Envelope, then each layer over it, then what a definition mapped. `flags` and `rest` go by place in `rows`."""
     flags = dict(flags or {})
-    rest = dict(rest or {})
+    rest = _joined(rest or {}, mapped.misfits if mapped is not None else {})
     if mapped is not None:
-        for i, values in mapped.misfits.items():
-            rest[i] = rest.get(i, {}) | values
+        for i in mapped.misfits:
             flags[i] = (*flags.get(i, ()), "type_mismatch")
         if mapped.stamps is not None:
             stamps = [own or header for own, header in zip(mapped.stamps, stamps, strict=True)]
     columns = work.envelope.columns(
-        rows, product, dataset, stamps, flags, parts=parts, kind=kind, shape=shape
+        rows, product, dataset, lambda: stamps, lambda: flags, parts=parts, kind=kind, shape=shape
     )  # fmt: skip
-    return _layered(dataset, columns, [*layers, mapped.columns if mapped is not None else {}], rest, len(rows))
+    return _whole(dataset, [columns, *layers, mapped.columns if mapped is not None else {}], rest, len(rows))
+
+
+def make_batch_lazily(
+    work: Work,
+    rows: Sequence[int],
+    product: str,
+    dataset: str,
+    *,
+    stamps: Callable[[], Sequence[times.Stamp | None]],
+    layers: Sequence[Mapping[str, Column]],
+    mapped: LazilyMapped,
+    rest: Callable[[], Rest],
+    shape: str | None = None,
+) -> EventBatch:
+    """The same, where each column is made when it is asked for."""
+
+    def flags() -> Flags:
+        return dict.fromkeys(mapped.misfits(), ("type_mismatch",))
+
+    def timed() -> Sequence[times.Stamp | None]:
+        own = mapped.stamps()
+        return stamps() if own is None else [a or b for a, b in zip(own, stamps(), strict=True)]
+
+    columns = work.envelope.columns(rows, product, dataset, timed, flags, shape=shape)
+    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))])
+    return EventBatch(dataset, len(rows), found)
+
+
+class _Rest(LazyMapping[Column]):
+    """`soc.rest`: what no column holds, and what did not fit one."""
+
+    def __init__(self, rest: Callable[[], Rest], mapped: LazilyMapped, n: int) -> None:
+        super().__init__()
+        self._rest, self._mapped, self._n = rest, mapped, n
+
+    def names(self) -> Iterable[str]:
+        return (REST,)
+
+    def make(self, name: str) -> Column | None:
+        if name != REST:
+            return None
+        kept = _joined(self._rest(), self._mapped.misfits())
+        return _rest(kept, self._n) if kept else None
+
+
+def _joined(rest: Rest, more: Rest) -> Rest:
+    return rest | {i: rest.get(i, {}) | values for i, values in more.items()}
 
 
 def make_batch_of_parts(
@@ -82,16 +130,32 @@ def make_batch_of_parts(
                  enumerate(known)]  # fmt: skip
         flags = Column.of(FieldType.KEYWORD, marks, many=True)
     columns = work.envelope.columns_of_parts(rows, parts, product, dataset, at_us, flags)
-    return _layered(dataset, columns, [*layers, mapped.columns], mapped.misfits, len(rows))
+    return _whole(dataset, [columns, *layers, mapped.columns], mapped.misfits, len(rows))
 
 
-def _layered(
-    dataset: str, columns: dict[str, Column], layers: Sequence[Mapping[str, Column]], rest: Rest, n: int
-) -> EventBatch:
-    for layer in layers:
-        for name, column in layer.items():
-            before = columns.get(name)
-            columns[name] = column if before is None else over(before, column)
-    if rest:
-        columns["soc.rest"] = Column.of(FieldType.OBJECT, [rest.get(k) for k in range(n)])
-    return EventBatch(dataset, n, columns)
+class Layered(LazyMapping[Column]):
+    """Columns of several layers, each over those before it."""
+
+    def __init__(self, layers: Sequence[Mapping[str, Column]]) -> None:
+        super().__init__()
+        self._layers = layers
+
+    def names(self) -> Iterable[str]:
+        return dict.fromkeys(chain.from_iterable(self._layers))
+
+    def make(self, name: str) -> Column | None:
+        column = None
+        for layer in self._layers:
+            later = layer.get(name)
+            if later is not None:
+                column = later if column is None else over(column, later)
+        return column
+
+
+def _whole(dataset: str, layers: Sequence[Mapping[str, Column]], rest: Rest, n: int) -> EventBatch:
+    left = {REST: _rest(rest, n)} if rest else {}
+    return EventBatch(dataset, n, Layered([*layers, left]).whole())
+
+
+def _rest(rest: Rest, n: int) -> Column:
+    return Column.of(FieldType.OBJECT, [rest.get(k) for k in range(n)])

@@ -39,12 +39,18 @@ def test_nested_and_dotted_names_are_one() -> None:
 def test_any_document_is_flat_and_perhaps_windows(document: dict[str, Any]) -> None:
     """Hostile documents never raise, also where a Windows event is expected."""
     assert isinstance(flat.flatten(document), dict)
-    for tree in (document, {"Event": document}, {"Event": {"System": document, "EventData": document}}):
+    for tree in (
+        document,
+        {"Event": document},
+        {"Event": {"System": document, "EventData": document, "UserData": document}},
+        {"winlog": {**document, "event_id": 1}},
+    ):
         event = windows.decode(tree)
-        assert event is None or isinstance(event, windows.WindowsEvent)
-    event = windows.decode({"winlog": {**document, "event_id": 1}})
-    assert event is not None
-    assert all(v is None or isinstance(v, str) for v in (*event.system, *event.data.values()))
+        if event is not None:
+            said = [windows.system_text(event.system, name) for name in windows.SYSTEM]
+            assert said == [windows.system_texts([event.system], name)[0] for name in windows.SYSTEM]
+            values = [*event.data.values(), *event.user.values(), event.message]
+            assert all(v is None or isinstance(v, str) for v in (*said, *windows.texts(values)))
 
 
 def test_snmp_reads_what_scapy_writes() -> None:

@@ -74,14 +74,14 @@ _NO_STAMP: times.Stamp = (None, times.RECEIVED)
 
 def headless(texts: Sequence[str]) -> Headers:
     """Of records that are all message."""
-    headers = Headers()
-    for text in texts:
-        headers.add(None, _NO_STAMP, (None, None, None), text)
-    return headers
+    n = len(texts)
+    return Headers([None] * n, [None] * n, [times.RECEIVED] * n, [None] * n, [None] * n, [None] * n, list(texts))
 
 
 def decode(texts: Sequence[str], receipt_us: Sequence[int], zone: dt.tzinfo = VIETNAM) -> Headers:
     """The headers of these records and the messages behind them. Never raises; a record without one is all message."""
+    if all(text[:1] in _DOCUMENT for text in texts):
+        return headless([text.rstrip("\r\n\0") for text in texts])
     headers = Headers()
     seen: dict[tuple[str, int], times.Stamp] = {}
     for text, receipt in zip(texts, receipt_us, strict=True):
@@ -170,6 +170,8 @@ def _other(headers: Headers, text: str, receipt: int, zone: dt.tzinfo, depth: in
     headers.add(row.pri, row.at, row.who, row.message)
 
 
+_DOCUMENT = frozenset("{[")
+"""No header begins like this."""
 # Most lines without a header begin with a word; nothing above finds anything in them.
 _PLAIN = re.compile(r"[A-Za-z]{4}|[{\[]")
 

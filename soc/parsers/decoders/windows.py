@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 _FLAT_SYSTEM = frozenset({
@@ -19,41 +19,35 @@ _SEVERITIES = frozenset(("INFO", "VERBOSE", "WARNING", "ERROR", "CRITICAL", "AUD
 """What NXLog's `EventType` says; else it is the event's own, such as the `SetValue` of a Sysmon registry event."""
 
 
-class System(NamedTuple):
-    """The System part of an event; text as written, None where it is absent. `time` is ISO text."""
-
-    provider: str | None
-    guid: str | None
-    event_id: str | None
-    channel: str | None
-    computer: str | None
-    record_id: str | None
-    time: str | None
-    level: str | None
-    task: str | None
-    opcode: str | None
-    keywords: str | None
-    version: str | None
-    pid: str | None
-    tid: str | None
-    activity: str | None
-    user_sid: str | None
-    message: str | None
-
-
 class WindowsEvent(NamedTuple):
-    """One event: its System part, EventData by name, UserData by name. Values are text or None."""
+    """One event as it was written: its System part in evtx_dump's shape, EventData and UserData by name, the message.
 
-    system: System
-    data: dict[str, str | None]
-    user: dict[str, str | None]
+    Values are JSON's; `text` and `texts` make of them what an event viewer shows.
+    """
+
+    system: Mapping[str, Any]
+    data: Mapping[str, Any]
+    user: Mapping[str, Any]
+    message: Any = None
+
+
+SYSTEM: Mapping[str, tuple[str, str]] = {
+    "provider": ("Provider", "Name"), "guid": ("Provider", "Guid"), "event_id": ("EventID", ""),
+    "channel": ("Channel", ""), "computer": ("Computer", ""), "record_id": ("EventRecordID", ""),
+    "time": ("TimeCreated", "SystemTime"), "level": ("Level", ""), "task": ("Task", ""), "opcode": ("Opcode", ""),
+    "keywords": ("Keywords", ""), "version": ("Version", ""), "pid": ("Execution", "ProcessID"),
+    "tid": ("Execution", "ThreadID"), "activity": ("Correlation", "ActivityID"), "user_sid": ("Security", "UserID"),
+}  # fmt: skip
+"""Our names of what stands in the System part: the element, and the attribute where it is one."""
+_NOTHING: Mapping[str, Any] = {}
+_TEXTS, _NUMBERS = {str, type(None)}, {int, type(None)}
 
 
 def decode(document: Mapping[str, Any]) -> WindowsEvent | None:
     """The event, or None when the document is no Windows event."""
     event = document.get("Event")
-    if isinstance(event, dict) and isinstance(event.get("System"), dict):
-        return _tree(event)
+    if event.__class__ is dict and (system := event.get("System")).__class__ is dict:
+        return _tree(event, system)
     winlog = document.get("winlog")
     if isinstance(winlog, dict) and "event_id" in winlog:
         return _winlogbeat(document, winlog)
@@ -62,6 +56,30 @@ def decode(document: Mapping[str, Any]) -> WindowsEvent | None:
     if "EventID" in document and ("Channel" in document or "SourceName" in document or "ProviderName" in document):
         return _flat(document)
     return None
+
+
+def system_text(system: Mapping[str, Any], name: str) -> str | None:
+    """What the System part of one event says under one of our names."""
+    element, attribute = SYSTEM[name]
+    value = system.get(element)
+    return _attribute(value, attribute) if attribute else text(value)
+
+
+def system_texts(systems: Sequence[Mapping[str, Any]], name: str) -> list[str | None]:
+    """The same of many events."""
+    element, attribute = SYSTEM[name]
+    values = [system.get(element) for system in systems]
+    return [_attribute(value, attribute) for value in values] if attribute else texts(values)
+
+
+def texts(values: list[Any]) -> list[str | None]:
+    """`text` of each; the same list when all are text already."""
+    kinds = set(map(type, values))
+    if kinds <= _TEXTS:
+        return values
+    if kinds <= _NUMBERS:
+        return [None if value is None else str(value) for value in values]
+    return [value if value.__class__ is str else text(value) for value in values]
 
 
 def text(value: Any) -> str | None:
@@ -80,54 +98,46 @@ def text(value: Any) -> str | None:
 
 
 def _attribute(value: Any, name: str) -> str | None:
-    if isinstance(value, dict):
-        inner = value.get("#attributes")
-        return text(inner.get(name)) if isinstance(inner, dict) else text(value.get(name))
+    if value.__class__ is dict:
+        inner = value.get("#attributes", value)
+        return text(inner.get(name)) if inner.__class__ is dict else text(value.get(name))
     return None
 
 
-def _tree(event: dict[str, Any]) -> WindowsEvent:
-    s = event["System"]
-    execution, correlation = s.get("Execution"), s.get("Correlation")
-    provider = s.get("Provider")
-    rendering = event.get("RenderingInfo")
-    system = System(
-        _attribute(provider, "Name"), _attribute(provider, "Guid"), text(s.get("EventID")), text(s.get("Channel")),
-        text(s.get("Computer")), text(s.get("EventRecordID")), _attribute(s.get("TimeCreated"), "SystemTime"),
-        text(s.get("Level")), text(s.get("Task")), text(s.get("Opcode")), text(s.get("Keywords")),
-        text(s.get("Version")), _attribute(execution, "ProcessID"), _attribute(execution, "ThreadID"),
-        _attribute(correlation, "ActivityID"), _attribute(s.get("Security"), "UserID"),
-        text(rendering.get("Message")) if isinstance(rendering, dict) else None,
-    )  # fmt: skip
-    return WindowsEvent(system, _event_data(event.get("EventData")), _user_data(event.get("UserData")))
+def _tree(event: dict[str, Any], system: dict[str, Any]) -> WindowsEvent:
+    data, user, rendering = event.get("EventData"), event.get("UserData"), event.get("RenderingInfo")
+    if data.__class__ is not dict or "Data" in data or "#attributes" in data:
+        data = _event_data(data)
+    message = rendering.get("Message") if isinstance(rendering, dict) else None
+    return WindowsEvent(system, data, _NOTHING if user is None else _user_data(user), message)
 
 
-def _event_data(data: Any) -> dict[str, str | None]:
+def _event_data(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict):
-        return {} if data is None else {"Data": text(data)}
-    result = {k: v if v.__class__ is str else text(v) for k, v in data.items() if k not in ("Data", "#attributes")}
+        return {} if data is None else {"Data": data}
+    result = {k: v for k, v in data.items() if k not in ("Data", "#attributes")}
     if "Data" in data:
         result |= _unnamed(data["Data"])
     return result
 
 
-def _unnamed(value: Any) -> dict[str, str | None]:
+def _unnamed(value: Any) -> dict[str, Any]:
     # Classic events have no names: Winlogbeat counts them param1…, Sigma rules ask for all of them as `Data`.
     inner = value.get("#text") if isinstance(value, dict) else value
     items = inner if isinstance(inner, list) else [inner]
-    result = {f"param{i}": text(item) for i, item in enumerate(items, 1)}
+    result: dict[str, Any] = {f"param{i}": item for i, item in enumerate(items, 1)}
     result["Data"] = "\n".join(t for item in items if (t := text(item)))
     return result
 
 
-def _user_data(data: Any) -> dict[str, str | None]:
-    result: dict[str, str | None] = {}
+def _user_data(data: Any) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     if isinstance(data, dict):
         for name, inner in data.items():
             if isinstance(inner, dict):
-                result.update({k: text(v) for k, v in inner.items() if not k.startswith(("#", "xmlns"))})
+                result.update({k: v for k, v in inner.items() if not k.startswith(("#", "xmlns"))})
             elif not name.startswith(("#", "xmlns")):
-                result[name] = text(inner)
+                result[name] = inner
     return result
 
 
@@ -155,37 +165,45 @@ def _path(tree: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _winlogbeat(document: Mapping[str, Any], winlog: Mapping[str, Any]) -> WindowsEvent:
-    def get(name: str) -> str | None:
-        return text(_path(winlog, name))
+    def get(name: str) -> Any:
+        return _path(winlog, name)
 
-    system = System(
-        get("provider_name"), get("provider_guid"), get("event_id"), get("channel"), get("computer_name"),
-        get("record_id"), text(document.get("@timestamp")), text(_path(document, "log.level")), get("task"),
-        get("opcode"), get("keywords"), get("version"), get("process.pid"), get("process.thread.id"),
-        get("activity_id"), get("user.identifier"), text(document.get("message")),
-    )  # fmt: skip
+    system = {
+        "Provider": {"Name": get("provider_name"), "Guid": get("provider_guid")}, "EventID": get("event_id"),
+        "Channel": get("channel"), "Computer": get("computer_name"), "EventRecordID": get("record_id"),
+        "TimeCreated": {"SystemTime": document.get("@timestamp")}, "Level": _path(document, "log.level"),
+        "Task": get("task"), "Opcode": get("opcode"), "Keywords": get("keywords"), "Version": get("version"),
+        "Execution": {"ProcessID": get("process.pid"), "ThreadID": get("process.thread.id")},
+        "Correlation": {"ActivityID": get("activity_id")}, "Security": {"UserID": get("user.identifier")},
+    }  # fmt: skip
     data, user = winlog.get("event_data"), winlog.get("user_data")
     return WindowsEvent(
         system,
-        {k: text(v) for k, v in data.items()} if isinstance(data, Mapping) else {},
-        {k: text(v) for k, v in user.items()} if isinstance(user, Mapping) else {},
+        data if isinstance(data, dict) else _NOTHING,
+        user if isinstance(user, dict) else _NOTHING,
+        document.get("message"),
     )
 
 
 def _flat(document: Mapping[str, Any]) -> WindowsEvent:
-    def get(*names: str) -> str | None:
-        return next((text(document[name]) for name in names if document.get(name) is not None), None)
+    def get(*names: str) -> Any:
+        return next((document[name] for name in names if document.get(name) is not None), None)
 
-    system = System(
-        get("SourceName", "ProviderName"), get("ProviderGuid"), get("EventID"), get("Channel"),
-        get("Hostname", "Computer", "host"), get("RecordNumber", "EventRecordID"),
-        get("@timestamp", "EventTime", "TimeCreated", "SystemTime"), get("Level", "Severity"), get("Task"),
-        get("Opcode", "OpcodeValue"), get("Keywords"), get("Version"), get("ExecutionProcessID", "ProcessID"),
-        get("ExecutionThreadID", "ThreadID"), get("ActivityID"), get("UserID"), get("Message"),
-    )  # fmt: skip
+    system = {
+        "Provider": {"Name": get("SourceName", "ProviderName"), "Guid": get("ProviderGuid")},
+        "EventID": get("EventID"), "Channel": get("Channel"), "Computer": get("Hostname", "Computer", "host"),
+        "EventRecordID": get("RecordNumber", "EventRecordID"),
+        "TimeCreated": {"SystemTime": get("@timestamp", "EventTime", "TimeCreated", "SystemTime")},
+        "Level": get("Level", "Severity"), "Task": get("Task"), "Opcode": get("Opcode", "OpcodeValue"),
+        "Keywords": get("Keywords"), "Version": get("Version"),
+        "Execution": {
+            "ProcessID": get("ExecutionProcessID", "ProcessID"), "ThreadID": get("ExecutionThreadID", "ThreadID"),
+        },
+        "Correlation": {"ActivityID": get("ActivityID")}, "Security": {"UserID": get("UserID")},
+    }  # fmt: skip
     inner = document.get("EventData")
-    data = {k: text(v) for k, v in document.items() if k not in _FLAT_SYSTEM and k != "EventData"}
+    data = {k: v for k, v in document.items() if k not in _FLAT_SYSTEM and k != "EventData"}
     kind = text(document.get("EventType"))
     if kind is not None and kind not in _SEVERITIES:
         data["EventType"] = kind
-    return WindowsEvent(system, data | (_event_data(inner) if inner is not None else {}), {})
+    return WindowsEvent(system, data | (_event_data(inner) if inner is not None else {}), _NOTHING, get("Message"))

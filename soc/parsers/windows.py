@@ -1,0 +1,242 @@
+"""Windows events to `winlog.*` and ECS: events of one kind become a batch, whose columns are made when asked for."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from soc.model.batch import Column, EventBatch
+from soc.model.fields import FieldType
+from soc.model.lazy import LazyMapping
+from soc.parsers import times
+from soc.parsers.decoders import windows
+from soc.parsers.decoders.windows import WindowsEvent
+from soc.parsers.definition import Definition, Shape
+from soc.parsers.ecs import MAX_COLUMNS
+from soc.parsers.mapping import LazilyMapped, Rest
+from soc.parsers.text import HEADER_FIELDS, TextRecords
+from soc.parsers.work import Work, make_batch_lazily
+
+K, L = FieldType.KEYWORD, FieldType.LONG
+Texts = list[str | None]
+_NAME = re.compile(r"[A-Za-z_][\w-]{0,127}", re.ASCII)
+_SLUG = re.compile(r"[^a-z0-9]+")
+_DATA, _USER, _SYSTEM = "winlog.event_data.", "winlog.user_data.", "System."
+_SYSTEM_FIELDS = {
+    "winlog.provider_name": "provider", "winlog.provider_guid": "guid", "winlog.event_id": "event_id",
+    "winlog.channel": "channel", "winlog.computer_name": "computer", "winlog.record_id": "record_id",
+    "winlog.level": "level", "winlog.task": "task", "winlog.opcode": "opcode", "winlog.keywords": "keywords",
+    "winlog.activity_id": "activity", "winlog.user.identifier": "user_sid", "host.name": "computer",
+    "event.code": "event_id", "event.provider": "provider", "message": "message", "winlog.version": "version",
+    "winlog.process.pid": "pid", "winlog.process.thread.id": "tid", "log.level": "level",
+}  # fmt: skip
+_SYSTEM_NAMES = frozenset((*windows.SYSTEM, "message"))
+_PLAIN = (str, int)
+_SYSTEM_NUMBERS = frozenset({"version", "pid", "tid"})
+# MS-EVEN6 section 2.2.1 and winmeta.xml: what the level numbers say.
+_LEVELS = {"0": "information", "1": "critical", "2": "error", "3": "warning", "4": "information", "5": "verbose"}
+
+
+@dataclass
+class _Kind:
+    """Events of one dataset and shape: their places in the block, and what they say."""
+
+    dataset: str
+    definition: Definition | None
+    shape: Shape | None
+    rows: list[int] = field(default_factory=list)
+    events: list[WindowsEvent] = field(default_factory=list)
+
+
+class WindowsRecords:
+    """The records of a block that are Windows events; `add` takes them, `batches` gives what they are."""
+
+    def __init__(self, work: Work, text: TextRecords) -> None:
+        self.work = work
+        self.text = text
+        self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._known: dict[tuple[Any, Any], _Kind] = {}
+
+    def add(self, row: int, event: WindowsEvent) -> None:
+        """One more event."""
+        channel, event_id = event.system.get("Channel"), event.system.get("EventID")
+        # Only text and numbers are alike when they are equal: True is 1 for a dict, and "true" for a person.
+        is_plain = channel.__class__ is str and channel and event_id.__class__ in _PLAIN
+        kind = self._known.get((channel, event_id)) if is_plain else None
+        if kind is None:
+            kind = self._kind(event.system)
+            if is_plain:
+                self._known[channel, event_id] = kind
+        kind.rows.append(row)
+        kind.events.append(event)
+
+    def batches(self) -> list[EventBatch]:
+        """One batch for each dataset and shape."""
+        return [_batch(self.work, self.text, kind) for kind in self._kinds.values()]
+
+    def _kind(self, system: Mapping[str, Any]) -> _Kind:
+        channel = windows.system_text(system, "channel") or windows.system_text(system, "provider") or ""
+        definition = self.work.index.channels.get(channel.lower())
+        dataset, shape = f"windows.{slug(channel)}", None
+        if definition is None:
+            definition = self.work.index.formats.get("windows")
+        else:
+            dataset, shape = definition.dataset, _shape(definition, windows.system_text(system, "event_id"))
+        return self._kinds.setdefault((dataset, shape.name if shape else ""), _Kind(dataset, definition, shape))
+
+
+def slug(channel: str) -> str:
+    """`Microsoft-Windows-PowerShell/Operational` → `powershell_operational`, at most 64 characters."""
+    return _SLUG.sub("_", channel.lower().removeprefix("microsoft-windows-")).strip("_")[:64] or "other"
+
+
+def _shape(definition: Definition, event_id: str | None) -> Shape | None:
+    for shape in definition.shapes:
+        allowed = shape.when.get("EventID")
+        if allowed is None or event_id in allowed:
+            return shape
+    return None
+
+
+def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
+    rows, definition, shape = kind.rows, kind.definition, kind.shape
+    system, data = _System(kind.events), _Data(kind.events)
+
+    def values(name: str) -> Texts | None:
+        if name.startswith(_SYSTEM):
+            name = name[len(_SYSTEM) :]
+            return system.texts(name) if name in _SYSTEM_NAMES else None
+        column = data.get(_DATA + name)
+        if column is None and name.startswith("UserData."):
+            column = data.get(_USER + name[len("UserData.") :])
+        return None if column is None else column.to_list()
+
+    def stamps() -> list[times.Stamp | None]:
+        zone, headers = work.zone, text.stamps(rows)
+        return [times.iso(t, zone) if t else own for t, own in zip(system.texts("time"), headers, strict=True)]
+
+    parts = [part for part in (definition, shape) if part is not None]
+    missing = definition.missing if definition else frozenset[str]()
+    mapped = LazilyMapped(len(rows), work.zone, parts, values, missing)
+    return make_batch_lazily(
+        work, rows, definition.id if definition else "windows", kind.dataset,
+        stamps=stamps, layers=(_Header(text, rows), system, data), mapped=mapped, rest=data.rest,
+        shape=shape.name if shape else None,
+    )  # fmt: skip
+
+
+class _Header(LazyMapping[Column]):
+    """What the header of the record says, but for the message: that is the document, which `event.original` holds."""
+
+    def __init__(self, text: TextRecords, rows: Sequence[int]) -> None:
+        super().__init__()
+        self._text, self._rows = text, rows
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, Column]:
+        columns = self._text.header_columns(self._rows)
+        columns.pop("message", None)
+        return columns
+
+    def names(self) -> Iterable[str]:
+        return self._columns
+
+    def make(self, name: str) -> Column | None:
+        return self._columns.get(name) if name in HEADER_FIELDS else None
+
+
+class _System(LazyMapping[Column]):
+    """The System part and the message."""
+
+    def __init__(self, events: Sequence[WindowsEvent]) -> None:
+        super().__init__()
+        self._events = events
+        self._texts: dict[str, Texts] = {}
+
+    def texts(self, name: str) -> Texts:
+        """The values under one of our names, as text."""
+        if name not in self._texts:
+            if name == "message":
+                self._texts[name] = windows.texts([event.message for event in self._events])
+            else:
+                self._texts[name] = windows.system_texts([event.system for event in self._events], name)
+        return self._texts[name]
+
+    def names(self) -> Iterable[str]:
+        return _SYSTEM_FIELDS
+
+    def make(self, name: str) -> Column | None:
+        under = _SYSTEM_FIELDS.get(name)
+        if under is None:
+            return None
+        found = self.texts(under)
+        if not any(value is not None for value in found):
+            return None
+        if under in _SYSTEM_NUMBERS:
+            return Column.of(L, [_small(value) for value in found])
+        if name == "log.level":
+            return Column.of(K, [None if v is None else _LEVELS.get(v, v.lower()) for v in found])
+        return Column.of(FieldType.TEXT if name == "message" else K, found)
+
+
+def _small(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+class _Data(LazyMapping[Column]):
+    """The columns of EventData and UserData; a name that is none of ours, or one too many, stays in the rest."""
+
+    def __init__(self, events: Sequence[WindowsEvent]) -> None:
+        super().__init__()
+        self._events = events
+
+    @functools.cached_property
+    def _places(self) -> tuple[dict[str, tuple[str, str]], list[tuple[str, str]]]:
+        """Where each column comes from, and what becomes none: the part and the name in it."""
+        columns: dict[str, tuple[str, str]] = {}
+        left: list[tuple[str, str]] = []
+        for prefix in (_DATA, _USER):
+            names = set().union(*set(map(tuple, self._dicts(prefix))))
+            for name in sorted(names, key=lambda name: (" " in name, name)):
+                field = prefix + name.replace(" ", "")  # Sigma: "as they appear in the log source, strip all spaces"
+                if _is_name(field[len(prefix) :]) and field not in columns and len(columns) < MAX_COLUMNS:
+                    columns[field] = prefix, name
+                else:
+                    left.append((prefix, name))
+        return columns, left
+
+    def _dicts(self, prefix: str) -> list[Mapping[str, Any]]:
+        return [event.data for event in self._events] if prefix == _DATA else [event.user for event in self._events]
+
+    def _values(self, prefix: str, name: str) -> Texts:
+        dicts = self._dicts(prefix)
+        try:
+            found = list(map(itemgetter(name), dicts))
+        except KeyError:
+            found = [each.get(name) for each in dicts]
+        return windows.texts(found)
+
+    def names(self) -> Iterable[str]:
+        return self._places[0]
+
+    def make(self, name: str) -> Column | None:
+        place = self._places[0].get(name)
+        return None if place is None else Column.of(K, self._values(*place))
+
+    def rest(self) -> Rest:
+        """What no column holds, by event."""
+        rest: Rest = {}
+        for prefix, name in self._places[1]:
+            for k, value in enumerate(self._values(prefix, name)):
+                if value is not None:
+                    rest.setdefault(k, {})[prefix + name] = value
+        return rest
+
+
+@functools.lru_cache(4096)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None

@@ -1,0 +1,85 @@
+"""Windows events: columns that are made when they are asked for are the columns that all readers get."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soc.model.batch import EventBatch
+from soc.model.record import RawBlock
+from soc.parsers import ParserSet, ParserState, envelope
+
+NOW_NS = 1_795_143_600_000_000_000
+TEXT = st.text(max_size=8) | st.sampled_from(["-", "", "C:\\a\\b.exe", "4625", "::1", "SHA1=a,MD5=b", "EX\\alice"])
+VALUE: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT, max_size=2)
+DATA = st.dictionaries(
+    st.sampled_from(["Image", "ProcessId", "SourceIp", "SourcePort", "Hashes", "User", "a b", "Data"]) | TEXT, VALUE
+)
+SYSTEM = st.fixed_dictionaries(
+    {
+        "EventID": st.sampled_from([1, 3, 7, "4625", {"#text": 1}, True]),
+        "Channel": st.sampled_from(["Microsoft-Windows-Sysmon/Operational", "Security", "Other", 1, True, None]),
+    },
+    optional={
+        "Provider": st.dictionaries(st.sampled_from(["Name", "#attributes"]), VALUE),
+        "TimeCreated": st.fixed_dictionaries({"SystemTime": st.just("2026-11-20T02:59:58Z") | VALUE}),
+        "Level": VALUE,
+        "Execution": VALUE,
+        "Version": VALUE,
+    },
+)
+EVENT = st.fixed_dictionaries({"System": SYSTEM}, optional={"EventData": DATA | VALUE, "UserData": DATA})
+
+
+def parse(parsers: ParserSet, events: list[Any], **block: Any) -> list[EventBatch]:
+    """The batches of these events, in evtx_dump's shape."""
+    lines = [json.dumps({"Event": event}).encode() for event in events]
+    raw = RawBlock.of(lines, receipt_ns=NOW_NS, format="json", **block)
+    return parsers.parse(raw, ParserState(), NOW_NS)[0]
+
+
+@given(st.lists(EVENT, min_size=1, max_size=6), st.randoms())
+def test_a_column_is_the_same_alone_and_with_all_others(parsers: ParserSet, events: list[Any], random: Any) -> None:
+    """Whatever is asked for first, and whatever stands in the events."""
+    at_once = parse(parsers, events)
+    one_by_one = parse(parsers, events)
+    assert sum(batch.n for batch in at_once) == len(events)
+    for whole, single in zip(at_once, one_by_one, strict=True):
+        names = list(whole.columns)
+        for name in random.sample(names, len(names)):
+            assert single.columns[name] == whole.columns[name], name
+        assert list(single.columns) == names
+        assert all(len(column) == whole.n for column in whole.columns.values())
+
+
+def test_what_nobody_reads_is_not_made(parsers: ParserSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that reads a command line pays for no identity, no time and no original."""
+
+    def never(*_: object) -> bytes:
+        raise AssertionError("nobody asked for an id")
+
+    monkeypatch.setattr(envelope, "event_id", never)
+    [batch] = parse(parsers, [{"System": {"EventID": 1, "Channel": "Security"}, "EventData": {"CommandLine": "x"}}])
+    assert batch.columns["winlog.event_data.CommandLine"].to_list() == ["x"]
+    assert batch.columns["winlog.event_id"].to_list() == ["1"]
+    with pytest.raises(AssertionError, match="nobody asked"):
+        batch.columns.get("event.id")
+
+
+def test_events_go_when_their_batch_goes(parsers: ParserSet) -> None:
+    """Nothing holds a batch in a circle: files are read with Python's search for circles hardly ever running."""
+    [batch] = parse(parsers, [{"System": {"EventID": 1, "Channel": "Microsoft-Windows-Sysmon/Operational"}}])
+    assert list(batch.rows())
+    gone = weakref.ref(batch.columns)
+    gc.disable()
+    try:
+        del batch
+        assert gone() is None
+    finally:
+        gc.enable()
