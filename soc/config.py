@@ -22,6 +22,7 @@ from soc.model import daily
 from soc.model import poll as polls
 from soc.model.finding import LEVELS
 from soc.model.poll import Poll
+from soc.model.rule_policy import Selector
 
 PROTOCOLS = (
     "syslog-udp", "syslog-tcp", "syslog-tls", "relp", "relp-tls", "netflow", "sflow", "snmp-trap", "http", "gelf-udp",
@@ -98,7 +99,16 @@ class Sense:
     ring_max_age_s: int = 86_400
 
 
-Entry = Listen | National | Poll | Sense
+@dataclass(frozen=True)
+class UnitRules:
+    """The rules that are off or on for the events of one owner unit; `name` is the unit's id."""
+
+    name: str
+    disable: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
+
+
+Entry = Listen | National | Poll | Sense | UnitRules
 """What a table with a name of its own becomes."""
 
 
@@ -139,6 +149,10 @@ class Settings:
     socket: Path = Path()
     rules: tuple[Path, ...] = ()
     rule_lists: tuple[Path, ...] = ()
+    rules_shadow: tuple[str, ...] = ("status=experimental",)
+    rules_disable: tuple[str, ...] = ()
+    rules_enable: tuple[str, ...] = ()
+    unit_rules: tuple[UnitRules, ...] = ()
     relay_url: str = ""
     relay_name: str = ""
     relay_max_kib_s: int = 0
@@ -276,6 +290,18 @@ def _patterns(value: Any, base: Path) -> tuple[str, ...]:
     return tuple(str(path) for path in _paths(value, base))
 
 
+def _selectors(value: Any, _base: Path) -> tuple[str, ...]:
+    words = "a list of choices such as 'status=experimental', 'tag=attack.t1059*', 'level=low' or an id"
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError(words)
+    for item in value:
+        try:
+            Selector.parse(item)
+        except ValueError as error:
+            raise ValueError(f"{words} ({error})") from None
+    return tuple(value)
+
+
 def _zone(value: Any, _base: Path) -> str:
     words = "a time zone such as Asia/Ho_Chi_Minh"
     if not isinstance(value, str):
@@ -372,6 +398,9 @@ KNOBS = (
     Knob("content", "roots", "content_roots", _paths, "folders of own definitions; the later wins by id"),
     Knob("content", "rules", "rules", _paths, "folders, files or zip archives of Sigma rules beside the shipped ones"),
     Knob("content", "lists", "rule_lists", _paths, "folders of lists that rules expand: NAME.txt is %NAME%"),
+    Knob("detections", "shadow", "rules_shadow", _selectors, "rules that match, are counted and make no alert yet"),
+    Knob("detections", "disable", "rules_disable", _selectors, "rules that are off"),
+    Knob("detections", "enable", "rules_enable", _selectors, "rules that are on in spite of 'disable'"),
     Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),
     Knob("queue", "high", "queue_high", _percent, "percent of it from which streams and HTTP wait; datagrams go on"),
     Knob("queue", "low", "queue_low", _percent, "percent of it below which nobody waits any more"),
@@ -399,14 +428,17 @@ KNOBS = (
     Knob("web", "key", "web_key", _text, "HTTPS: its key, relative to SOC_HOME"),
     Knob("web", "socket", "socket", _path, "Unix socket of the API; the kernel says who calls", "SOC_SOCKET"),
 )
-_PLAIN_SECTIONS = ("site", "content", "queue", "store", "cases", "access", "registry", "retention", "relay", "web")
+_PLAIN_SECTIONS = (
+    "site", "content", "detections", "queue", "store", "cases", "access", "registry", "retention", "relay", "web",
+)  # fmt: skip
 
 
 def _knobs(section: str, *rows: tuple[str, Check, str]) -> dict[str, Knob]:
     return {key: Knob(section, key, key, check, meaning) for key, check, meaning in rows}
 
 
-# The tables with a name of their own: [listen.<name>], [national.<name>], [poll.<name>], [sense.<name>].
+# The tables with a name of their own: [listen.<name>], [national.<name>], [poll.<name>], [sense.<name>],
+# [unit_rules.<unit>].
 _TABLES: dict[str, dict[str, Knob]] = {
     "listen": _knobs(
         "listen",
@@ -454,11 +486,17 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("ring_max_bytes", _ring, "disk for the last packets; 0 = none are kept"),
         ("ring_max_age_s", _whole(60, 1 << 31, "a number of seconds from 60"), "packets older than that are let go"),
     ),
+    "unit_rules": _knobs(
+        "unit_rules",
+        ("disable", _selectors, "rules that are off for the unit of this id"),
+        ("enable", _selectors, "rules that are on for it in spite of [detections] disable"),
+    ),
 }
-_MADE: dict[str, type[Listen] | type[National] | type[Sense]] = {
+_MADE: dict[str, type[Listen] | type[National] | type[Sense] | type[UnitRules]] = {
     "listen": Listen,
     "national": National,
     "sense": Sense,
+    "unit_rules": UnitRules,
 }
 _SECTIONS = (*_PLAIN_SECTIONS, *_TABLES)
 

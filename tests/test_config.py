@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soc import config
-from soc.config import DEFAULT_LISTEN, KNOBS, Listen, National, Settings, default_home, default_socket, load
+from soc.config import DEFAULT_LISTEN, KNOBS, Listen, National, Settings, UnitRules, default_home, default_socket, load
 from soc.errors import EXIT_USAGE, ConfigError
 
 
@@ -72,6 +72,9 @@ SAMPLES = {
     "content.roots": (["/srv/a", "/srv/b"], "/srv/a:/srv/b"),
     "content.rules": (["/srv/rules"], "/srv/rules"),
     "content.lists": (["/srv/lists"], "/srv/lists"),
+    "detections.shadow": (["status=test", "r1"], "status=test:r1"),
+    "detections.disable": (["level=low"], "level=low"),
+    "detections.enable": (["tag=attack.t1059*"], "tag=attack.t1059*"),
     "queue.max_bytes": (1 << 30, str(1 << 30)),
     "queue.high": (80, "80"),
     "queue.low": (60, "60"),
@@ -419,3 +422,11 @@ def as_toml(document: dict) -> str:
             lines.append(f"[{section}]" if name is None else f"[{section}.{json.dumps(name)}]")
             lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
     return "\n".join(lines)
+
+
+def test_rule_sets_of_units_are_read_and_typing_errors_named(tmp_path):
+    """A choice that chooses nothing would leave rules on in silence."""
+    settings = read(tmp_path, '[unit_rules.xa-1]\ndisable = ["level=low"]\nenable = ["r1"]\n')
+    assert settings.unit_rules == (UnitRules("xa-1", ("level=low",), ("r1",)),)
+    [fault] = said(tmp_path, '[unit_rules.xa-1]\ndisable = ["colour=red"]\n')
+    assert fault.startswith("soc.toml:2: 'unit_rules.xa-1.disable' should be a list of choices")

@@ -16,6 +16,7 @@ from soc.model.cases import CasesPort, Person
 from soc.model.cases import CaseTx as Tx
 from soc.model.clock import VIETNAM, Clock, utc
 from soc.model.finding import Finding
+from soc.model.rule_policy import EVERY_RULE, RulePolicy
 
 AlertHook = Callable[[Any, Alert], None]
 """Called inside the transaction for a new alert, and for one whose level rose."""
@@ -24,8 +25,8 @@ AlertHook = Callable[[Any, Alert], None]
 class AlertDesk:
     """One desk per case database. Everything happens in the caller's transaction.
 
-    `replayed` counts findings that were known already: a replay or a reload adds nothing. `withholds` says of a
-    finding why it makes no alert; see `soc.alerts.withheld`.
+    `replayed` counts findings that were known already: a replay or a reload adds nothing. `policy` says which
+    rules make alerts, and for whom; see `soc.alerts.withheld` for what becomes of the others' findings.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class AlertDesk:
         registry: Systems,
         *,
         on_alert: AlertHook | None = None,
-        withholds: withheld.Withholds = withheld.excepted,
+        policy: RulePolicy = EVERY_RULE,
         randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._cases = cases
         self._clock = clock
         self._registry = registry
         self._on_alert = on_alert
-        self._withholds = withholds
+        self._policy = policy
         self._randomness = randomness
         self.replayed = 0
 
@@ -61,7 +62,7 @@ class AlertDesk:
             if finding.id in kept or tx.get("finding", finding.id) is not None:
                 self.replayed += 1
                 continue
-            why = self._withholds(finding)
+            why = withheld.why_not(tx, finding, self._policy)
             if why:
                 kept[finding.id] = (finding, why)
                 continue

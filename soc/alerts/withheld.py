@@ -6,27 +6,44 @@ None is gone: they are gathered like alerts, counted, and found by rule, excepti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from soc.alerts.grouping import dedup_key, joined
+from soc.model import rule_policy
 from soc.model.alert import Alert
 from soc.model.canonical import digest
 from soc.model.cases import CaseTx as Tx
 from soc.model.finding import Finding
+from soc.model.rule_policy import OFF, RulePolicy
 
 EXCEPTION, SHADOW, DISABLED = "exception", "shadow", "disabled"
 KIND, TOTAL = "withheld", "withheld_total"
 """Kinds of documents: the gathered findings, and how many a rule or exception withheld in all."""
 STATUS = "withheld"
 _OURS = ("withheld", "exception")
-Withholds = Callable[[Finding], str]
-"""Why a finding makes no alert (one of the three words); "" when it makes one."""
+DECISION = "rule_decision"
+"""What a person decided about a rule: `state` of `rule_policy.STATES`, with who, when and why; by the rule's id."""
 
 
-def excepted(finding: Finding) -> str:
-    """The reason of what an exception takes."""
-    return EXCEPTION if finding.exception else ""
+@dataclass(frozen=True)
+class _Rule:
+    """The rule of a finding, for a choice."""
+
+    id: str
+    level: str
+    status: str
+    tags: tuple[str, ...]
+
+
+def why_not(tx: Tx, finding: Finding, policy: RulePolicy) -> str:
+    """Why a finding makes no alert (one of the three words); "" when it makes one."""
+    if finding.exception:
+        return EXCEPTION
+    decided = tx.get(DECISION, finding.rule_id)
+    rule = _Rule(finding.rule_id, finding.level, finding.status, finding.tags)
+    state = policy.state(rule, finding.organization_id, decided.document["state"] if decided else "")
+    return {OFF: DISABLED, rule_policy.SHADOW: SHADOW}.get(state, "")
 
 
 def keep(tx: Tx, found: Iterable[tuple[Finding, str]], now_us: int, opened: Callable[[Finding], Alert]) -> None:

@@ -271,6 +271,7 @@ def _finding(hit: Hit, columns: Columns) -> Finding:
         entity=entity,
         matched=tuple(dict.fromkeys(explain(hit.node, row))),
         tags=rule.tags,
+        status=rule.status,
         title_vi=rule.title_vi,
         playbook=rule.playbook,
         position=_position(row),

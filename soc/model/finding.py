@@ -34,6 +34,7 @@ class Finding:
     `group` are the group-by values of a correlation. `explain` of an anomaly carries observed, expected and why as
     a message id with parameters. `position` is the text of the completing event's `Position`.
     `exception` is the id of the exception that takes it: such a finding is kept and counted, and makes no alert.
+    `status` is that of the rule (Sigma: `experimental`, `test`, `stable`, …).
     """
 
     id: str
@@ -61,6 +62,7 @@ class Finding:
     simulated: bool = False
     position: str = ""
     exception: str = ""
+    status: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able dict."""

@@ -8,16 +8,18 @@ from pathlib import Path
 from soc import content
 from soc.collectors.enrol import Authority
 from soc.config import Settings
+from soc.detections.choose import chosen
 from soc.detections.lists import read_lists
 from soc.detections.load import DetectionSet
 from soc.model.clock import Clock
 from soc.model.position import Partition, Position
+from soc.model.rule_policy import Choice, RulePolicy, Selector
 from soc.parsers import ParserSet
 from soc.parsers.mibs.site import SiteMibs
 from soc.registry import Registry
 from soc.store.queue import DiskLog
 
-QUEUE, EVENTS, REGISTRY, MIBS = "queue", "events", "registry", "mibs"
+QUEUE, EVENTS, REGISTRY, MIBS, DETECTIONS = "queue", "events", "registry", "mibs", "detections"
 RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
 
 COLLECT = "collect"
@@ -123,10 +125,27 @@ def site_mibs(settings: Settings) -> SiteMibs:
 
 
 def load_detections(settings: Settings, parsers: ParserSet) -> DetectionSet:
-    """The shipped definitions, the site's own, and rules loaded from where they lie."""
-    paths = [*content.roots("detections", settings.content_roots), *settings.rules]
+    """The shipped definitions, the site's own, rules loaded from where they lie, and what was put in place through the
+    service; without what is off everywhere."""
     lists, cache = read_lists(settings.rule_lists), settings.path("run", "rules")
-    return DetectionSet.load(paths, fields=parsers.fields, lists=lists, cache=cache)
+    loaded = DetectionSet.load(rule_paths(settings), fields=parsers.fields, lists=lists, cache=cache)
+    return chosen(loaded, rule_policy(settings))
+
+
+def rule_paths(settings: Settings) -> list[Path]:
+    """Where definitions lie, weakest first."""
+    own = settings.path(DETECTIONS)
+    found = [*content.roots("detections", settings.content_roots), *settings.rules]
+    return [*found, own] if own.is_dir() else found
+
+
+def rule_policy(settings: Settings) -> RulePolicy:
+    """Which rules are on, off and in shadow."""
+    return RulePolicy(
+        Choice.parse(settings.rules_disable, settings.rules_enable),
+        tuple(map(Selector.parse, settings.rules_shadow)),
+        {unit.name: Choice.parse(unit.disable, unit.enable) for unit in settings.unit_rules},
+    )
 
 
 def passed(cursors: Cursors, log: str) -> Cursors:

@@ -126,7 +126,7 @@ class Services:
         store = EventStore(places.events(settings), clock, fields)
         systems = _Systems(lambda: made.registry)
         outgoing = Outgoing(settings, clock, systems.get)
-        alerts = AlertDesk(cases, clock, systems, on_alert=outgoing.alert)
+        alerts = AlertDesk(cases, clock, systems, on_alert=outgoing.alert, policy=places.rule_policy(settings))
 
         def escalated(tx: Any, alert: Alert, ticket: Ticket, person: Person) -> None:
             alerts.escalate(tx, alert.id, person, ticket.id)

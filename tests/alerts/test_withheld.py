@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from soc.alerts import AlertDesk
-from soc.alerts.withheld import SHADOW
 from soc.model.clock import FixedClock
+from soc.model.rule_policy import Choice, RulePolicy, Selector
 from tests.fakes import HOUR_US, T0_US, FakeCases, FakeSystems, a_finding
 
 
@@ -57,7 +57,16 @@ def test_others_of_the_same_entity_still_make_an_alert() -> None:
 
 
 def test_a_rule_in_shadow_makes_no_alert() -> None:
-    """The desk asks; here every rule is in shadow."""
-    desk = Desk(withholds=lambda finding: SHADOW)
-    assert desk.desk.take([a_finding()]) == []
-    assert [d["withheld"] for d in desk.found("withheld", why="shadow")] == ["shadow"]
+    """By its status; what a person decided about it wins, and one unit's choice is only about that unit's events."""
+    units = {"xa-1": Choice.parse(["level=high"], [])}
+    policy = RulePolicy(shadow=(Selector.parse("status=experimental"),), units=units)
+    desk = Desk(policy=policy)
+    assert desk.desk.take([a_finding(id="a", status="experimental")]) == []
+    assert len(desk.desk.take([a_finding(id="b", status="stable")])) == 1
+    assert desk.desk.take([a_finding(id="c", organization_id="xa-1")]) == []
+    with desk.cases.begin("lan") as tx:
+        tx.put("rule_decision", "rule-ssh", {"state": "live"}, None)
+    assert len(desk.desk.take([a_finding(id="d", status="experimental")])) == 1
+    assert desk.desk.take([a_finding(id="e", organization_id="xa-1")]) == []
+    assert [d["of"] for d in desk.found("withheld_total", why="shadow")] == ["rule-ssh"]
+    assert [d["count"] for d in desk.found("withheld_total", why="disabled")] == [2]

@@ -83,6 +83,7 @@ class FirstSeen:
             matched=(Matched("first_seen", definition.metric, value, "never seen before"),),
             group=named,
             tags=definition.tags,
+            status=definition.status,
             explain={
                 "why": "anomaly.first_seen",
                 "observed": value,

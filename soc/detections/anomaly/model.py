@@ -72,6 +72,7 @@ class Definition:
     policy: Policy
     watch: Rule | None = None
     tags: tuple[str, ...] = ()
+    status: str = ""
     title_vi: str = ""
     playbook: str = ""
     path: str = ""
@@ -121,6 +122,7 @@ def read_model(document: Document, watch: Rule | None, fields: FieldDictionary) 
         policy=policy,
         watch=watch,
         tags=tuple(map(str, data.get("tags") or ())),
+        status=str(data.get("status") or ""),
         title_vi=vietnamese_title(data),
         playbook=str(data.get("x-playbook") or ""),
         path=document.path,

@@ -113,6 +113,7 @@ class SourceSilent:
             count=0,
             group={"soc.source": name},
             tags=definition.tags,
+            status=definition.status,
             explain={
                 "why": "anomaly.source_silent",
                 "observed": observed,

@@ -142,6 +142,7 @@ class Correlations:
             count=count,
             group=named,
             tags=correlation.tags,
+            status=correlation.status,
             explain={
                 "why": f"correlation.{correlation.type}",
                 "observed": found,

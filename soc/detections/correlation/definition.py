@@ -48,6 +48,7 @@ class Correlation:
     counted: Mapping[str, str]
     generate: bool = False
     tags: tuple[str, ...] = ()
+    status: str = ""
     title_vi: str = ""
     playbook: str = ""
     path: str = ""
@@ -133,6 +134,7 @@ def _lower(
         counted=counted,
         generate=bool(sigma.generate),
         tags=tuple(map(str, data.get("tags") or ())),
+        status=str(data.get("status") or ""),
         title_vi=vietnamese_title(data),
         playbook=str(data.get("x-playbook") or ""),
         path=document.path,

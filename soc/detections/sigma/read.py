@@ -148,6 +148,7 @@ def _rule(
         line=document.first_line,
         internal=internal,
         filters=tuple(identity(each.document) for each in filtered),
+        status=str(data.get("status") or ""),
     )
 
 

@@ -91,7 +91,7 @@ class Variant:
 class Rule:
     """A rule that can run. `internal` ones (the detection part of a model) make no findings of their own.
 
-    `filters` are the ids of the Sigma filters that are joined to its condition.
+    `filters` are the ids of the Sigma filters that are joined to its condition; `status` is Sigma's.
     """
 
     id: str
@@ -107,6 +107,7 @@ class Rule:
     line: int = 1
     internal: bool = False
     filters: tuple[str, ...] = ()
+    status: str = ""
 
     def field(self, name: str, fields: FieldDictionary) -> str | None:
         """The event field behind one of the rule's own names, or any other name; None when nobody writes it."""

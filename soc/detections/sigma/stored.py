@@ -15,7 +15,7 @@ def plain(read: Rule | Refused) -> Plain:
         return ["refused", read.id, read.line, read.reason]
     return [
         "rule", read.id, read.name, read.version, read.title, read.level, [_variant(v) for v in read.variants],
-        read.tags, read.title_vi, read.playbook, read.line, read.filters,
+        read.tags, read.title_vi, read.playbook, read.line, read.filters, read.status,
     ]  # fmt: skip
 
 
@@ -23,10 +23,11 @@ def restored(data: Plain, path: str) -> Rule | Refused:
     """The inverse. Raises ValueError, TypeError, IndexError, KeyError for what `plain` never made."""
     if data[0] == "refused":
         return Refused(str(data[1]), path, int(data[2]), str(data[3]))
-    _, id, name, version, title, level, variants, tags, title_vi, playbook, line, filters = data
+    _, id, name, version, title, level, variants, tags, title_vi, playbook, line, filters, status = data
     return Rule(
         id=id, name=name, version=version, title=title, level=level, variants=tuple(map(_variant_of, variants)),
         tags=tuple(tags), title_vi=title_vi, playbook=playbook, path=path, line=int(line), filters=tuple(filters),
+        status=status,
     )  # fmt: skip
 
 
