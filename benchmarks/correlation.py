@@ -59,7 +59,7 @@ def run(quick: bool = False) -> list[Entry]:
     with correlating:
         for i in range(0, events, 1_000):
             correlator.feed(documents[i : i + 1_000], BEGIN_US + i * STEP_US)
-    groups = sum(map(len, correlator.correlations.windows.values()))
+    groups = correlator.correlations.groups
     kept = (_resident() - before) / groups
     with saving:
         correlator.snapshot()

@@ -12,11 +12,13 @@ from soc.detections.anomaly.first_seen import FirstSeen
 from soc.detections.anomaly.model import AnomalyModel, Definition
 from soc.detections.anomaly.source_silent import SourceSilent
 from soc.detections.correlation.correlator import Correlations
+from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
 from soc.errors import StoreError
 from soc.model.finding import Finding
 
-FORMAT = "soc.correlate/1"
+FORMAT = "soc.correlate/2"
+_READ = (FORMAT, "soc.correlate/1")
 
 
 def model_of(definition: Definition) -> AnomalyModel:
@@ -35,20 +37,26 @@ class Correlator:
         self.counters: Counter[str] = Counter()
 
     def feed(self, documents: Sequence[Mapping[str, Any]], now_us: int) -> list[Finding]:
-        """Findings in the order of the documents that complete them; `now_us` is µs UTC of the clock."""
-        findings: list[Finding] = []
-        for document in documents:
-            self.counters["documents"] += 1
-            if document["kind"] == "event":
-                findings.extend(self.correlations.feed(document, now_us))
+        """Findings of windows that are over, then in the order of the documents that complete them, then of models.
+
+        `now_us` is µs UTC by the clock of receipt: the same documents with the same times give the same findings.
+        """
+        self.counters["documents"] += len(documents)
+        with uncollected():
+            events = [document for document in documents if document["kind"] == "event"]
+            findings = self.correlations.feed(events, now_us)
             for model in self.models.values():
-                findings.extend(model.feed(document, now_us))
+                findings.extend(found for document in documents for found in model.feed(document, now_us))
         return findings
 
     def tick(self, now_us: int) -> list[Finding]:
-        """What time alone shows (silence); also forgets groups that nothing touched for long."""
-        self.correlations.tick(now_us)
-        return [finding for model in self.models.values() for finding in model.tick(now_us)]
+        """What time alone shows (windows that are over, silence); also forgets groups that nothing touched for long."""
+        findings = self.correlations.tick(now_us)
+        return findings + [finding for model in self.models.values() for finding in model.tick(now_us)]
+
+    def finish(self) -> list[Finding]:
+        """Call behind the last of a file or of a span that is searched: every window is over then."""
+        return self.correlations.finish()
 
     def wake(self, at_us: int) -> None:
         """Call after a start: silence is measured from this moment (µs UTC) or later."""
@@ -79,10 +87,10 @@ class Correlator:
             state = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise StoreError(f"the snapshot of soc correlate is no JSON: {error}") from error
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
+        if not isinstance(state, dict) or state.get("format") not in _READ:
             raise StoreError(f"the snapshot of soc correlate is not of format {FORMAT}")
         self.counters = Counter(state["counters"])
-        self.correlations.restore(state["correlations"])
+        self.correlations.restore(state["correlations"], is_older=state["format"] != FORMAT)
         self.models = {definition.id: model_of(definition) for definition in self.detections.models}
         for key, (version, inner) in state["models"].items():
             if self.versions.get(key) == version:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from soc.detections.correlator import Correlator
 from soc.detections.detector import Detector
 from soc.detections.load import DetectionSet
+from soc.detections.replay import Replay
 from soc.model.batch import EventBatch
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.finding import Finding
@@ -33,6 +34,7 @@ def detect(
         rules if isinstance(rules, DetectionSet) else DetectionSet.load(rules, pipelines=pipelines, fields=fields)
     )
     detector, correlator = Detector(detections), Correlator(detections)
+    replay = Replay(correlator)
     places: dict[str, Place] = {}
     for batch in batches:
         for finding, place in _found(detector, batch):
@@ -42,10 +44,14 @@ def detect(
             continue
         here = _places(batch)
         places.update({d["event_id"]: here[d["event_id"]] for d in documents})
-        for document in documents:
-            for finding in correlator.feed([document], document["at_us"]):
-                records = [places.get(i, (None, None))[1] for i in finding.event_ids]
-                yield {**_hit(finding, places[document["event_id"]]), "records": records}
+        yield from _correlated(replay.take(documents), places)
+    yield from _correlated(replay.finish(), places)
+
+
+def _correlated(findings: Iterable[Finding], places: Mapping[str, Place]) -> Iterator[dict[str, Any]]:
+    for finding in findings:
+        records = [places[event_id][1] for event_id in finding.event_ids]
+        yield {**_hit(finding, places[finding.event_ids[-1]]), "records": records}
 
 
 def _found(detector: Detector, batch: EventBatch) -> list[tuple[Finding, Place]]:

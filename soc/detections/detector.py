@@ -187,8 +187,7 @@ def _needs(detections: DetectionSet) -> dict[str, tuple[str, ...]]:
     # Those that build on others come first, so that what they need of one reaches the rules under it.
     for correlation in reversed(detections.correlations):
         for rule in correlation.rules:
-            counted = correlation.counted.get(rule)
-            names = (*correlation.group_fields[rule], *([counted] if counted else []), *needs.get(correlation.id, ()))
+            names = (*correlation.needs(rule), *needs.get(correlation.id, ()))
             needs.setdefault(rule, {}).update(dict.fromkeys(names))
     for model in detections.models:
         needs.setdefault(model.id, {}).update(dict.fromkeys(model.needs()))

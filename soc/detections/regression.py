@@ -14,6 +14,7 @@ from soc.content import Document, load
 from soc.detections.correlator import Correlator
 from soc.detections.detector import Detector
 from soc.detections.load import DetectionSet
+from soc.detections.replay import Replay
 from soc.detections.samples import FINDINGS_KEPT, Outcome, only
 from soc.detections.sigma.read import identity
 from soc.errors import ContentError, SocError
@@ -106,9 +107,8 @@ def _outcome(detections: DetectionSet, id: str, info: Document, n: int, test: An
 
 
 def _found(detections: DetectionSet, id: str, batches: Iterator[EventBatch]) -> Iterator[Finding]:
-    detector, correlator = Detector(detections), Correlator(detections)
+    detector, replay = Detector(detections), Replay(Correlator(detections))
     for batch in batches:
         yield from (found for found in detector.match(batch) if found.rule_id == id and not found.exception)
-        for document in detector.project(batch):
-            found = correlator.feed([document], document["at_us"])
-            yield from (finding for finding in found if finding.rule_id == id)
+        yield from (found for found in replay.take(detector.project(batch)) if found.rule_id == id)
+    yield from (found for found in replay.finish() if found.rule_id == id)

@@ -143,6 +143,7 @@ def _run(
     wait = span_us(str(test["wait"])) if "wait" in test else None
     if wait is not None:
         found += correlator.tick(now_us + wait)
+    found += correlator.finish()
     return found, set(correlator.correlations.fired)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from soc.detections.anomaly.model import Definition
-from soc.detections.correlation.correlator import text
+from soc.detections.correlation.stage import text
 from soc.model.finding import Finding, Matched, finding_id
 
 MAX_ENTITIES = 100_000

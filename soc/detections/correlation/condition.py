@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 COUNTING = ("event_count", "value_count")
-METRICS = ("value_sum", "value_avg", "value_median", "value_percentile")
+MEANS = ("value_avg", "value_median", "value_percentile")
+"""Metrics that a further event may raise and lower alike."""
+METRICS = ("value_sum", *MEANS)
 TEMPORAL = ("temporal", "temporal_ordered")
 TYPES = (*COUNTING, *METRICS, *TEMPORAL)
 """Sigma correlation rules specification 2.1, `type`."""
@@ -18,6 +19,8 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le, "eq": operator.eq, "neq": operator.ne,
 }  # fmt: skip
 
+_LOWER = ("gt", "gte", "eq")
+_UPPER = ("lt", "lte", "eq")
 SIGNS = {"gt": ">", "gte": "≥", "lt": "<", "lte": "≤", "eq": "=", "neq": "≠"}
 
 
@@ -54,29 +57,48 @@ Expression = Is | Not | All | AnyOf
 
 @dataclass(frozen=True)
 class Condition:
-    """`op` against `amount`: of events, distinct values or rules, or a metric. With `expression` neither is used."""
+    """All `limits` (operator, amount) hold: of events, distinct values or rules, or a metric.
 
-    op: str = "gte"
-    amount: float = 1
+    With `expression`, which speaks of rules, there are none.
+    """
+
+    limits: tuple[tuple[str, float], ...] = (("gte", 1),)
     percentile: float = 50
     expression: Expression | None = None
 
+    def holds(self, value: float) -> bool:
+        """Whether the value is within every limit."""
+        return all(OPERATORS[op](value, amount) for op, amount in self.limits)
+
     @property
     def at_least(self) -> int:
-        """The smallest count that fulfils `gt` and `gte`."""
-        return math.floor(self.amount) + 1 if self.op == "gt" else math.ceil(self.amount)
+        """The smallest whole count that fulfils the lower limits; 1 when there is none."""
+        lower = [math.floor(n) + 1 if op == "gt" else math.ceil(n) for op, n in self.limits if op in _LOWER]
+        return max([1, *lower])
+
+    @property
+    def at_most(self) -> float:
+        """The largest whole count that fulfils the upper limits; infinity when there is none."""
+        upper = [math.ceil(n) - 1 if op == "lt" else math.floor(n) for op, n in self.limits if op in _UPPER]
+        return min([math.inf, *upper])
+
+    def is_lasting(self) -> bool:
+        """Whether what fulfils it still does after further events: nothing has to stay below or away."""
+        if self.expression is not None:
+            return not _denies(self.expression)
+        return all(op in ("gt", "gte") for op, _ in self.limits)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{SIGNS[op]} {amount}" for op, amount in self.limits)
 
 
-def metric(kind: str, numbers: Sequence[float], percentile: float) -> float:
-    """The metric of one window, never empty. Sums are exact to the last bit whatever the order (`math.fsum`)."""
-    match kind:
-        case "value_sum":
-            return math.fsum(numbers)
-        case "value_avg":
-            return math.fsum(numbers) / len(numbers)
-        case "value_median":
-            return statistics.median(numbers)
-    return percentile_of(sorted(numbers), percentile)
+def _denies(expression: Expression) -> bool:
+    match expression:
+        case Is():
+            return False
+        case Not():
+            return True
+    return any(map(_denies, expression.parts))
 
 
 def percentile_of(ordered: Sequence[float], percentile: float) -> float:

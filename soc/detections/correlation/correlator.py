@@ -1,131 +1,143 @@
-"""Runs the correlations over projected events; groups are kept apart by site, import and simulation too."""
+"""Runs the correlations over projected events, each behind those that it refers to."""
 
 from __future__ import annotations
 
-import math
+import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
-from soc.detections.correlation.condition import METRICS, SIGNS
+from soc.detections.correlation.closing import Closing
+from soc.detections.correlation.condition import METRICS
 from soc.detections.correlation.definition import Correlation
-from soc.detections.correlation.window import Seen, Window, observed
+from soc.detections.correlation.seen import AT, EVENT_ID, VALUE
+from soc.detections.correlation.stage import MAX_GROUPS, Document, Fired, Key, Stage
+from soc.detections.correlation.tally import observed
 from soc.model.finding import Finding, finding_id
 
-MAX_GROUPS = 100_000
-"""Groups kept per correlation; the one untouched for longest goes first, counted as `evicted_groups`."""
-IDLE_SPANS = 4
-"""A group untouched for so many spans (and an hour) is forgotten."""
-HOUR_US = 3_600_000_000
 MAX_IDS = 1_000
 """Event ids that a finding carries; its count is exact all the same."""
-Group = tuple[str, ...]
-
-
-class _Stage:
-    """One correlation as one of its rules feeds it: which fields to read, and its windows."""
-
-    __slots__ = ("correlation", "counted", "fields", "is_number", "windows")
-
-    def __init__(self, correlation: Correlation, rule: str, windows: dict[Group, Window]) -> None:
-        self.correlation = correlation
-        self.fields = correlation.group_fields[rule]
-        self.counted = correlation.counted.get(rule)
-        self.is_number = correlation.type in METRICS
-        self.windows = windows
+END_US = 2**63 - 1
 
 
 class Correlations:
     """`feed` it documents of kind `event`; findings of a correlation are fed to those that refer to it."""
 
     def __init__(self, correlations: Sequence[Correlation]) -> None:
-        self.correlations = {c.id: c for c in correlations}
-        self.windows: dict[str, dict[Group, Window]] = {c.id: {} for c in correlations}
         self.counters: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
-        self._stages = self._staged()
+        self.stages = {c.id: Stage(c, self.counters, self._schedule) for c in correlations}
+        self._numbers = {key: number for number, key in enumerate(self.stages)}
+        self._by_rule: dict[str, list[Stage]] = {}
+        for stage in self.stages.values():
+            for rule in stage.correlation.rules:
+                self._by_rule.setdefault(rule, []).append(stage)
+        for key, stage in self.stages.items():
+            stage.feeds = self._by_rule.get(key, [])
+        # When a window will be over: by the clock of receipt, the number of its correlation, its group.
+        self._due: list[tuple[int, int, Key]] = []
+        self._clock_us = 0
         referred = {rule for c in correlations for rule in c.rules}
-        self.quiet = referred - {rule for c in correlations if c.generate for rule in c.rules}
+        self._quiet = referred - {rule for c in correlations if c.generate for rule in c.rules}
 
-    def _staged(self) -> dict[str, list[_Stage]]:
-        stages: dict[str, list[_Stage]] = {}
-        for correlation in self.correlations.values():
-            for rule in dict.fromkeys(correlation.rules):
-                stages.setdefault(rule, []).append(_Stage(correlation, rule, self.windows[correlation.id]))
-        return stages
+    @property
+    def groups(self) -> int:
+        """Groups that are kept now, of all correlations."""
+        return sum(len(stage.windows) for stage in self.stages.values())
 
-    def feed(self, document: Mapping[str, Any], now_us: int) -> list[Finding]:
-        """Findings that this event completes, those that build on others after them."""
-        findings: list[Finding] = []
-        apart = _apart(document)
-        for rule in document["rules"]:
-            for stage in self._stages.get(rule, ()):
-                found = self._offer(stage, rule, apart, document, now_us)
-                if found:
-                    findings.extend(found)
+    def feed(self, documents: Sequence[Document], now_us: int) -> list[Finding]:
+        """Findings of windows that are over, then those that these documents complete, in their order.
+
+        `now_us` is the clock of receipt: µs UTC, and what is before the greatest seen so far counts as that one.
+        """
+        self._clock_us = max(self._clock_us, now_us)
+        findings = self._judge(self._clock_us)
+        for place, document in enumerate(documents):
+            for rule in document["rules"]:
+                for stage in self._by_rule.get(rule, ()):
+                    stage.inputs.append((place, rule, document))
+        found: list[tuple[int, int, Finding]] = []
+        for number, stage in enumerate(self.stages.values()):
+            if stage.inputs:
+                inputs, stage.inputs = sorted(stage.inputs, key=itemgetter(0)), []
+                for fired in stage.run(inputs, self._clock_us):
+                    finding = self._finding(stage.correlation, fired)
+                    for upper in stage.feeds:
+                        upper.inputs.append(_input(finding, fired))
+                    if stage.correlation.id not in self._quiet:
+                        found.append((fired.place, number, finding))
+        findings += [finding for _, _, finding in sorted(found, key=itemgetter(0, 1))]
         return findings
 
-    def _offer(
-        self, stage: _Stage, rule: str, group: Group, document: Mapping[str, Any], now_us: int
-    ) -> Sequence[Finding]:
-        fields = document["fields"]
-        for name in stage.fields:
-            value = text(fields.get(name))
-            if value is None:
-                self.counters["ungrouped"] += 1
-                return ()
-            group += (value,)
-        counted: str | float = ""
-        if stage.counted is not None:
-            value = text(fields.get(stage.counted))
-            if value is None:
-                self.counters["ungrouped"] += 1
-                return ()
-            counted = value
-            if stage.is_number:
-                measured = number(value)
-                if measured is None:
-                    self.counters["not_a_number"] += 1
-                    return ()
-                counted = measured
-        correlation = stage.correlation
-        window = self._window(stage.windows, group)
-        window.touched_us = now_us
-        seen = Seen(document["at_us"], document["position"], rule, document["event_id"], counted)
-        fired = window.offer(correlation, seen, self.counters)
-        if not fired:
-            return ()
+    def tick(self, now_us: int) -> list[Finding]:
+        """What is found in windows that are over now; also forgets the groups that nothing touched for long.
+
+        Everything received before `now_us` must have been fed; then it does not matter how often this is called.
+        """
+        findings = self._judge(now_us)
+        for stage in self.stages.values():
+            stage.forget(now_us)
+        if len(self._due) > 2 * self.groups + MAX_GROUPS:
+            self._reschedule()
+        return findings
+
+    def finish(self) -> list[Finding]:
+        """What is found when nothing will come any more: every window is over."""
+        return self._judge(END_US)
+
+    def _judge(self, until_us: int) -> list[Finding]:
+        """What is found in windows that are over, each at its moment, so that it does not matter who asks when."""
+        findings: list[Finding] = []
+        stages = list(self.stages.values())
+        while self._due and self._due[0][0] <= until_us:
+            due_us, number, key = heapq.heappop(self._due)
+            stage = stages[number]
+            window = stage.windows.get(key)
+            if not isinstance(window, Closing) or window.scheduled_us != due_us:
+                continue
+            window.scheduled_us = None
+            if window.due_us(stage.correlation) != due_us:  # it was heard since
+                self._schedule(stage, key, window)
+                continue
+            self._clock_us = max(self._clock_us, due_us)
+            for fired in stage.touch(window, key, due_us):
+                findings.extend(self._rise(stage, fired, due_us))
+        return findings
+
+    def _rise(self, stage: Stage, fired: Fired, now_us: int) -> Iterator[Finding]:
+        """A finding, and those that it completes in what refers to its correlation."""
+        finding = self._finding(stage.correlation, fired)
+        if stage.correlation.id not in self._quiet:
+            yield finding
+        for upper in stage.feeds:
+            for higher in upper.run([_input(finding, fired)], now_us):
+                yield from self._rise(upper, higher, now_us)
+
+    def _schedule(self, stage: Stage, key: Key, window: Closing) -> None:
+        due_us = window.due_us(stage.correlation)
+        if due_us is not None and (window.scheduled_us is None or due_us < window.scheduled_us):
+            window.scheduled_us = due_us
+            heapq.heappush(self._due, (due_us, self._numbers[stage.correlation.id], key))
+
+    def _reschedule(self) -> None:
+        """Leave out what groups that are gone have left behind."""
+        self._due = [
+            (window.scheduled_us, self._numbers[id], key)
+            for id, stage in self.stages.items()
+            for key, window in stage.windows.items()
+            if isinstance(window, Closing) and window.scheduled_us is not None
+        ]
+        heapq.heapify(self._due)
+
+    def _finding(self, correlation: Correlation, fired: Fired) -> Finding:
         self.fired[correlation.id] += 1
-        finding = self._finding(correlation, group, fired, document)
-        own = [] if correlation.id in self.quiet else [finding]
-        return own + self.feed(_as_document(finding, correlation, document), now_us)
-
-    def _window(self, windows: dict[Group, Window], group: Group) -> Window:
-        window = windows.pop(group, None) or Window()
-        windows[group] = window  # the newest touched stands last
-        if len(windows) > MAX_GROUPS:
-            del windows[next(iter(windows))]
-            self.counters["evicted_groups"] += 1
-        return window
-
-    def _finding(
-        self, correlation: Correlation, group: Group, fired: Sequence[Seen], document: Mapping[str, Any]
-    ) -> Finding:
-        completing = fired[-1]
-        named = dict(zip(correlation.group_by, group[3:], strict=True))
-        ids = dict.fromkeys(seen.event_id for seen in fired)
-        count = len({seen.value for seen in fired}) if correlation.type == "value_count" else len(fired)
-        condition = correlation.condition
-        params: dict[str, Any] = {"count": count, "seconds": correlation.span_us // 1_000_000}
-        if correlation.type in METRICS:
-            found: float = observed(correlation, fired)
-            params |= {"value": found, "sign": SIGNS[condition.op], "amount": condition.amount}
-            params |= {"percentile": condition.percentile} if correlation.type == "value_percentile" else {}
-        else:
-            found = count
-            params["at_least"] = correlation.at_least
+        events, document = fired.events, fired.document
+        named = dict(zip(correlation.group_by, fired.key[3:], strict=True))
+        ids = dict.fromkeys(seen[EVENT_ID] for seen in events)
+        count = len({seen[VALUE] for seen in events}) if correlation.type == "value_count" else len(events)
         return Finding(
-            id=finding_id(correlation.id, *group, completing.event_id),
+            id=finding_id(correlation.id, *fired.key, events[-1][EVENT_ID]),
             rule_id=correlation.id,
             rule_version=correlation.version,
             title=correlation.title,
@@ -133,8 +145,8 @@ class Correlations:
             kind="correlation",
             dataset=str(document.get("dataset") or ""),
             event_ids=tuple(ids)[-MAX_IDS:],
-            first_us=min(seen.at_us for seen in fired),
-            last_us=max(seen.at_us for seen in fired),
+            first_us=min(seen[AT] for seen in events),
+            last_us=max(seen[AT] for seen in events),
             site=document["site"],
             system_id=document.get("system_id"),
             organization_id=document.get("organization_id"),
@@ -143,12 +155,7 @@ class Correlations:
             group=named,
             tags=correlation.tags,
             status=correlation.status,
-            explain={
-                "why": f"correlation.{correlation.type}",
-                "observed": found,
-                "expected": condition.amount if correlation.type in METRICS else correlation.at_least,
-                "params": params,
-            },
+            explain=_explained(correlation, fired, count),
             title_vi=correlation.title_vi,
             playbook=correlation.playbook,
             import_id=document.get("import_id"),
@@ -156,67 +163,76 @@ class Correlations:
             position=document["position"],
         )
 
-    def tick(self, now_us: int) -> None:
-        """Forget the groups that nothing touched for long."""
-        for correlation in self.correlations.values():
-            edge = now_us - IDLE_SPANS * correlation.span_us - HOUR_US
-            windows = self.windows[correlation.id]
-            for group in [g for g, window in windows.items() if window.touched_us < edge]:
-                del windows[group]
-
     def snapshot(self) -> dict[str, Any]:
         """The whole state as plain data; the groups in the order in which they would be evicted."""
+        for stage in self.stages.values():
+            stage.forget(self._clock_us)
+        return self._state(None)
+
+    def _state(self, since_us: int | None) -> dict[str, Any]:
         return {
             "windows": {
-                key: [self.correlations[key].version, [[list(g), w.to_json()] for g, w in windows.items()]]
-                for key, windows in self.windows.items()
+                key: [stage.correlation.version, groups]
+                for key, stage in self.stages.items()
+                if (groups := stage.to_json(since_us)) or since_us is None
             },
             "counters": dict(self.counters),
             "fired": dict(self.fired),
         }
 
-    def restore(self, data: Mapping[str, Any]) -> None:
-        """The inverse; the state of a correlation that was changed meanwhile is dropped and counted."""
-        self.counters, self.fired = Counter(data["counters"]), Counter(data["fired"])
-        self.windows = {key: {} for key in self.correlations}
+    def restore(self, data: Mapping[str, Any], *, is_older: bool = False) -> None:
+        """The inverse of `snapshot`; the state of a correlation that was changed meanwhile is dropped and counted.
+
+        With `is_older` the state is of the time when every window was judged at each of its events.
+        """
+        for stage in self.stages.values():
+            stage.windows.clear()
+        self._due, self._clock_us = [], 0
+        windows = data["windows"]
+        if is_older:
+            windows = {key: ["" if self._is_closing(key) else version, of] for key, (version, of) in windows.items()}
+        self.apply({**data, "windows": windows})
+
+    def _is_closing(self, key: str) -> bool:
+        return key in self.stages and not self.stages[key].correlation.lasting
+
+    def apply(self, data: Mapping[str, Any]) -> None:
+        """Put what `changes` told over the state of before."""
+        self.counters.clear()
+        self.counters.update(data["counters"])
+        self.fired = Counter(data["fired"])
         for key, (version, groups) in data["windows"].items():
-            if key in self.correlations and self.correlations[key].version == version:
-                correlation = self.correlations[key]
-                self.windows[key] = {tuple(group): Window.from_json(window, correlation) for group, window in groups}
+            stage = self.stages.get(key)
+            if stage is not None and stage.correlation.version == version:
+                stage.restore(groups)
+                self._clock_us = max([self._clock_us, *(window.touched_us for window in stage.windows.values())])
             elif groups:
                 self.counters["changed_definitions"] += 1
-        self._stages = self._staged()
 
 
-def _apart(document: Mapping[str, Any]) -> Group:
-    """Private addresses repeat between sites; imported and simulated events never mix with live ones."""
-    return (document["site"], str(document.get("import_id") or ""), "simulated" if document.get("simulated") else "")
-
-
-def text(value: Any) -> str | None:
-    """A grouping value as text; a list is joined in order; None when it is missing."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def number(value: str) -> float | None:
-    """A finite number out of text; None when it is none."""
-    try:
-        made = float(value)
-    except ValueError:
-        return None
-    return made if math.isfinite(made) else None
-
-
-def _as_document(finding: Finding, correlation: Correlation, document: Mapping[str, Any]) -> dict[str, Any]:
+def _input(finding: Finding, fired: Fired) -> tuple[int, str, Document]:
     """A finding as an event for the correlations that refer to its rule: its group, and fields of what completed it."""
-    position = f"{document['position']}#{correlation.id}"
-    return {
+    document = fired.document
+    return fired.place, finding.rule_id, {
         **document,
-        "rules": [correlation.id],
         "fields": {**document["fields"], **finding.group},
-        "position": position,
-    }
+        "position": f"{document['position']}#{finding.rule_id}",
+    }  # fmt: skip
+
+
+def _explained(correlation: Correlation, fired: Fired, count: int) -> dict[str, Any]:
+    """Observed, expected, and why as a message id with parameters."""
+    condition = correlation.condition
+    is_metric, is_one = correlation.type in METRICS, len(condition.limits) == 1
+    params: dict[str, Any] = {"count": count, "seconds": correlation.span_us // 1_000_000}
+    found: float = count
+    if is_metric:
+        found = observed(correlation, fired.events)
+        sign, amount = str(condition).split(" ", 1)
+        params |= {"value": found, "sign": sign, "amount": condition.limits[0][1] if is_one else amount}
+        params |= {"percentile": condition.percentile} if correlation.type == "value_percentile" else {}
+        expected = params["amount"]
+    else:
+        expected = correlation.at_least if correlation.lasting else str(condition)
+        params["at_least"] = expected
+    return {"why": f"correlation.{correlation.type}", "observed": found, "expected": expected, "params": params}

@@ -231,3 +231,16 @@ def ways(category: str | None, product: str | None, service: str | None) -> list
         return [Way(Route(datasets=(f"{key[1]}.{key[2]}",)))]
     words = ", ".join(f"{n} '{v}'" for n, v in zip(("category", "product", "service"), key, strict=True) if v)
     raise NoRoute(f"no source writes {words}")
+
+
+def _renames() -> dict[Route, dict[str, str]]:
+    known = [("process_creation", "windows", ""), *(key for key in _DATASETS if key[0] in _CATEGORY_NAMES)]
+    return {way.route: dict(way.renamed) for key in known for way in ways(*key) if way.renamed}
+
+
+_RENAMES = _renames()
+
+
+def renamed(route: Route) -> dict[str, str]:
+    """The names that the events of a route use instead of Sigma's, for fields that a rule itself does not read."""
+    return _RENAMES.get(route, {})

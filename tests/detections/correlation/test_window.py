@@ -16,36 +16,14 @@ from soc.detections import Correlator, DetectionSet
 from soc.detections.correlation import window
 from soc.detections.detector import _needs
 from soc.errors import StoreError
+from tests.detections.correlation.support import BASE, RULES, SECOND, event, loaded
 from tests.detections.support import write
 
-SECOND = 1_000_000
-BASE = """
-title: {name}
-name: {name}
-logsource: {{product: linux, service: sshd}}
-detection:
-  s: {{event.outcome: {outcome}}}
-  condition: s
-"""
-RULES = f"{BASE.format(name='failed', outcome='failure')}---{BASE.format(name='login', outcome='success')}---"
 COUNT = """
 title: c
 name: c
 correlation: {type: event_count, rules: [failed], group-by: [source.ip], timespan: 10s, condition: {gte: 3}}
 """
-
-
-def loaded(folder: Path, text: str) -> DetectionSet:
-    detections = DetectionSet.load([write(folder, RULES + text)])
-    assert not detections.refused, detections.refused
-    return detections
-
-
-def event(n: int, at: float, ip: str = "a", rule: str = "failed", **more: Any) -> dict[str, Any]:
-    return {
-        "kind": "event", "rules": [rule], "position": f"n:raw:{n}:0:0", "event_id": f"{n:032x}", "site": "s",
-        "at_us": int(at * SECOND), "receipt_us": 0, "fields": {"source.ip": ip, **more},
-    }  # fmt: skip
 
 
 def fired(correlator: Correlator, documents: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
@@ -169,11 +147,20 @@ def test_the_detector_hands_on_what_a_correlation_on_another_groups_by(tmp_path:
     ("text", "reason"),
     [
         (COUNT.replace("failed", "nobody"), "'nobody', which is not loaded"),
-        (COUNT.replace("gte", "lt"), "cannot be decided"),
+        (COUNT.replace("gte: 3", "lt: 1"), "at least one event"),
+        (COUNT.replace("gte: 3", "eq: 2.5"), "no count that can be seen is = 2.5"),
+        (COUNT.replace("gte: 3", "gt: 3, lt: 4"), "> 3, < 4"),
+        (COUNT.replace("gte: 3", "lt: 20000"), "whether there are more"),
+        (COUNT.replace("gte: 3", "gte: 3, lt: many"), "'many' is no valid"),
+        (COUNT.replace("gte: 3", "gte: 3, below: 4"), "invalid items: below"),
+        (COUNT.replace("[failed]", "[]"), "names no rules"),
+        (COUNT.replace("10s", "0s"), "greater than zero"),
+        (COUNT.replace("10s", "10"), "invalid"),
         (COUNT.replace("source.ip", "nonsense"), "'nonsense'"),
         (COUNT.replace("gte: 3", "gte: 10001"), "never reached"),
         (COUNT.replace("event_count", "value_percentile").replace("{gte", "{field: x, percentile: 101, gte"), "101"),
-        (TEMPORAL.format(type="temporal").replace("10s}", "10s, condition: {lt: 2}}"), "takes 'gte'"),
+        (TEMPORAL.format(type="temporal").replace("10s}", "10s, condition: {gte: 3}}"), "names 2 rules"),
+        (TEMPORAL.format(type="temporal_ordered").replace("login", "login, failed"), "a rule once"),
         (TEMPORAL.format(type="temporal").replace("10s}", "10s, condition: failed and login and other}"), "other"),
         (COUNT.replace("event_count", "value_avg"), "without field"),
     ],
@@ -220,10 +207,14 @@ correlation:
         ("value_sum", "gte: 10", [4, 5, 1], 10),
         ("value_sum", "gt: 10", [4, 5, 1], None),
         ("value_avg", "gt: 3", [1, 2, 9], 4),
+        ("value_avg", "gt: 3", [9, 0, 0], None),
         ("value_avg", "lt: 2", [3, 2, 0], 5 / 3),
+        ("value_avg", "gte: 2, lt: 3", [3, 2, 2], 7 / 3),
+        ("value_sum", "lt: 10", [4, 5, 1], None),
+        ("value_sum", "gte: 5, lt: 10", [4, 5], 9),
         ("value_median", "gte: 5", [1, 9], 5),
         ("value_median", "eq: 2", [1, 4, 2], 2),
-        ("value_percentile", "percentile: 90, gt: 8", [1, 10, 5, 10], 9.1),
+        ("value_percentile", "percentile: 90, gt: 8", [1, 10, 5, 8], 9.4),
         ("value_percentile", "percentile: 100, neq: 7", [7, 7, 8], 8),
     ],
 )
@@ -231,15 +222,16 @@ def test_metrics_of_a_field(tmp_path: Path, kind: str, rest: str, values: list[i
     """`value_sum`, `value_avg`, `value_median`, `value_percentile` (linear between the closest ranks) of a window."""
     correlator = Correlator(loaded(tmp_path, METRIC.format(type=kind, rest=rest)))
     found = correlator.feed([event(n, n, **{"network.bytes": value}) for n, value in enumerate(values)], 0)
+    found += correlator.finish()
     assert [f.explain["observed"] for f in found] == ([] if expected is None else [pytest.approx(expected)])
 
 
 def test_what_is_no_number_is_counted(tmp_path: Path) -> None:
     """A metric leaves out what it cannot measure, and says how often."""
     correlator = Correlator(loaded(tmp_path, METRIC.format(type="value_sum", rest="gte: 1")))
-    bad = [event(n, n, **{"network.bytes": value}) for n, value in enumerate(["much", "nan", "inf"])]
+    bad = [event(n, n, **{"network.bytes": value}) for n, value in enumerate(["much", "nan", "inf", "1e308"])]
     assert correlator.feed(bad, 0) == []
-    assert correlator.correlations.counters["not_a_number"] == 3
+    assert correlator.correlations.counters["not_a_number"] == 4
 
 
 STREAM = st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ab")), max_size=60)
@@ -329,6 +321,34 @@ KINDS: dict[str, tuple[str, Callable[[list[Event]], bool]]] = {
         lambda inside: any(_ordered([r for _, r, _ in inside], [first, "sudo"]) for first in ("failed", "login")),
     ),
     "value_sum": ("condition: {field: network.bytes, gte: 9}", lambda inside: sum(v for _, _, v in inside) >= 9),
+    "event_count range": ("condition: {gte: 2, lt: 5}", lambda inside: 2 <= len(inside) < 5),
+    "event_count fewer": ("condition: {lte: 2}", lambda inside: len(inside) <= 2),
+    "event_count exactly": ("condition: {eq: 3}", lambda inside: len(inside) == 3),
+    "event_count not": ("condition: {neq: 3}", lambda inside: len(inside) != 3),
+    "value_count range": (
+        "condition: {field: network.bytes, gt: 1, lte: 3}",
+        lambda inside: 1 < len({v for _, _, v in inside}) <= 3,
+    ),
+    "temporal exactly": ("condition: {eq: 2}", lambda inside: len({r for _, r, _ in inside}) == 2),
+    "temporal_ordered fewer": (
+        "condition: {lt: 2}",
+        lambda inside: (
+            not any(
+                _ordered([r for _, r, _ in inside], list(pair))
+                for pair in (("failed", "login"), ("login", "sudo"), ("failed", "sudo"))
+            )
+        ),
+    ),
+    "temporal_ordered absence": (
+        "condition: failed and sudo and not login",
+        lambda inside: (
+            _ordered([r for _, r, _ in inside], ["failed", "sudo"]) and "login" not in {r for _, r, _ in inside}
+        ),
+    ),
+    "value_sum range": (
+        "condition: {field: network.bytes, gte: 5, lt: 9}",
+        lambda inside: 5 <= sum(v for _, _, v in inside) < 9,
+    ),
     "value_avg": (
         "condition: {field: network.bytes, lt: 2}",
         lambda inside: sum(v for _, _, v in inside) < 2 * len(inside),
@@ -347,22 +367,47 @@ KINDS: dict[str, tuple[str, Callable[[list[Event]], bool]]] = {
 }
 
 
+def _kept(stream: list[Event]) -> list[tuple[int, int, Event]]:
+    """Time, number and event of those that are not late beyond two spans, in order of time."""
+    kept: list[tuple[int, int, Event]] = []
+    for n, new in enumerate(stream):
+        if not kept or new[0] > max(at for at, _, _ in kept) - 20:
+            kept.append((new[0], n, new))
+    return sorted(kept)
+
+
 def _brute(stream: list[Event], holds: Callable[[list[Event]], bool]) -> list[int]:
     """Every window looked at anew after every event; the moments at which one fired."""
-    seen: list[tuple[int, int, Event]] = []
     last: int | None = None
     found = []
     for n, new in enumerate(stream):
-        if seen and new[0] <= max(at for at, _, _ in seen) - 20:
+        seen = _kept(stream[: n + 1])
+        if n not in {number for _, number, _ in seen}:
             continue
-        seen.append((new[0], n, new))
         for end in sorted({at for at, _, _ in seen}):
-            inside = [each for at, _, each in sorted(seen) if end - 10 < at <= end]
+            inside = [each for at, _, each in seen if end - 10 < at <= end]
             in_it = end - 10 < new[0] <= end
             if in_it and (last is None or end >= last + 10) and holds(inside):
                 last = end
                 found.append(end)
                 break
+    return found
+
+
+def _brute_over(stream: list[Event], holds: Callable[[list[Event]], bool]) -> list[int]:
+    """Every window that no other holds, with all that will ever be in it; the last moment of those that fulfil."""
+    seen = _kept(stream)
+    found = []
+    left, before = -1, [-1]
+    for begin in sorted({at for at, _, _ in seen}):
+        if begin < left:
+            continue
+        inside = [(at, n) for at, n, _ in seen if begin <= at < begin + 10]
+        is_full = not set(inside) <= set(before)
+        before = inside
+        if is_full and holds([each for at, n, each in seen if (at, n) in inside]):
+            found.append(inside[-1][0])
+            left, before = begin + 10, [-1]
     return found
 
 
@@ -378,18 +423,21 @@ def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @given(stream=EVENTS, cut=st.integers(0, 40))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_every_type_agrees_with_brute_force_and_with_a_restart(
     kind: tuple[DetectionSet, Any], stream: list[Event], cut: int
 ) -> None:
     """Any order of arrival, and a snapshot in between, gives what the definition says."""
     detections, holds = kind
+    brute = _brute if detections.correlations[0].lasting else _brute_over
     ids = {rule.name: rule.id for rule in detections.rules}
     documents = [event(n, at, rule=ids[rule], **{"network.bytes": value}) for n, (at, rule, value) in enumerate(stream)]
     first, second, whole = (Correlator(detections) for _ in range(3))
     found = first.feed(documents[:cut], 0)
     second.restore(first.snapshot())
     found += second.feed(documents[cut:], 0)
-    assert [round(f.last_us / SECOND) for f in found] == _brute(stream, holds)
-    assert found == whole.feed(documents, 0)
+    undisturbed = whole.feed(documents, 0)
     assert second.snapshot() == whole.snapshot()
+    found += second.finish()
+    assert [round(f.last_us / SECOND) for f in found] == brute(stream, holds)
+    assert found == undisturbed + whole.finish()

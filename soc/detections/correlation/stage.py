@@ -1,0 +1,203 @@
+"""One correlation with the state of all its groups: events in, windows that fire out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from soc.detections.correlation.closing import Closing
+from soc.detections.correlation.condition import METRICS
+from soc.detections.correlation.definition import Correlation, Names
+from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, POSITION, Seen
+from soc.detections.correlation.window import Window
+
+MAX_GROUPS = 100_000
+"""Groups kept per correlation; the one untouched for longest goes first, counted as `evicted_groups`."""
+MAX_NUMBER = 1e300
+"""Larger ones are no measurement: their sum would leave what a float can hold."""
+Key = tuple[str, ...]
+"""Site, import id, `simulated` or nothing, then the values of `group-by`: private addresses repeat between sites, and
+imported and simulated events never mix with live ones."""
+Document = Mapping[str, Any]
+Input = tuple[int, str, Document]
+"""The place of a document in its frame, the rule that matched it, and the document."""
+_ABOUT = ("dataset", "system_id", "organization_id", "fields")
+
+
+class Fired(NamedTuple):
+    """A window that fires: the place of the document that made it, its group, its events (the completing one last),
+    and the document of that one."""
+
+    place: int
+    key: Key
+    events: Sequence[Seen]
+    document: Document
+
+
+class Stage:
+    """Groups are in the order in which they were touched, the last at the end.
+
+    `schedule` is told when the first window of a group will be over, by the clock of receipt.
+    """
+
+    def __init__(
+        self, correlation: Correlation, counters: Counter[str], schedule: Callable[[Stage, Key, Closing], None]
+    ) -> None:
+        self.correlation = correlation
+        self.windows: dict[Key, Window | Closing] = {}
+        self.inputs: list[Input] = []
+        self.feeds: list[Stage] = []
+        self._counters = counters
+        self._schedule = schedule
+        self._reads = {
+            rule: (correlation.group_fields[rule], correlation.counted.get(rule, ())) for rule in correlation.rules
+        }
+        self._is_number = correlation.type in METRICS
+
+    def run(self, inputs: Sequence[Input], now_us: int) -> Iterator[Fired]:
+        """Offer each document to the window of its group; `now_us` is the clock of receipt and never goes back."""
+        correlation, windows, counters = self.correlation, self.windows, self._counters
+        make: type[Window | Closing] = Window if correlation.lasting else Closing
+        idle_us = now_us - correlation.idle_us
+        value: str | float | None = ""
+        for place, rule, document in inputs:
+            fields = document["fields"]
+            grouping, counted = self._reads[rule]
+            parts = [
+                document["site"],
+                document.get("import_id") or "",
+                "simulated" if document.get("simulated") else "",
+            ]
+            for names in grouping:
+                part = fields.get(names[0])
+                if part.__class__ is not str:
+                    part = first_text(fields, names)
+                    if part is None:
+                        break
+                parts.append(part)
+            else:
+                if counted:
+                    value = self._value(fields, counted)
+                    if value is None:
+                        continue
+                key = tuple(parts)
+                window = windows.pop(key, None)
+                if window is None or window.touched_us < idle_us:
+                    window = make()
+                windows[key] = window
+                if len(windows) > MAX_GROUPS:
+                    del windows[next(iter(windows))]
+                    counters["evicted_groups"] += 1
+                window.touched_us = now_us
+                seen = (document["at_us"], document["position"], rule, document["event_id"], value)
+                if isinstance(window, Window):
+                    events = window.offer(correlation, seen, counters)
+                    if events:
+                        yield Fired(place, key, events, document)
+                else:
+                    yield from self._take_in(window, key, (*seen, _about(document)), place, now_us)
+                continue
+            counters["ungrouped"] += 1
+
+    def _value(self, fields: Mapping[str, Any], counted: Sequence[Names]) -> str | float | None:
+        """What is counted of an event; None, and counted itself, when there is nothing."""
+        values = [first_text(fields, names) for names in counted]
+        if None in values:
+            self._counters["valueless"] += 1
+            return None
+        text = "\0".join(map(str, values))
+        if not self._is_number:
+            return text
+        measured = number(text)
+        if measured is None:
+            self._counters["not_a_number"] += 1
+        return measured
+
+    def _take_in(self, window: Closing, key: Key, seen: Seen, place: int, now_us: int) -> Iterator[Fired]:
+        window.offer(self.correlation, seen, self._counters, now_us)
+        yield from self._over(window, key, now_us, place)
+
+    def touch(self, window: Closing, key: Key, now_us: int) -> Iterator[Fired]:
+        """The windows of a group that are over now."""
+        self.windows[key] = self.windows.pop(key)
+        window.touched_us = now_us
+        yield from self._over(window, key, now_us, 0)
+
+    def _over(self, window: Closing, key: Key, now_us: int, place: int) -> Iterator[Fired]:
+        for events in window.over(self.correlation, now_us):
+            yield Fired(place, key, events, _document(key, events[-1]))
+        self._schedule(self, key, window)
+
+    def forget(self, now_us: int) -> None:
+        """Let the groups go that nothing touched for long."""
+        edge_us = now_us - self.correlation.idle_us
+        while self.windows:
+            key, window = next(iter(self.windows.items()))
+            if window.touched_us >= edge_us:
+                return
+            del self.windows[key]
+
+    def to_json(self, since_us: int | None) -> list[list[Any]]:
+        """The groups that were touched since then (None: all of them), with their keys before them."""
+        changed: list[list[Any]] = []
+        for key, window in reversed(self.windows.items()):
+            if since_us is not None and window.touched_us < since_us:
+                break
+            changed.append([key, window.to_json()])
+        changed.reverse()
+        return changed
+
+    def restore(self, groups: Sequence[Sequence[Any]]) -> None:
+        """Put what `to_json` gave over the groups of before."""
+        make: type[Window | Closing] = Window if self.correlation.lasting else Closing
+        for key, data in groups:
+            group = tuple(key)
+            self.windows.pop(group, None)
+            self.windows[group] = window = make.from_json(data)
+            if isinstance(window, Closing):
+                self._schedule(self, group, window)
+        while len(self.windows) > MAX_GROUPS:
+            del self.windows[next(iter(self.windows))]
+
+
+def _about(document: Document) -> dict[str, Any]:
+    return {name: document.get(name) for name in _ABOUT}
+
+
+def _document(key: Key, seen: Seen) -> dict[str, Any]:
+    """The document of an event that is gone, as far as a finding speaks of it."""
+    site, import_id, simulated, *_ = key
+    whose = {"site": site, "import_id": import_id or None, "simulated": bool(simulated)}
+    return {
+        "kind": "event", "at_us": seen[AT], "position": seen[POSITION], "event_id": seen[EVENT_ID], **whose,
+        **seen[ABOUT],
+    }  # fmt: skip
+
+
+def first_text(fields: Mapping[str, Any], names: Names) -> str | None:
+    """The first of these fields that the event has, as text."""
+    for name in names:
+        value = text(fields.get(name))
+        if value is not None:
+            return value
+    return None
+
+
+def text(value: Any) -> str | None:
+    """A grouping value as text; a list is joined in order; None when it is missing."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def number(value: str) -> float | None:
+    """A number out of text that can be summed; None when it is none."""
+    try:
+        made = float(value)
+    except ValueError:
+        return None
+    return made if math.isfinite(made) and abs(made) <= MAX_NUMBER else None
