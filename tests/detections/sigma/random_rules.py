@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+from collections.abc import Mapping
 from typing import Any
 
 FIELDS = {
@@ -44,9 +45,28 @@ CONDITIONS = (
     "not all of s*", "not not s1",
 )  # fmt: skip
 
+NUMBERS = (-2, 1, 5.5, 4688)
+Kinds = tuple[tuple[tuple[str, ...], tuple[Any, ...]], ...]
+KINDS: Kinds = (
+    (TEXT_CHAINS, WORDS), (TEXT_CHAINS, WORDS), (TEXT_CHAINS, WORDS), (SECRET_CHAINS, SECRETS),
+    (REGEX_CHAINS, PATTERNS), (("cidr", "cidr|neq"), NETWORKS), (("exists", "exists|neq"), (True, False)),
+    (NUMBER_CHAINS, NUMBERS), (TIME_CHAINS, (3, 15, 20, 47, 11, 2026, 1, 53, 12)), (REFERENCE_CHAINS, tuple(FIELDS)),
+    (("", "neq", "all"), (None, "", 1, 4688, 5.5, True, False)),
+    (("expand", "expand|contains", "expand|neq"), ("%short%", "x%dashes%*", "50%")),
+)  # fmt: skip
+"""Modifiers and the values they are put before."""
+
 
 class RuleMaker:
-    """`rule` and `event`, from one stream of random numbers."""
+    """`rule` and `event`, from one stream of random numbers; a subclass may know fewer words."""
+
+    fields: Mapping[str, str] = FIELDS
+    words: tuple[str, ...] = WORDS
+    keywords: tuple[str | int | bool, ...] = (*WORDS, 1, True)
+    kinds: Kinds = KINDS
+    addresses: tuple[str, ...] = ADDRESSES
+    moments: tuple[str, ...] = MOMENTS
+    keyword_chains: tuple[str, ...] = ("contains", "all", "re", "cased", "neq", "windash", "contains|all")
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -61,30 +81,22 @@ class RuleMaker:
     def _selection(self) -> Any:
         kind = self.random.random()
         if kind < 0.15:
-            return [self.random.choice((*WORDS, 1, True)) for _ in range(self.random.randrange(1, 3))]
+            return [self.random.choice(self.keywords) for _ in range(self.random.randrange(1, 3))]
         if kind < 0.2:
-            chain = self.random.choice(("contains", "all", "re", "cased", "neq", "windash", "contains|all"))
-            values = PATTERNS if chain == "re" else WORDS
+            chain = self.random.choice(self.keyword_chains)
+            values = PATTERNS if chain == "re" else tuple(word for word in self.keywords if isinstance(word, str))
             return {f"|{chain}": self._some(values) or "x"}  # an empty list is null, which needs a field
         if kind < 0.35:
-            return [self._map() for _ in range(2)] + [self.random.choice(WORDS)] * (kind < 0.25)
+            return [self._map() for _ in range(2)] + [self.random.choice(self.keywords)] * (kind < 0.25)
         return self._map()
 
     def _map(self) -> dict[str, Any]:
         return dict(self._item() for _ in range(self.random.choice((1, 1, 2, 3))))
 
     def _item(self) -> tuple[str, Any]:
-        chains, values = self.random.choice(
-            (
-                (TEXT_CHAINS, WORDS), (TEXT_CHAINS, WORDS), (TEXT_CHAINS, WORDS), (SECRET_CHAINS, SECRETS),
-                (REGEX_CHAINS, PATTERNS), (("cidr", "cidr|neq"), NETWORKS), (("exists", "exists|neq"), (True, False)),
-                (NUMBER_CHAINS, (-2, 1, 5.5, 4688)), (TIME_CHAINS, (3, 15, 20, 47, 11, 2026, 1, 53, 12)),
-                (REFERENCE_CHAINS, tuple(FIELDS)), (("", "neq", "all"), (None, "", 1, 4688, 5.5, True, False)),
-                (("expand", "expand|contains", "expand|neq"), ("%short%", "x%dashes%*", "50%")),
-            )
-        )  # fmt: skip
-        chain = self.random.choice(chains)
-        key = "|".join((self.random.choice(tuple(FIELDS)), chain)) if chain else self.random.choice(tuple(FIELDS))
+        chains, values = self.random.choice(self.kinds)
+        chain, name = self.random.choice(chains), self.random.choice(tuple(self.fields))
+        key = f"{name}|{chain}" if chain else name
         return key, self._some(values)
 
     def _some(self, values: tuple[Any, ...]) -> Any:
@@ -95,7 +107,7 @@ class RuleMaker:
     def event(self) -> dict[str, Any]:
         """Field by field a text, several texts for the last one, or nothing."""
         row: dict[str, Any] = {}
-        for name in FIELDS.values():
+        for name in self.fields.values():
             if self.random.random() < 0.25:
                 continue
             row[name] = tuple(self._text() for _ in range(2)) if name == "related.user" else self._text()
@@ -104,11 +116,11 @@ class RuleMaker:
     def _text(self) -> str:
         kind = self.random.random()
         if kind < 0.65:
-            return self.random.choice(("", "", "x", "a ")) * (kind < 0.2) + self.random.choice(WORDS)
+            return self.random.choice(("", "", "x", "a ")) * (kind < 0.2) + self.random.choice(self.words)
         if kind < 0.75:
             secret, coding = (
                 self.random.choice(SECRETS),
                 self.random.choice(("utf-8", "utf-16le", "utf-16be", "utf-16")),
             )
             return base64.b64encode(b"xy"[: self.random.randrange(3)] + secret.encode(coding)).decode()
-        return self.random.choice(ADDRESSES if kind < 0.85 else MOMENTS)
+        return self.random.choice(self.addresses if kind < 0.85 else self.moments)
