@@ -14,21 +14,21 @@ import orjson
 from evtx import PyEvtxParser
 
 from soc.collectors.archives import Budget, Member, leaves
+from soc.collectors.blocks import Packer, Record, Run
 from soc.collectors.lines import PLAIN, Coding, coding
 from soc.collectors.tables import Row, csv_delimiter, csv_rows, looks_like_w3c, w3c_rows
 from soc.collectors.unpack import limit_of
 from soc.collectors.xml_records import xml_records
 from soc.errors import SocError, UsageError
 from soc.model.clock import Clock
-from soc.model.record import OVERSIZE, RawBlock
+from soc.model.record import RawBlock
 
 FORMATS = ("auto", "lines", "json", "csv", "w3c", "xml", "evtx", "pcap")
 WIRE_FORMATS = ("netflow", "sflow", "snmp", "syslog")
 """What a listener would have received: the UDP datagrams in a capture, or a file that is one datagram."""
 MAX_RECORD = 1 << 20
 """A longer line goes on in the next record; both are flagged, no byte is lost."""
-MAX_BLOCK_BYTES = 2 << 20
-"""A block is closed when it holds this much, so that it fits a frame."""
+_RUN_BYTES = 64 << 10
 MAX_DOCUMENT = 256 << 20
 """A file that is one JSON document (an array, or spread over lines) must fit in memory."""
 _HEAD = 4096
@@ -73,21 +73,6 @@ class Captures(NamedTuple):
 
     records: PacketReader
     datagrams: Callable[[PacketStream], Iterator[Datagram]]
-
-
-_NOTHING: Mapping[str, str] = {}
-
-
-class Record(NamedTuple):
-    """One record, its 1-based number in the file (for text: the line), whether it is a piece of a longer one, and the
-    header it stands under; of a datagram also who sent it and when it came (ns since the epoch)."""
-
-    data: bytes
-    number: int
-    is_cut: bool = False
-    origin: Mapping[str, str] = _NOTHING
-    peer: str = ""
-    receipt_ns: int = 0
 
 
 def detect_format(source: Path | bytes) -> str:
@@ -143,7 +128,7 @@ def read_blocks(
             told.append(member)
             if inner is None:
                 continue
-            packer = _Packer(member.name, site, listener, clock, origin or {}, max_records)
+            packer = Packer(member.name, site, listener, clock, origin or {}, max_records)
             try:
                 member.format = detect_format(inner.peek(_HEAD)[:_HEAD]) if format == "auto" else format
                 if member.format == "pcap" and captures is None:
@@ -163,7 +148,7 @@ def read_blocks(
         raise SocError(why + many, hint="the rest was read" if len(told) > 1 else "unpack it and look at it")
 
 
-def _records(stream: io.BufferedReader, member: Member, captures: Captures | None) -> Iterator[Record]:
+def _records(stream: io.BufferedReader, member: Member, captures: Captures | None) -> Iterator[Record | Run]:
     chosen, name = member.format, member.name
     head = stream.peek(_HEAD)[:_HEAD]
     if chosen == "pcap" and captures is not None:
@@ -180,7 +165,7 @@ def _records(stream: io.BufferedReader, member: Member, captures: Captures | Non
     if chosen == "csv":
         return _rows(csv_rows(stream, head, csv_delimiter(head) or ","))
     if chosen == "w3c":
-        return _rows(w3c_rows((record.data, record.number) for record in _lines(stream)))
+        return _rows(w3c_rows((record.data, record.number) for record in _singly(_lines(stream))))
     if chosen == "xml":
         return (r for number, data in enumerate(xml_records(stream, head, name), 1) for r in _whole(data, number))
     return _lines(stream)
@@ -218,22 +203,43 @@ def _opened(path: Path | None) -> Iterator[tuple[BinaryIO, Budget]]:
         yield plain, Budget(limit_of(path.stat().st_size))
 
 
-def _lines(stream: io.BufferedReader) -> Iterator[Record]:
+def _lines(stream: io.BufferedReader) -> Iterator[Record | Run]:
+    """Lines that are not blank: those with an end in runs, those longer than a record in pieces."""
     code = coding(stream.peek(_HEAD)[:_HEAD])
     if code is not PLAIN:
         yield from _wide_lines(stream, code)
         return
     number, is_rest = 0, False
+    run, size = list[bytes](), 0
     while line := stream.readline(MAX_RECORD):
         number += 0 if is_rest else 1
-        is_whole = line.endswith(b"\n")
         if number == 1 and not is_rest:
             line = line.removeprefix(b"\xef\xbb\xbf")
+        is_whole = line.endswith(b"\n")
         text = line.rstrip(b"\r\n") if is_whole else line
-        is_cut = is_rest or (not is_whole and len(line) >= MAX_RECORD)
-        if text.strip():
-            yield Record(text, number, is_cut)
-        is_rest = not is_whole
+        is_blank = not text or text.isspace()
+        if is_whole and not is_rest and not is_blank:
+            run.append(text)
+            size += len(text)
+            if size < _RUN_BYTES:
+                continue
+            yield Run(run, number - len(run) + 1)
+        else:
+            if run:
+                yield Run(run, number - len(run))
+            if not is_blank:
+                yield Record(text, number, is_rest or (not is_whole and len(line) >= MAX_RECORD))
+        run, size, is_rest = [], 0, not is_whole
+    if run:
+        yield Run(run, number - len(run) + 1)
+
+
+def _singly(records: Iterator[Record | Run]) -> Iterator[Record]:
+    for each in records:
+        if isinstance(each, Run):
+            yield from (Record(data, number) for number, data in enumerate(each.records, each.number))
+        else:
+            yield each
 
 
 def _wide_lines(stream: io.BufferedReader, code: Coding) -> Iterator[Record]:
@@ -252,7 +258,7 @@ def _wide_lines(stream: io.BufferedReader, code: Coding) -> Iterator[Record]:
         text.detach()
 
 
-def _json(stream: io.BufferedReader, name: str) -> Iterator[Record]:
+def _json(stream: io.BufferedReader, name: str) -> Iterator[Record | Run]:
     """JSON lines; or one document over many lines: an array gives its elements, an object itself, and one that cloud
     services wrap around many events (`{"Records": [...]}`) those."""
     head = stream.peek(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -313,7 +319,7 @@ def _pieces(data: bytes, number: int) -> Iterator[Record]:
         yield Record(data[start : start + MAX_RECORD], number, len(data) > MAX_RECORD)
 
 
-def _evtx(stream: io.BufferedReader, name: str) -> Iterator[Record]:
+def _evtx(stream: io.BufferedReader, name: str) -> Iterator[Run]:
     # The reader wants to seek; a gzip stream or a pipe is read into memory first, within the bound.
     source: Any = stream
     if not stream.seekable():
@@ -325,75 +331,29 @@ def _evtx(stream: io.BufferedReader, name: str) -> Iterator[Record]:
         records = PyEvtxParser(source).records_json()
     except (RuntimeError, OSError, ValueError) as error:
         raise SocError(f"{name}: no readable EVTX file: {error}") from error
-    number = 0
+    return _runs(_evtx_texts(records))
+
+
+def _evtx_texts(records: Iterator[Any]) -> Iterator[bytes]:
     while True:
-        number += 1
-        try:
-            record = next(records)
-        except StopIteration:
-            return
-        except (RuntimeError, OSError, ValueError) as error:  # a damaged record or chunk: keep what is known of it
-            yield Record(f"damaged EVTX record: {error}".encode(), number)
-            continue
-        yield Record(_evtx_text(record), number)
-
-
-def _evtx_text(record: Any) -> bytes:
-    if isinstance(record, dict):
-        return str(record["data"]).encode("utf-8", "backslashreplace")
-    return f"damaged EVTX record: {record}".encode()
-
-
-class _Packer:
-    """Collects records into blocks whose numbers run without a gap."""
-
-    def __init__(
-        self,
-        name: str,
-        site: str,
-        listener: str,
-        clock: Clock,
-        origin: Mapping[str, str],
-        most: int,
-    ) -> None:
-        self.name, self.form, self.site, self.listener = name, "lines", site, listener
-        self.clock, self.origin, self.most = clock, origin, most
-        self.held: list[Record] = []
-        self.size = 0
-        self.seq = 0
-
-    def blocks(self, records: Iterator[Record]) -> Iterator[RawBlock]:
-        """Blocks of these records. A block ends where a number is skipped, so that `first_record` tells them all."""
         try:
             for record in records:
-                if self.held and not self._goes_on(record):
-                    yield self._block()
-                self.held.append(record)
-                self.size += len(record.data)
-        except SocError:
-            if self.held:  # what came before the damage is not lost
-                yield self._block()
-            raise
-        if self.held:
-            yield self._block()
+                if isinstance(record, dict):
+                    yield record["data"].encode("utf-8", "backslashreplace")
+                else:
+                    yield f"damaged EVTX record: {record}".encode()
+            return
+        except (RuntimeError, OSError, ValueError) as error:  # a damaged record or chunk: keep what is known of it
+            yield f"damaged EVTX record: {error}".encode()
 
-    def _goes_on(self, record: Record) -> bool:
-        return (
-            len(self.held) < self.most
-            and self.size + len(record.data) <= MAX_BLOCK_BYTES
-            and record.number == self.held[-1].number + 1
-            and record.origin is self.held[-1].origin
-            and record.peer == self.held[-1].peer
-        )
 
-    def _block(self) -> RawBlock:
-        held, self.held, self.size = self.held, [], 0
-        self.seq += 1
-        is_cut, now_ns = any(r.is_cut for r in held), self.clock.now_ns()
-        return RawBlock.of(
-            [r.data for r in held],
-            receipt_ns=[r.receipt_ns or now_ns for r in held] if held[0].peer else now_ns,
-            site=self.site, listener=self.listener, peer=held[0].peer or self.name, format=self.form,
-            origin={**self.origin, **held[0].origin, "log.file.path": self.name, "first_record": str(held[0].number)},
-            flags=bytes(OVERSIZE if r.is_cut else 0 for r in held) if is_cut else b"", node="file", seq=self.seq,
-        )  # fmt: skip
+def _runs(records: Iterator[bytes]) -> Iterator[Run]:
+    number, run, size = 1, list[bytes](), 0
+    for data in records:
+        run.append(data)
+        size += len(data)
+        if size >= _RUN_BYTES:
+            yield Run(run, number)
+            number, run, size = number + len(run), [], 0
+    if run:
+        yield Run(run, number)

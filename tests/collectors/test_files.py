@@ -6,13 +6,16 @@ import gzip
 import io
 import json
 import os
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from soc.collectors import blocks as packed_blocks
 from soc.collectors import files, unpack
 from soc.collectors.files import detect_format, read_blocks
 from soc.errors import SocError, UsageError
@@ -210,3 +213,39 @@ def test_no_byte_of_a_text_is_lost(file, data: bytes) -> None:
     bare = b"." + data
     wanted = b"".join(line.rstrip(b"\r") for line in bare.split(b"\n") if line.strip())
     assert found.replace(b"\r", b"") == wanted.replace(b"\r", b"")
+
+
+LINE = st.sampled_from(
+    [b"\n", b"\r\n", b" \t\n", b"a\n", b"a\r\n", b"ab\r\r\n", b"1234567\n", b"12345678\n", b"x" * 23 + b"\n"]
+)
+
+
+def _plainly(data: bytes, size: int) -> list[tuple[int, bytes, bool]]:
+    """What a reader gives that looks at one line after another: number, record, whether it is a piece."""
+    found = []
+    for number, line in enumerate(re.findall(rb"[^\n]*\n|[^\n]+", data), 1):
+        pieces = [line[i : i + size] for i in range(0, len(line), size)]
+        for piece in pieces:
+            text = piece.rstrip(b"\r\n") if piece.endswith(b"\n") else piece
+            if text.strip():
+                found.append((number, text, len(pieces) > 1 or (len(piece) == size and piece[-1:] != b"\n")))
+    return found
+
+
+@given(st.lists(LINE, max_size=60).map(b"".join), st.sampled_from([b"", b"tail", b"12345678", b" "]), st.integers(1, 9))
+def test_lines_read_in_runs_are_the_lines_one_by_one(data: bytes, tail: bytes, most: int) -> None:
+    """Numbers, pieces and blocks do not show that most lines are handed on many at a time."""
+    with tempfile.NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
+        file.write(data + tail)
+        file.flush()
+        patch.setattr(files, "MAX_RECORD", 8)
+        patch.setattr(files, "_RUN_BYTES", 12)
+        patch.setattr(packed_blocks, "MAX_BLOCK_BYTES", 40)
+        blocks = list(read_blocks(Path(file.name), clock=CLOCK, format="lines", max_records=most))
+    got = []
+    for block in blocks:
+        first = int(block.origin["first_record"])
+        got += [(first + i, data, block.is_oversize(i)) for i, data in enumerate(block.records())]
+        assert block.n <= most
+        assert len(block.data) <= 40
+    assert got == _plainly(data + tail, 8)
