@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,13 +31,13 @@ from soc.model.cases import Person
 from soc.model.clock import Clock
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
-from soc.model.position import Partition, Position
+from soc.model.position import Position
 from soc.model.query import And, Between, Equals
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
-from soc.pipeline import places, records, sources
+from soc.pipeline import aside, places, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
@@ -58,6 +59,8 @@ from soc.tickets.clocks import load_clocks
 from soc.tickets.desk import TicketDesk
 
 MOST_PAUSE_S = 10.0
+SHOWN_BYTES = 200
+"""Of the first record of a frame that is kept aside, for people to see what it is."""
 """What fails again and again is tried at least this often."""
 NO_GATEWAY = "no gateway is connected here"
 IMPORT = "import"
@@ -191,7 +194,7 @@ class Services:
         accounts = Accounts(max(since_us, now_us - (KEPT_HOURS - 1) * HOUR_US), now_us)
         counted = self._counted(accounts)
         cursors = accounts.stored(self.store, Scope.everything(_ENGINE, "accounting"))
-        self._in_between(accounts, counted, places.passed(cursors, places.RAW))
+        self._in_between(accounts, counted, cursors)
         return accounts
 
     def _counted(self, accounts: Accounts) -> dict[str, int]:
@@ -220,7 +223,7 @@ class Services:
         Read after both, so that it reaches further than either: the equations then hold at every moment.
         """
         after = {}
-        for partition, position in cursors.items():
+        for partition, position in places.passed(cursors, places.RAW).items():
             least = min(position.seq, counted.get(partition.node, position.seq))
             after[partition] = Position(partition.node, places.RAW, least)
         for n, block in enumerate(self._frames(places.RAW, after), 1):
@@ -233,14 +236,29 @@ class Services:
             accounts.dead(block)
 
     def _buried(self, cursors: places.Cursors) -> Iterator[RawBlock]:
-        """Frames kept aside that the store's cursors have passed, each once."""
-        found: set[Position] = set()
-        for block in self._frames(places.DEAD, {}):
-            position = records.source_of(block)
-            partition = Partition(position.node, position.log, block.partition.number)
-            if position not in found and partition in cursors and position.seq <= cursors[partition].seq:
-                found.add(position)
-                yield block
+        """Frames kept aside whose records are not stored, each once."""
+        standing = aside.Standing(cursors)
+        return (block for block in self._frames(places.DEAD, {}) if standing.stands(block))
+
+    def kept_aside(self, most: int) -> dict[str, Any]:
+        """Frames that could not become events, the newest first: whose they are, how many records, why. A worker tries
+        them once more at each start. `{frames, total}`; total counts all of them."""
+        cursors = self.store.cursors()
+        newest: deque[RawBlock] = deque(maxlen=most)
+        total = 0
+        for block in self._buried(cursors):
+            newest.append(block)
+            total += 1
+        frames = [
+            {
+                "site": block.site, "listener": block.listener, "peer": block.peer, "format": block.format,
+                "received_us": int(block.receipt_ns[0]) // 1000, "records": block.n, "bytes": len(block.data),
+                "why": block.origin.get(aside.WHY, ""), "position": f"{block.node}:{block.log}:{block.seq}",
+                "begins": next(block.records())[:SHOWN_BYTES].decode("utf-8", "backslashreplace"),
+            }
+            for block in reversed(newest)
+        ]  # fmt: skip
+        return {"frames": frames, "total": total}
 
     def _frames(self, log: str, cursors: places.Cursors) -> Iterator[RawBlock]:
         """Frames past these cursors, few of them in memory at a time."""

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from soc.model.finding import Finding
 from soc.model.position import PARTITIONS, Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserState
-from soc.pipeline import places, records
+from soc.pipeline import aside, places, records
 from soc.store import files
 from soc.store.events import EventStore
-from soc.store.queue import DiskLog, LogReader
+from soc.store.queue import DiskLog, LogReader, trim
 
 MAX_FRAMES = 512
 MAX_BYTES = 8 << 20
@@ -83,13 +83,16 @@ class Worker:
         self._findings = places.open_log(settings, places.FINDINGS, node, clock)
         self._dead = places.open_log(settings, places.DEAD, node, clock)
         self._reader = LogReader(root, places.RAW)
+        self._aside: LogReader | None = LogReader(root, places.DEAD)
+        self._aside_upto = self._dead.last_seq
         self.store = EventStore(places.events(settings), clock, self.parsers.fields, writer=node)
         self._held: _Made | None = None
         self._leases: list[int] = []
         self.counts = {"frames": 0, "records": 0, "events": 0, "findings": 0, "dead": 0, "unparsed": 0, "unmatched": 0}
         try:
             self._lease()  # before the cursors are read: whoever had a partition moves them no more
-            self._cursors = places.passed(self.store.cursors(), places.RAW)
+            marks = self.store.cursors()
+            self._cursors = places.passed(marks, places.RAW) | places.passed(marks, places.DEAD)
         except BaseException:
             self.close()
             raise
@@ -109,7 +112,7 @@ class Worker:
         """Handle what waits, up to the bounds; how many frames that were. Raises DiskFull, StoreError."""
         self._refresh_registry()
         if self._held is None:
-            blocks = self._take()
+            blocks = self._take() or self._kept_aside()
             if not blocks:
                 self.store.roll_if_due(self._clock.now_ns())
                 return 0
@@ -163,6 +166,30 @@ class Worker:
         self.counts["unmatched"] += block.n
         return made
 
+    def _kept_aside(self) -> list[RawBlock]:
+        """What was kept aside before this start, once, as much as a step takes: this version may understand it.
+
+        Only when nothing else waits: then the raw frame of each was passed. All in one step, so that a crash leaves
+        either everything as it was or nothing to do.
+        """
+        reader, self._aside = self._aside, None
+        if reader is None:
+            return []
+        trim(places.queue(self._settings), places.DEAD, places.passed(self._cursors, places.DEAD))
+        standing, ahead, size = aside.Standing(self._cursors), places.Cursors(), 0
+        taken: list[RawBlock] = []
+        while size < MAX_BYTES and len(taken) < MAX_FRAMES and (more := reader.read(ahead, self._partitions, 32)):
+            for block in more:
+                ahead[block.partition] = Position(block.node, block.log, block.seq)
+                if block.node == self._dead.node and block.seq > self._aside_upto:
+                    continue
+                stands = standing.stands(block)
+                if not standing.is_passed(block):
+                    taken.append(block if stands else aside.emptied(block))
+                    size += len(block.data)
+        reader.close()
+        return taken
+
     def _take(self) -> list[RawBlock]:
         taken: list[RawBlock] = []
         ahead = dict(self._cursors)
@@ -189,6 +216,8 @@ class Worker:
         except Exception as error:
             self._bury([block], _why(error))
             return []
+        if block.log == places.DEAD:  # what came since knows more
+            return batches
         if state.revision != self._states[number].revision:
             self._learned.add(number)
         elif state.memory:
@@ -199,7 +228,8 @@ class Worker:
     def _state(self, number: int) -> ParserState:
         """What the parsers remember of a partition's sources; read from disk when another worker had it before."""
         if number not in self._states:
-            passed = {where.node: at.seq for where, at in self._cursors.items() if where.number == number}
+            raw = places.passed(self._cursors, places.RAW)
+            passed = {where.node: at.seq for where, at in raw.items() if where.number == number}
             try:
                 state = ParserState.restore(self._state_file(number).read_bytes())
                 self._states[number] = self.parsers.resumed(state) if state.is_behind(passed) else state
@@ -229,7 +259,7 @@ class Worker:
         """Keep frames that cannot become events; `soc source list` counts them."""
         for block in blocks:
             _log.error("frame %s:%s:%s of %s is kept aside: %s", block.node, block.log, block.seq, block.source, why)
-            self._dead.append([replace(block, origin={**block.origin, **records.naming(block), "why": why[:500]})])
+            self._dead.append([aside.buried(block, why)])
             self.counts["dead"] += block.n
 
     def _hand_on(
@@ -296,6 +326,8 @@ class Worker:
             self._keep_states(0)
         self.store.close()
         self._reader.close()
+        if self._aside is not None:
+            self._aside.close()
         for log in (self._matched, self._findings, self._dead):
             log.close()
         while self._leases:

@@ -77,6 +77,10 @@ SOURCE = {
     "guess": {"product": f"linux.sshd{ESCAPE}", "share": 0.98},
     "silence": {"last_us": NOW_US, "cadence_us": 20_000_000, "limit_us": 300_000_000, "silent": False},
 }  # fmt: skip
+BURIED = {
+    "site": "hue", "listener": "syslog", "peer": "10.1.0.9", "format": "syslog", "received_us": NOW_US, "records": 3,
+    "bytes": 300, "why": "RuntimeError: a bug", "position": "work0:dead:7", "begins": "<38>Nov 20",
+}  # fmt: skip
 POINT = {
     "kind": "listener", "unit": "", "site": "kontum", "listener": f"syslog-udp{ESCAPE}", "protocol": "syslog-udp",
     "address": "0.0.0.0:514", "since_us": NOW_US, "last_seen_us": NOW_US, "sources": 12, "received": 1000,
@@ -177,6 +181,7 @@ def _answers() -> dict[tuple[str, str], Canned]:
             "totals": {**SOURCE, "sources": 1, "balanced": True},
         },
         ("GET", "/v1/sources/points"): [POINT],
+        ("GET", "/v1/sources/dead"): [BURIED],
         **{
             ("POST", f"/v1/sources/{act}"): lambda body: {**ADOPTED, "applied": body.get("apply", False)}
             for act in ("adopt", "release")

@@ -616,8 +616,9 @@ class FakeProcesses(SimpleNamespace):
             if name == "prepare_simulation":
                 listen = (SimpleNamespace(name="syslog-udp", port=5514),)
                 return SimpleNamespace(
-                    home=arguments[0], socket="s", web_host="h", web_port=8600, simulated=True, listen=listen
-                )
+                    home=arguments[0], socket="s", web_host="h", web_port=8600, web_certificate="", simulated=True,
+                    listen=listen,
+                )  # fmt: skip
             if name == "up":
                 options["ready"]({"serve": {"port": 8601}, "collect": {"ports": {"syslog-udp": 5515}}}, Event())
             return SCORE if name == "score" else None

@@ -10,7 +10,8 @@ import pytest
 
 from soc.errors import StoreError
 from soc.model.record import RawBlock
-from soc.pipeline import Worker, places, records
+from soc.parsers import ParserSet
+from soc.pipeline import Services, Worker, places, records
 from soc.registry import Registry
 from soc.simulate import wire
 from soc.store.queue import LogReader
@@ -107,6 +108,69 @@ def test_a_frame_that_breaks_a_parser_is_kept_aside(tmp_path: Path, monkeypatch:
     assert list(dead.records()) == failures(3)
     assert dead.origin["why"] == "RuntimeError: a bug"
     assert len(world.events()) == 2
+
+
+def test_what_was_kept_aside_is_tried_again_at_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer version understands it: it becomes events once, with findings; the rest stays kept, and is shown.
+
+    The accounts balance before, between and after.
+    """
+    world = World.make(tmp_path)
+    world.receive(failures(30), peer="127.9.9.9")
+    world.receive(failures(3), peer="127.8.8.8")
+    parse, broken = ParserSet.parse, {"127.9.9.9", "127.8.8.8"}
+
+    def breaks(self, block, *rest, **more):  # type: ignore[no-untyped-def]
+        if block.peer in broken:
+            raise RuntimeError("a bug")
+        return parse(self, block, *rest, **more)
+
+    monkeypatch.setattr(ParserSet, "parse", breaks)
+    for mended, kept in ((None, 33), ("127.9.9.9", 3), (None, 3), ("127.8.8.8", 0), (None, 0)):
+        broken.discard(mended)
+        world.work()
+        rows = world.events()
+        assert len(rows) == len({row["event.id"] for row in rows}) == 33 - kept
+        services = Services.open(world.settings, world.clock)
+        totals, aside = services.sources(0)["totals"], services.kept_aside(10)
+        services.close()
+        assert (totals["dead"], totals["stored"]) == (kept, 33 - kept)
+        assert (sum(frame["records"] for frame in aside["frames"]), aside["total"]) == (kept, {33: 2, 3: 1, 0: 0}[kept])
+        assert all(frame["why"] == "RuntimeError: a bug" and frame["begins"] != b"" for frame in aside["frames"])
+    world.correlate()
+    assert {alert["entity"] for alert in world.alerts()} == {"source.ip=203.0.113.9"}
+
+
+@pytest.mark.parametrize("dies", ["_hand_on", "_store", "_keep_states"])
+def test_a_worker_that_dies_while_it_tries_again_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str
+) -> None:
+    """One frame is understood now, one is not: whatever was done of the step, the next worker does it once."""
+    world = World.make(tmp_path)
+    world.receive(failures(3), peer="127.9.9.9")
+    world.receive(failures(2), peer="127.8.8.8")
+    parse, broken = ParserSet.parse, {"127.9.9.9", "127.8.8.8"}
+
+    def breaks(self, block, *rest, **more):  # type: ignore[no-untyped-def]
+        if block.peer in broken:
+            raise RuntimeError("a bug")
+        return parse(self, block, *rest, **more)
+
+    monkeypatch.setattr(ParserSet, "parse", breaks)
+    world.work()
+    broken.discard("127.9.9.9")
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, dies, lambda *_: (_ for _ in ()).throw(StoreError("the end")))
+        worker = Worker(world.settings, world.clock)
+        with pytest.raises(StoreError):
+            worker.step()
+        worker.close()
+    world.work()
+    assert len(world.events()) == 3
+    broken.clear()
+    world.work()
+    world.work()
+    assert len({row["event.id"] for row in world.events()}) == len(world.events()) == 5
 
 
 def test_two_workers_share_the_sources(tmp_path: Path) -> None:

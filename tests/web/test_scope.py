@@ -26,6 +26,7 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/events/{id}": ({"id": "event"}, None),
     "GET /v1/sources": ({}, None),
     "GET /v1/sources/points": ({}, None),
+    "GET /v1/sources/dead": ({}, None),
     "POST /v1/sources/adopt": (
         {},
         {"address": "10.99.0.1", "site": "hue", "system": "{system}", "reason": "x", "apply": True},

@@ -93,6 +93,13 @@ POINTS = (
     Column("cmd.col.dropped", _dropped, number, right=True, drop=2),
     Column("cmd.col.datasets", "datasets", fold=True, drop=1),
 )
+DEAD = (
+    Column("cmd.col.time", "received_us", shown_moment),
+    Column("cmd.col.source", lambda r: f"{r['site']}/{r['listener']}/{r['peer']}", fold=True),
+    Column("cmd.col.records", "records", number, right=True),
+    Column("cmd.col.reason", "why", fold=True),
+    Column("cmd.col.begins", "begins", fold=True, drop=1),
+)
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The source's address, as the list shows it.")]
 System = Annotated[str, typer.Option("--system", help="The system's id.")]
 Reason = Annotated[str, typer.Option(help="Why; it stays in the ledger.")]
@@ -123,6 +130,11 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """List the monitoring points: units and listeners, what they see and since when."""
         call.output.answer(call.client.get("/v1/sources/points", since=moment(since)), POINTS)
+
+    @command(source, "dead", "soc source dead", "soc source dead --limit 10 --json")
+    def dead(call: Call, limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100) -> None:
+        """List what could not become events, and why. Workers try it once more at each start."""
+        call.output.answer(call.client.get("/v1/sources/dead", limit=limit), DEAD)
 
     @command(source, "adopt", "soc source adopt 10.20.0.1 --system portal --reason 'firewall of the portal'")
     def adopt(

@@ -97,6 +97,7 @@ HEADINGS: Catalogue = {
     "cmd.col.queued": ("Đang chờ", "Queued"),
     "cmd.col.raised": ("Cảnh báo lúc", "Raised"),
     "cmd.col.rate": ("Bản ghi/giây", "Per second"),
+    "cmd.col.begins": ("Bắt đầu bằng", "Begins"),
     "cmd.col.reason": ("Lý do", "Reason"),
     "cmd.col.received": ("Đã nhận", "Received"),
     "cmd.col.recipient": ("Gửi đến", "Recipient"),

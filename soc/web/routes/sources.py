@@ -11,7 +11,7 @@ from soc.model.system import InformationSystem
 from soc.pipeline import sources
 from soc.registry import to_document
 from soc.web.auth import Allowed, Asking
-from soc.web.envelope import Body, Name, Text, answer
+from soc.web.envelope import Body, Limit, Name, Text, answer
 from soc.web.routes.systems import keep, writing
 from soc.web.times import When, moment_us
 
@@ -55,6 +55,15 @@ def points(ask: Read, since: When = "24h") -> Response:
     if ask.scope.units is None:
         return answer("source.points", ask.services.points(since_us))
     return answer("source.points", sources.points(_mine(ask, ask.services.sources(since_us)["sources"])))
+
+
+@router.get("/v1/sources/dead")
+def dead(ask: Read, limit: Limit = 100) -> Response:
+    """Frames that could not become events, the newest first, with the reason; `total` counts all of them. Workers try
+    them once more at each start."""
+    ask.whole()
+    kept = ask.services.kept_aside(limit)
+    return answer("source.dead", kept["frames"], truncated=kept["total"] > limit, total=kept["total"])
 
 
 @router.post("/v1/sources/adopt")
