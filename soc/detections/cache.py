@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from soc.content import Document
+from soc.detections.pipelines import text_of
 from soc.detections.sigma.rule import Refused, Rule
 from soc.detections.sigma.stored import plain, restored
 from soc.model.fields import FieldDictionary
@@ -64,9 +65,9 @@ class RuleCache:
             return None
         return [Kept(str(identity), path, digest, n) for n, (identity, _) in enumerate(found)]
 
-    def holds_for(self, filters: Sequence[Document]) -> bool:
-        """Whether what is kept was read with just these Sigma filters; if not it is forgotten."""
-        digest = _digest(orjson.dumps([each.data for each in filters], default=str, option=orjson.OPT_NON_STR_KEYS))
+    def holds_for(self, beside: Sequence[Document]) -> bool:
+        """Whether what is kept was read with just these Sigma filters and log sources; if not it is forgotten."""
+        digest = _digest(orjson.dumps([each.data for each in beside], default=str, option=orjson.OPT_NON_STR_KEYS))
         if digest == self._filters:
             return True
         self._files, self._filters = {}, digest
@@ -113,8 +114,9 @@ def context_of(
     parts += ["*"] if datasets is None else sorted(datasets)
     parts += [repr((name, list(values))) for name, values in sorted(lists.items())]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for path in (*sorted(_SOURCES.rglob("*.py")), *map(Path, pipelines)):
-        digest.update(_digest(path.read_bytes()).encode())
+    texts = [*(path.read_bytes() for path in sorted(_SOURCES.rglob("*.py"))), *map(text_of, pipelines)]
+    for text in texts:
+        digest.update(_digest(text).encode())
     return digest.hexdigest()
 
 

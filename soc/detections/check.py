@@ -8,6 +8,7 @@ from pathlib import Path
 from soc.content import Document
 from soc.detections.load import DetectionSet
 from soc.detections.samples import carried, outcomes
+from soc.detections.sigma.collection import SILENT_KINDS
 from soc.detections.sigma.read import identity
 from soc.model.check import CheckResult
 from soc.model.fields import FIELDS, FieldDictionary
@@ -19,7 +20,8 @@ def check(folders: Sequence[Path], fields: FieldDictionary = FIELDS) -> list[Che
     results = [CheckResult(r.path, r.line, r.id, False, r.reason) for r in detections.refused]
     refused = {(r.id, r.path) for r in detections.refused}
     for document in detections.documents:
-        if (identity(document), document.path) not in refused:
+        is_silent = not document.data.keys().isdisjoint(SILENT_KINDS)
+        if not is_silent and (identity(document), document.path) not in refused:
             results.extend(_check(document, detections, fields))
     return sorted(results)
 

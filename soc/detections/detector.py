@@ -100,9 +100,11 @@ class Detector:
             for i, number in bucket.hits(columns, rows, broken):
                 rule, variant = members[number]
                 hits.append(Hit(i, rule, variant.node, self._taken(rule, variant, columns, i)))
-        hits.sort(key=lambda hit: hit.i)
-        self._last = (batch, hits)
-        return hits
+        unique: dict[tuple[int, str], Hit] = {}  # a site may map a log source to what another way of a rule sees too
+        for hit in sorted(hits, key=lambda hit: hit.i):
+            unique.setdefault((hit.i, hit.rule.id), hit)
+        self._last = (batch, list(unique.values()))
+        return self._last[1]
 
     def _taken(self, rule: Rule, variant: Variant, columns: Columns, i: int) -> str:
         """The exception that takes a hit; one that breaks takes none, so that the hit is seen."""

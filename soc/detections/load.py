@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
-from sigma.processing.transformations import ValueListPlaceholderTransformation
-
-from soc.content import Document, Source, decode, load, source, sources
+from soc.content import Document, Source, decode, source, sources
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.cache import Kept, RuleCache, context_of
 from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
 from soc.detections.exceptions import RuleException, is_exception, read_exception
 from soc.detections.garbage import uncollected
-from soc.detections.sigma.collection import Filter, merged
+from soc.detections.pipelines import expanding, pipeline
+from soc.detections.sigma.collection import OTHER_KINDS, Filter, merged
 from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
 from soc.detections.sigma.rule import Refused, Route, Rule
+from soc.detections.sigma.site_sources import KEY as MAPPING
+from soc.detections.sigma.site_sources import SiteSource, is_site_source, read_site_source
 from soc.errors import ConfigError, ContentError
 from soc.model.fields import FIELDS, FieldDictionary
 
@@ -60,15 +60,15 @@ class DetectionSet:
         lists: Mapping[str, Sequence[str]] | None = None,
         cache: Path | None = None,
     ) -> DetectionSet:
-        """Read files, folders and zip archives; a later path wins by `id`. `pipelines` are files of pySigma pipelines;
-        `lists` are the values for the placeholders of `|expand`, by name.
+        """Read files, folders and zip archives; a later path wins by `id`. `pipelines` are files of pySigma pipelines
+        or names of installed ones; `lists` are the values for the placeholders of `|expand`, by name.
 
         With `datasets` (what the parsers can write) a rule for another dataset is refused instead of being deaf.
         In the folder `cache` what was read is kept for the next time; then `documents` lacks what was not read anew.
         A faulty definition is refused and never stops the others. Raises ConfigError for a path or pipeline that
         cannot be read.
         """
-        transforms = [*(_pipeline(Path(p)) for p in pipelines), *([_expanding(lists)] if lists else [])]
+        transforms = [*map(pipeline, pipelines), *([expanding(lists)] if lists else [])]
         context = context_of(fields, pipelines, datasets, lists or {}) if cache is not None else ""
         kept = RuleCache(cache, context) if cache is not None else None
         reader = _Reader(fields, transforms, datasets, kept)
@@ -78,14 +78,6 @@ class DetectionSet:
             made = reader.read()
         gc.freeze()  # rules live as long as the process: they need not be searched again either
         return made
-
-
-def _pipeline(path: Path) -> Any:
-    try:
-        documents = load(path)
-        return ProcessingPipeline.from_dict(documents[0].data)
-    except (OSError, ContentError, *MALFORMED) as error:
-        raise ConfigError(f"{path}: no pySigma processing pipeline: {error}") from error
 
 
 @dataclass
@@ -100,16 +92,7 @@ class _Pure:
 def _is_rule(document: Document) -> bool:
     """Whether it is a plain rule with a name of its own."""
     data = document.data
-    return (
-        isinstance(data, dict) and bool(identity(document)) and not {"correlation", "anomaly", "filter"} & data.keys()
-    )
-
-
-def _expanding(lists: Mapping[str, Sequence[str]]) -> ProcessingPipeline:
-    """Puts the values of a list in the place of `%name%` in values with `|expand` (Sigma modifiers appendix)."""
-    include = list(lists)
-    items = [ProcessingItem(ValueListPlaceholderTransformation(include=include))]
-    return ProcessingPipeline(items=items, vars={name: list(values) for name, values in lists.items()})
+    return isinstance(data, dict) and bool(identity(document)) and data.keys().isdisjoint(OTHER_KINDS)
 
 
 class _Reader:
@@ -127,6 +110,7 @@ class _Reader:
         self.datasets = datasets
         self.documents: dict[str, Document | Kept] = {}
         self.filters: list[Filter] = []
+        self.sources: list[SiteSource] = []
         self.refused: list[Refused] = []
         self._cache = cache
         self._pure: dict[str, _Pure] = {}
@@ -181,6 +165,7 @@ class _Reader:
         rules: list[Rule] = []
         models: list[Definition] = []
         waiting: list[Document] = []
+        self._read_sources()
         self._read_filters()
         self._unkeep()
         for document in self.documents.values():
@@ -188,7 +173,7 @@ class _Reader:
                 self._kept(document, rules)
                 continue
             data = document.data
-            if "filter" in data:
+            if "filter" in data or MAPPING in data:
                 continue
             if "correlation" in data:
                 waiting.append(document)
@@ -215,8 +200,9 @@ class _Reader:
         )
 
     def _unkeep(self) -> None:
-        """Read the files after all when other filters stand beside them now."""
-        if self._cache is None or self._cache.holds_for([each.document for each in self.filters]):
+        """Read the files after all when other filters or log sources stand beside them now."""
+        beside = [*(each.document for each in self.sources), *(each.document for each in self.filters)]
+        if self._cache is None or self._cache.holds_for(beside):
             return
         waiting = {kept.path for kept in self.documents.values() if isinstance(kept, Kept)}
         fresh = {(path, n): document for path in waiting for n, document in enumerate(self._documents(source(path)))}
@@ -252,6 +238,14 @@ class _Reader:
         if len(pure.became) == pure.documents:
             self._cache.put(pure.digest, pure.became)
 
+    def _read_sources(self) -> None:
+        for document in self.documents.values():
+            if isinstance(document, Document) and is_site_source(document):
+                try:
+                    self.sources.append(read_site_source(document, self.fields))
+                except ValueError as error:
+                    self._refuse(document, str(error), MAPPING)
+
     def _read_filters(self) -> None:
         for document in self.documents.values():
             if isinstance(document, Document) and "filter" in document.data and not is_exception(document):
@@ -280,17 +274,22 @@ class _Reader:
             if identity(each.document) not in used | told:
                 self._refuse(each.document, "no rule that is loaded is meant by it", "filter")
 
+    def _made(self, document: Document, filters: Sequence[Filter] = (), *, internal: bool = False) -> Rule | Refused:
+        return read_rule(
+            document, self.fields, self.pipelines, filters=filters, sources=self.sources, internal=internal
+        )  # fmt: skip
+
     def _filtered(self, document: Document) -> Rule | Refused:
         """The rule with its filters. One that cannot be joined is refused, never the rule: it then hides nothing."""
-        rule = read_rule(document, self.fields, self.pipelines, filters=self.filters)
+        rule = self._made(document, self.filters)
         if not isinstance(rule, Refused) or not self.filters:
             return rule
-        plain = read_rule(document, self.fields, self.pipelines)
+        plain = self._made(document)
         if isinstance(plain, Refused):
             return plain
         good: list[Filter] = []
         for each in self.filters:
-            tried = read_rule(document, self.fields, self.pipelines, filters=[*good, each])
+            tried = self._made(document, [*good, each])
             if isinstance(tried, Refused):
                 self._refuse(each.document, f"cannot be joined to '{plain.title}': {tried.reason}", "filter")
             else:
@@ -298,7 +297,7 @@ class _Reader:
         return plain
 
     def _rule(self, document: Document, *, internal: bool = False) -> Rule | None:
-        rule = read_rule(document, self.fields, self.pipelines, internal=True) if internal else self._filtered(document)
+        rule = self._made(document, internal=True) if internal else self._filtered(document)
         if isinstance(rule, Refused):
             self.refused.append(rule)
             return None

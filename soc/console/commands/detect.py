@@ -79,7 +79,8 @@ def add(app: typer.Typer) -> None:
             typer.Option("--lists", help="Folders of lists that rules expand: NAME.txt is %NAME%."),
         ] = None,
         pipeline: Annotated[
-            list[Path] | None, typer.Option("--pipeline", "-P", help="Files of pySigma processing pipelines, in order.")
+            list[Path] | None,
+            typer.Option("--pipeline", "-p", "-P", help="pySigma pipelines: files, or names of installed ones."),
         ] = None,
         format: Annotated[str, typer.Option(help=FORMAT_HELP)] = "auto",
         profile: Annotated[bool, typer.Option(help="Say where the time went and which rules hit, on stderr.")] = False,

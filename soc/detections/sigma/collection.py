@@ -13,6 +13,10 @@ from sigma.rule import SigmaRule
 
 from soc.content import Document
 
+OTHER_KINDS = ("correlation", "anomaly", "filter", "mapping")
+"""The keys that make a document something else than a rule."""
+SILENT_KINDS = ("filter", "mapping")
+"""Of these, those that find nothing by themselves and so carry no tests."""
 ACTIONS = ("global", "reset", "repeat")
 _PREFIX = re.compile(r"_filt_[a-z]{10}_")
 
@@ -38,7 +42,7 @@ def merged(documents: Sequence[Document]) -> tuple[list[Document], list[UnknownA
     unknown: list[UnknownAction] = []
     for document in documents:
         data = document.data
-        if not isinstance(data, dict) or "correlation" in data or "filter" in data or "anomaly" in data:
+        if not isinstance(data, dict) or not data.keys().isdisjoint(OTHER_KINDS):
             result.append(document)
             continue
         own = {key: value for key, value in data.items() if key != "action"}

@@ -26,6 +26,7 @@ from soc.detections.sigma.modifiers import as_text, complete
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
 from soc.detections.sigma.routing import NoRoute, Way, ways
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Glob, Node, Not, Refused, Rule, Test, Variant
+from soc.detections.sigma.site_sources import SiteSource
 from soc.detections.sigma.values import fold, text_of
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
@@ -89,11 +90,12 @@ def read_rule(
     pipelines: Sequence[ProcessingPipeline] = (),
     *,
     filters: Sequence[Filter] = (),
+    sources: Sequence[SiteSource] = (),
     internal: bool = False,
 ) -> Rule | Refused:
     """Read one rule; what cannot run comes back as `Refused` with the reason and the line it stands on."""
     try:
-        return _rule(document, fields, pipelines, filters, internal)
+        return _rule(document, fields, pipelines, filters, sources, internal)
     except CannotRun as error:
         return Refused(identity(document), document.path, document.line(*error.keys), str(error))
     except NoRoute as error:
@@ -107,8 +109,25 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, SigmaError) else f"malformed: {text}"
 
 
+def _ways(source: Any, sources: Sequence[SiteSource]) -> list[Way]:
+    """Our ways and those of the site. Raises NoRoute where there is neither."""
+    key = (source.category or "", source.product or "", source.service or "")
+    own = [each.way for each in sources if each.key == key]
+    try:
+        return [*ways(*key), *own]
+    except NoRoute:
+        if own:
+            return own
+        raise
+
+
 def _rule(
-    document: Document, fields: FieldDictionary, pipelines: Sequence[Any], filters: Sequence[Filter], internal: bool
+    document: Document,
+    fields: FieldDictionary,
+    pipelines: Sequence[Any],
+    filters: Sequence[Filter],
+    sources: Sequence[SiteSource],
+    internal: bool,
 ) -> Rule:
     data = document.data
     if instead := advice(data.get("detection")):
@@ -121,10 +140,9 @@ def _rule(
     filtered = apply(filters, data, sigma)
     for pipeline in pipelines:
         pipeline.apply(sigma)
-    source = sigma.logsource
     variants: list[Variant] = []
     unknown: dict[str, None] = {}
-    for way in ways(source.category, source.product, source.service):
+    for way in _ways(sigma.logsource, sources):
         names = Names(way, fields)
         node = _conditions(sigma.detection, names)
         if names.unknown:

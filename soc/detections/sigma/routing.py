@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from soc.detections.sigma.rule import Route
@@ -99,6 +100,7 @@ _SYSMON: dict[str, tuple[int, ...]] = {
     "wmi_event": (19, 20, 21),
     "dns_query": (22,),
     "file_delete": (23, 26),
+    "file_delete_detected": (26,),
     "clipboard_capture": (24,),
     "process_tampering": (25,),
     "file_block_executable": (27,),
@@ -183,6 +185,11 @@ _CATEGORY_NAMES: dict[str, dict[str, str]] = {
 }
 
 
+KEYS = ("category", "product", "service")
+Key = tuple[str, str, str]
+"""A log source by these; a missing part is an empty text."""
+
+
 class NoRoute(ValueError):
     """Nobody writes the events that a log source means; the text says which."""
 
@@ -195,27 +202,30 @@ class Way:
     renamed: tuple[tuple[str, str], ...] = ()
 
 
-def _windows(channels: tuple[str, ...], ids: tuple[int, ...] | None = None) -> Route:
+def windows(channels: Iterable[str], ids: Iterable[int | str] | None = None) -> Route:
+    """Events of these channels, whatever their case; all of them, or those with these ids."""
     event_ids = None if ids is None else frozenset(map(str, ids))
     return Route(True, frozenset(channel.lower() for channel in channels), event_ids)
 
 
 def _windows_ways(category: str, service: str) -> list[Way]:
-    if category in _SYSMON and service in ("", "sysmon"):
-        ways = [Way(_windows(_SERVICES["sysmon"], _SYSMON[category]))]
-        if category == "process_creation" and not service:
-            ways.append(Way(_windows(_SERVICES["security"], (4688,)), tuple(_AUDIT_NAMES.items())))
-        return ways
+    if not category:
+        if service and service not in _SERVICES:
+            raise NoRoute(f"unknown Windows service '{service}'")
+        return [Way(windows(_SERVICES[service] if service else ()))]
+    found: dict[str, Way] = {}
+    if category in _SYSMON:
+        found["sysmon"] = Way(windows(_SERVICES["sysmon"], _SYSMON[category]))
+    if category == "process_creation":
+        found["security"] = Way(windows(_SERVICES["security"], (4688,)), tuple(_AUDIT_NAMES.items()))
     if category in _POWERSHELL:
         name, event_id = _POWERSHELL[category]
-        return [Way(_windows(_SERVICES[name], (event_id,)))]
-    if category:
+        found[name] = Way(windows(_SERVICES[name], (event_id,)))
+    if not found:
         raise NoRoute(f"no Windows source writes category '{category}'")
-    if not service:
-        return [Way(_windows(()))]
-    if service in _SERVICES:
-        return [Way(_windows(_SERVICES[service]))]
-    raise NoRoute(f"unknown Windows service '{service}'")
+    if service and service not in found:
+        raise NoRoute(f"service '{service}' of Windows writes no category '{category}'; {', '.join(found)} does")
+    return [found[service]] if service else list(found.values())
 
 
 def ways(category: str | None, product: str | None, service: str | None) -> list[Way]:
@@ -229,8 +239,8 @@ def ways(category: str | None, product: str | None, service: str | None) -> list
         return [Way(Route(datasets=_DATASETS[key]), tuple(_CATEGORY_NAMES.get(key[0], {}).items()))]
     if not key[0] and key[1] and key[2]:
         return [Way(Route(datasets=(f"{key[1]}.{key[2]}",)))]
-    words = ", ".join(f"{n} '{v}'" for n, v in zip(("category", "product", "service"), key, strict=True) if v)
-    raise NoRoute(f"no source writes {words}")
+    words = ", ".join(f"{n} '{v}'" for n, v in zip(KEYS, key, strict=True) if v)
+    raise NoRoute(f"no source writes {words or 'for a log source without category, product and service'}")
 
 
 def _renames() -> dict[Route, dict[str, str]]:
