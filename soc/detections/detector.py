@@ -18,7 +18,7 @@ from soc.model.finding import Finding, finding_id
 MAX_ROUTES = 4_096
 """Remembered (dataset, channel, event id) triples; a stranger can write any, so the memory begins anew when full."""
 # What an alert is about when a rule does not say: the first of these that the event has.
-_ENTITIES = ("source.ip", "user.name", "host.name", "winlog.computer_name", "winlog.event_data.TargetUserName",
+ENTITIES = ("source.ip", "user.name", "host.name", "winlog.computer_name", "winlog.event_data.TargetUserName",
              "soc.source")  # fmt: skip
 
 Members = list[tuple[Rule, Variant]]
@@ -81,7 +81,7 @@ class Detector:
         for hit in self._hits(batch, columns):
             if hit.rule.id not in self._quiet or hit.exception:  # what is excepted is never gone in silence
                 try:
-                    findings.append(_finding(hit, columns))
+                    findings.append(finding_of(hit, columns))
                 except BREAKS as error:
                     self._failed(hit.i, hit.rule, error)
         return findings
@@ -253,10 +253,10 @@ def _drift_us(row: Row, at_us: int, receipt_us: int) -> int | None:
     return at_us - receipt_us if _first(row, "soc.time.basis") in ("device", "inferred") else None
 
 
-def _finding(hit: Hit, columns: Columns) -> Finding:
+def finding_of(hit: Hit, columns: Columns) -> Finding:
     row, rule = Row(columns, hit.i), hit.rule
     at_us, event_id = _first(row, "@timestamp", 0), _event_id(row)
-    entity = next((f"{name}={row.values(name)[0]}" for name in _ENTITIES if row.values(name)), "")
+    entity = next((f"{name}={row.values(name)[0]}" for name in ENTITIES if row.values(name)), "")
     whose = _whose(row)
     return Finding(
         id=finding_id(rule.id, event_id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from soc import content
@@ -77,6 +78,11 @@ def packet_ring(settings: Settings, name: str) -> Path:
     return settings.path("packets", name)
 
 
+def lookbacks(settings: Settings) -> Path:
+    """The folder of backtests, hunts and backfills."""
+    return settings.path("lookback")
+
+
 def own_counters(settings: Settings) -> list[tuple[str, Path]]:
     """The nodes of this machine that fill the raw log, and where each counts: collector, polled sources, sensors."""
     found = sorted(path.stem for path in settings.path("run", "sense").glob("*.json"))
@@ -124,11 +130,11 @@ def site_mibs(settings: Settings) -> SiteMibs:
     return SiteMibs(settings.path(MIBS))
 
 
-def load_detections(settings: Settings, parsers: ParserSet) -> DetectionSet:
+def load_detections(settings: Settings, parsers: ParserSet, *, extra: Sequence[Path] = ()) -> DetectionSet:
     """The shipped definitions, the site's own, rules loaded from where they lie, and what was put in place through the
-    service; without what is off everywhere."""
+    service; without what is off everywhere. Over them the `extra` ones."""
     lists, cache = read_lists(settings.rule_lists), settings.path("run", "rules")
-    loaded = DetectionSet.load(rule_paths(settings), fields=parsers.fields, lists=lists, cache=cache)
+    loaded = DetectionSet.load([*rule_paths(settings), *extra], fields=parsers.fields, lists=lists, cache=cache)
     return chosen(loaded, rule_policy(settings))
 
 

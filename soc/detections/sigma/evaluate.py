@@ -25,8 +25,8 @@ SHOWN = 2048
 """Longer values are cut in an explanation, with an ellipsis; the event keeps the whole."""
 Check = Callable[[Any], bool]
 Holds = Callable[["Row"], bool]
-_EVENT_DATA = "winlog.event_data."
-_USER_DATA = "winlog.user_data."
+EVENT_DATA = "winlog.event_data."
+USER_DATA = "winlog.user_data."
 # What we or the parsers say about an event is no part of the message that keywords search.
 _OURS = ("soc.", "event.", "ecs.", "organization.", "observer.", "tags")
 
@@ -48,10 +48,10 @@ class Columns:
     def _make(self, name: str) -> list[Any] | None:
         column = self.batch.columns.get(name)
         mine = None if column is None else column.to_list()
-        if not name.startswith(_EVENT_DATA):
+        if not name.startswith(EVENT_DATA):
             return mine
         # Events such as 1102 carry their data as UserData; Sigma names both alike.
-        other = self.batch.columns.get(_USER_DATA + name[len(_EVENT_DATA) :])
+        other = self.batch.columns.get(USER_DATA + name[len(EVENT_DATA) :])
         if other is None or mine is None:
             return mine if other is None else other.to_list()
         return [a if a is not None else b for a, b in zip(mine, other.to_list(), strict=True)]

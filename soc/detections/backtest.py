@@ -1,0 +1,163 @@
+"""Rules over stored events: which events and fields they need, and the same engine as the live stream, slice by slice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import orjson
+
+from soc.detections.correlation.definition import Correlation, Referable
+from soc.detections.correlator import Correlator
+from soc.detections.detector import ENTITIES, Detector, Hit, finding_of
+from soc.detections.load import DetectionSet
+from soc.detections.sigma.evaluate import EVENT_DATA, USER_DATA, Columns
+from soc.detections.sigma.rule import All, Route, Rule, tests_of
+from soc.model.batch import EventBatch
+from soc.model.finding import Finding
+from soc.model.query import And, Equals, Exists, MatchAll, Or, Query, Wildcard
+
+BASE = (
+    "@timestamp", "event.id", "event.created", "event.dataset", "soc.position", "soc.site", "soc.system.id",
+    "organization.id", "soc.import.id", "soc.flags", "winlog.channel", "winlog.event_id",
+)  # fmt: skip
+"""What routing and every finding read."""
+QUERY_RULE = "query"
+"""The rule id of what a search text found."""
+
+
+def chosen(detections: DetectionSet, names: Collection[str]) -> DetectionSet:
+    """The rules and correlations of these ids (or names), with what the correlations refer to; models stay out."""
+    wanted: dict[str, Referable] = {}
+
+    def take(one: Referable) -> None:
+        if one.id not in wanted:
+            wanted[one.id] = one
+            for inner in getattr(one, "of", ()):
+                take(inner)
+
+    for each in (*detections.rules, *detections.correlations):
+        if each.id in names or (each.name and each.name in names):
+            take(each)
+    return DetectionSet(
+        tuple(each for each in detections.rules if each.id in wanted),
+        tuple(each for each in detections.correlations if each.id in wanted),
+    )
+
+
+def columns_of(*sets: DetectionSet) -> tuple[str, ...] | None:
+    """The fields that these read of an event, in order; None when a keyword searches all of them."""
+    names = dict.fromkeys((*BASE, *ENTITIES))
+    for detections in sets:
+        for test in (test for rule in detections.rules for v in rule.variants for test in tests_of(v.node)):
+            if test.field is None:
+                return None
+            names[test.field] = None
+            if test.op == "fieldref":
+                names[test.value[1:]] = None
+        for correlation in detections.correlations:
+            fields = (name for group in correlation.group_fields.values() for name in group)
+            names.update(dict.fromkeys((*fields, *correlation.counted.values())))
+    twins = (USER_DATA + name.removeprefix(EVENT_DATA) for name in names if name.startswith(EVENT_DATA))
+    return tuple({**names, **dict.fromkeys(twins)})
+
+
+def query_of(*sets: DetectionSet) -> Query:
+    """Every event that one of these rules is routed to, and few others."""
+    routes = {variant.route for detections in sets for rule in detections.rules for variant in rule.variants}
+    parts = tuple(_routed(route) for route in sorted(routes, key=repr))
+    return MatchAll() if MatchAll() in parts else Or(parts)
+
+
+def _routed(route: Route) -> Query:
+    if not route.windows:
+        return Or(tuple(_dataset(name) for name in route.datasets))
+    # Channels are compared whatever their case, which a store cannot do on a keyword: they are left to the engine.
+    here = Exists("winlog.channel")
+    if route.event_ids is None:
+        return here
+    return And((here, Or(tuple(Equals("winlog.event_id", id) for id in sorted(route.event_ids)))))
+
+
+def _dataset(name: str) -> Query:
+    return Wildcard("event.dataset", name) if name.endswith("*") else Equals("event.dataset", name)
+
+
+class Looker(Protocol):
+    """Looks through events in the order of time, and can be put away and taken up again."""
+
+    failures: Counter[str]
+
+    def look(self, batches: Iterable[EventBatch]) -> list[Finding]: ...
+    def snapshot(self) -> Any: ...
+    def restore(self, state: Any) -> None: ...
+
+
+class Backtest:
+    """The rules of a set; correlations in event time, also across slices. `failures` counts events by broken rule."""
+
+    def __init__(self, detections: DetectionSet) -> None:
+        self._detector, self._correlator = Detector(detections), Correlator(detections)
+        self.failures: Counter[str] = Counter()
+
+    def look(self, batches: Iterable[EventBatch]) -> list[Finding]:
+        """The findings of one slice by time and id; its events lie behind those of the slices before."""
+        findings: list[Finding] = []
+        documents: list[dict[str, Any]] = []
+        for batch in batches:
+            findings += self._detector.match(batch)
+            documents += (each for each in self._detector.project(batch) if each["kind"] == "event")
+            self.failures.update(failure.rule for failure in self._detector.failures)
+        documents.sort(key=lambda each: (each["at_us"], each["event_id"]))
+        for document in documents:
+            findings += self._correlator.feed([document], document["at_us"])
+        if documents:
+            self._correlator.tick(documents[-1]["at_us"])
+        return sorted(findings, key=_when)
+
+    def snapshot(self) -> Any:
+        """Everything that the next slice builds on, as plain data."""
+        return {"correlator": orjson.loads(self._correlator.snapshot()), "failures": dict(self.failures)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `snapshot`."""
+        self._correlator.restore(orjson.dumps(state["correlator"]))
+        self.failures = Counter(state["failures"])
+
+
+class QueryLooker:
+    """Every event is a finding: the store's query did the choosing."""
+
+    def __init__(self, text: str) -> None:
+        self._rule = Rule(QUERY_RULE, "", "", text, "informational", ())
+        self.failures: Counter[str] = Counter()
+
+    def look(self, batches: Iterable[EventBatch]) -> list[Finding]:
+        """The events of one slice by time and id."""
+        found = []
+        for batch in batches:
+            columns = Columns(batch)
+            found += [finding_of(Hit(i, self._rule, All(())), columns) for i in range(batch.n)]
+        return sorted((replace(each, kind=QUERY_RULE) for each in found), key=_when)
+
+    def snapshot(self) -> Any:
+        """Nothing: no event hangs together with another."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """The inverse of `snapshot`."""
+
+
+def _when(finding: Finding) -> tuple[int, str]:
+    return finding.last_us, finding.id
+
+
+def spans_us(detections: DetectionSet) -> int:
+    """How long before an event the oldest other one may be that a correlation joins it with."""
+
+    def reach(each: Referable) -> int:
+        return each.span_us + max(map(reach, each.of), default=0) if isinstance(each, Correlation) else 0
+
+    return max(map(reach, detections.correlations), default=0)
