@@ -153,6 +153,7 @@ class Settings:
     rules_disable: tuple[str, ...] = ()
     rules_enable: tuple[str, ...] = ()
     unit_rules: tuple[UnitRules, ...] = ()
+    lookback_share: int = 50
     relay_url: str = ""
     relay_name: str = ""
     relay_max_kib_s: int = 0
@@ -401,6 +402,7 @@ KNOBS = (
     Knob("detections", "shadow", "rules_shadow", _selectors, "rules that match, are counted and make no alert yet"),
     Knob("detections", "disable", "rules_disable", _selectors, "rules that are off"),
     Knob("detections", "enable", "rules_enable", _selectors, "rules that are on in spite of 'disable'"),
+    Knob("lookback", "share", "lookback_share", _percent, "percent of one core that backtests and hunts may take"),
     Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),
     Knob("queue", "high", "queue_high", _percent, "percent of it from which streams and HTTP wait; datagrams go on"),
     Knob("queue", "low", "queue_low", _percent, "percent of it below which nobody waits any more"),
@@ -429,7 +431,8 @@ KNOBS = (
     Knob("web", "socket", "socket", _path, "Unix socket of the API; the kernel says who calls", "SOC_SOCKET"),
 )
 _PLAIN_SECTIONS = (
-    "site", "content", "detections", "queue", "store", "cases", "access", "registry", "retention", "relay", "web",
+    "site", "content", "detections", "lookback", "queue", "store", "cases", "access", "registry", "retention", "relay",
+    "web",
 )  # fmt: skip
 
 

@@ -46,6 +46,8 @@ STEP_S = 0.1
 """Pause of an idle worker; the collector commits every 50 ms."""
 STATE_S = 2.0
 COMPACT_S = 15.0
+IDLE_S = 0.5
+"""Between two looks for something to look back for."""
 READY_S = 60.0
 GIVE_UP = 3
 STEADY_S = 60.0
@@ -331,6 +333,40 @@ def compact(settings: Settings) -> None:
                 said = _once(str(error), said)
             me.stop.wait(COMPACT_S)
         store.close()
+
+
+def lookback(settings: Settings) -> None:
+    """Work off backtests and hunts until stopped, behind everything else that wants the processor."""
+    from soc.pipeline.lookback.jobs import Jobs
+
+    with _running(settings, "lookback") as me:
+        os.nice(10)
+        jobs = Jobs(places.lookbacks(settings), me.clock)
+        me.ready()
+        while not me.stop.is_set():
+            if any(jobs.is_open(id) for id in jobs.ids()):
+                _look_back(me)
+            me.tell_when_due({})
+            me.stop.wait(IDLE_S)
+
+
+def _look_back(me: _Process) -> None:
+    """Until nothing is open. Rules, parsers and store are loaded for it and let go after it."""
+    from soc.pipeline.lookback.runner import Runner
+
+    runner = Runner(me.settings, me.clock)
+    said = ""
+    try:
+        busy = True
+        while busy and not me.stop.is_set():
+            try:
+                busy, said = runner.step(me.stop), ""
+            except TryAgain as error:
+                said = _once(str(error), said)
+                me.stop.wait(IDLE_S)
+            me.tell_when_due(runner.counts)
+    finally:
+        runner.close()
 
 
 def serve(settings: Settings) -> None:
@@ -722,6 +758,7 @@ def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, 
         return [*commands, ("relay", ("relay", "run"))]
     commands += [("hub", ("relay", "hub"))] if settings.relay_host else []
     commands += [*workers, ("correlate", ("correlate",)), ("compact", ("compact",))]
+    commands += [("lookback", ("lookback",))]
     commands += [("serve", ("serve",))]
     return [*commands, ("receiver", ("national", "serve"))] if simulate else commands
 
@@ -824,6 +861,7 @@ __all__ = [
     "compact",
     "correlate",
     "hub",
+    "lookback",
     "make_home",
     "poll",
     "prepare_simulation",

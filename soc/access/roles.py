@@ -12,27 +12,28 @@ _READ = ("alert.read", "ticket.read", "event.search", "playbook.read", "report.r
 _TABLE: dict[str, tuple[str, ...]] = {
     "tier1": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
-        "ticket.report", "playbook.plan", "import.create", "national.read",
+        "ticket.report", "playbook.plan", "import.create", "national.read", "event.hunt",
     ),
     "tier2-unit": (
-        "alert.read", "ticket.read", "event.search", "playbook.read", "report.read", "system.read",
+        "alert.read", "ticket.read", "event.search", "event.hunt", "playbook.read", "report.read", "system.read",
         "ticket.note", "ticket.report",
     ),
     "tier3": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
         "ticket.report", "playbook.plan", "playbook.run", "playbook.revert", "import.create", "national.read",
-        "national.send", "retention.read", "retention.hold", "packet.read",
+        "national.send", "retention.read", "retention.hold", "packet.read", "event.hunt",
     ),
     "manager": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
         "ticket.report", "playbook.plan", "playbook.approve", "playbook.revert", "national.read", "national.send",
         "national.approve", "retention.read", "retention.plan", "retention.approve", "retention.hold",
-        "ledger.read", "ledger.verify", "access.read",
+        "ledger.read", "ledger.verify", "access.read", "event.hunt",
     ),
     "auditor": (*_READ, "national.read", "retention.read", "ledger.read", "ledger.verify", "access.read"),
     "admin": (
         *_READ, "import.create", "national.read", "retention.read", "retention.plan", "retention.apply",
         "ledger.read", "ledger.verify", "access.read", "access.manage", "system.manage", "source.manage",
+        "event.hunt",
     ),
     "engine": (
         *_READ, "alert.create", "ticket.create", "ticket.move", "playbook.plan", "playbook.run", "playbook.revert",

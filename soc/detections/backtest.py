@@ -1,4 +1,4 @@
-"""Rules over stored events: which events and fields they need, and the same engine as the live stream, slice by slice."""
+"""Rules over stored events: what they need of them, and the engine of the live stream, slice by slice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUERY_RULE = "query"
 """The rule id of what a search text found."""
 
 
-def chosen(detections: DetectionSet, names: Collection[str]) -> DetectionSet:
+def picked(detections: DetectionSet, names: Collection[str]) -> DetectionSet:
     """The rules and correlations of these ids (or names), with what the correlations refer to; models stay out."""
     wanted: dict[str, Referable] = {}
 
@@ -38,20 +38,27 @@ def chosen(detections: DetectionSet, names: Collection[str]) -> DetectionSet:
             for inner in getattr(one, "of", ()):
                 take(inner)
 
-    for each in (*detections.rules, *detections.correlations):
+    for each in referable(detections):
         if each.id in names or (each.name and each.name in names):
             take(each)
     return DetectionSet(
-        tuple(each for each in detections.rules if each.id in wanted),
-        tuple(each for each in detections.correlations if each.id in wanted),
+        rules=tuple(each for each in detections.rules if each.id in wanted),
+        correlations=tuple(each for each in detections.correlations if each.id in wanted),
+        exceptions=tuple(each for each in detections.exceptions if wanted.keys() & set(each.rules)),
     )
+
+
+def referable(detections: DetectionSet) -> list[Referable]:
+    """What can be asked for by id."""
+    return [*detections.rules, *detections.correlations]
 
 
 def columns_of(*sets: DetectionSet) -> tuple[str, ...] | None:
     """The fields that these read of an event, in order; None when a keyword searches all of them."""
     names = dict.fromkeys((*BASE, *ENTITIES))
     for detections in sets:
-        for test in (test for rule in detections.rules for v in rule.variants for test in tests_of(v.node)):
+        rules = (*detections.rules, *(each.filter for each in detections.exceptions))
+        for test in (test for rule in rules for variant in rule.variants for test in tests_of(variant.node)):
             if test.field is None:
                 return None
             names[test.field] = None

@@ -130,12 +130,16 @@ def site_mibs(settings: Settings) -> SiteMibs:
     return SiteMibs(settings.path(MIBS))
 
 
-def load_detections(settings: Settings, parsers: ParserSet, *, extra: Sequence[Path] = ()) -> DetectionSet:
+def load_detections(settings: Settings, parsers: ParserSet) -> DetectionSet:
     """The shipped definitions, the site's own, rules loaded from where they lie, and what was put in place through the
-    service; without what is off everywhere. Over them the `extra` ones."""
+    service; without what is off everywhere."""
+    return chosen(all_detections(settings, parsers), rule_policy(settings))
+
+
+def all_detections(settings: Settings, parsers: ParserSet, *, extra: Sequence[Path] = ()) -> DetectionSet:
+    """The same with what is off; over it the `extra` files."""
     lists, cache = read_lists(settings.rule_lists), settings.path("run", "rules")
-    loaded = DetectionSet.load([*rule_paths(settings), *extra], fields=parsers.fields, lists=lists, cache=cache)
-    return chosen(loaded, rule_policy(settings))
+    return DetectionSet.load([*rule_paths(settings), *extra], fields=parsers.fields, lists=lists, cache=cache)
 
 
 def rule_paths(settings: Settings) -> list[Path]:

@@ -42,6 +42,7 @@ from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES,
 from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
+from soc.pipeline.lookback.jobs import Jobs
 from soc.pipeline.states import read_state, read_states, state_file
 from soc.playbooks.definition import PlaybookSet
 from soc.playbooks.engine import Engine
@@ -92,6 +93,7 @@ class Services:
     policy: Policy
     uploads: Uploads
     outgoing: Outgoing
+    lookbacks: Jobs
     world: DemoWorld | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -171,6 +173,7 @@ class Services:
             policy=policy,
             uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id, captures=CAPTURES),
             outgoing=outgoing,
+            lookbacks=Jobs(places.lookbacks(settings), clock),
             world=world,
         )
         made._closers = [made.findings.close, store.close, writer.close, cases.close]
@@ -184,6 +187,10 @@ class Services:
     def reload_registry(self) -> None:
         """Read the registry's files again."""
         self.registry = places.load_registry(self.settings)
+
+    def new_id(self) -> str:
+        """A UUIDv7 of now."""
+        return new_id(self.clock)
 
     # accounting
 
@@ -442,6 +449,7 @@ class Services:
             ("findings", 0.25, self.findings.step),
             ("runs", 5.0, lambda: self.engine.expire(self.clock.now_ns() // 1000)),
             ("prune imports", 3600.0, self.uploads.prune),
+            ("prune lookbacks", 3600.0, self.lookbacks.prune),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]
         if self.national is not None:

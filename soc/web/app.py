@@ -20,6 +20,7 @@ from soc.web.routes import (
     events,
     imports,
     ledger,
+    lookbacks,
     mibs,
     national,
     packets,
@@ -46,7 +47,7 @@ FILES = frozenset({"/v1/packets"})
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
     service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people,
-    simulation, relays, mibs, packets, live,
+    simulation, relays, mibs, packets, lookbacks, live,
 )  # fmt: skip
 
 

@@ -159,6 +159,23 @@ IMPORTED = {
     "findings": [{"rule": "r1", "title": f"SSH {ESCAPE}", "title_vi": f"SSH {ESCAPE}", "level": "high", "count": 2}],
 }  # fmt: skip
 
+JOB_ID, CANCELLED_ID = "019ac000-0000-7000-8000-000077aa0b1b", "019ac000-0000-7000-8000-000077aa0b1c"
+SIDE = {"hits": 8, "alerts": 2, "judged": 4, "precision": 0.75}
+JOB = {
+    "id": JOB_ID, "asker": "lan", "since_us": NOW_US - 30 * DAY_US, "until_us": NOW_US, "created_us": NOW_US,
+    "rules": ["failed-login"], "texts": [f"mine.yml {ESCAPE}"], "where": f"user.name:root {ESCAPE}", "against": True,
+    "reason": ESCAPE, "state": "done", "events": 12345, "events_total": 12345, "bytes": 1 << 20, "cpu_s": 1.5,
+    "hits": 38412, "span_s": 30 * 86400.0, "eta_s": None, "failures": {"new": {f"bad {ESCAPE}": 2}},
+    "rules_found": [{
+        "rule": "failed-login", "title": f"Failed {ESCAPE}", "title_vi": f"Thất bại {ESCAPE}", "level": "low",
+        "new": SIDE, "old": SIDE, "diff": {"new": 2, "old": 1, "both": 6}, "excepted": {"new": 3},
+        "days": [{"day": "2026-11-20", "new": 2, "both": 6, "alerts.new": 2}],
+        "entities": [{"entity": f"source.ip=203.0.113.9 {ESCAPE}", "hits": 8}],
+    }],
+}  # fmt: skip
+HIT = {"last_us": NOW_US, "level": "low", "title": f"Failed {ESCAPE}", "title_vi": f"Thất bại {ESCAPE}",
+       "entity": f"source.ip=203.0.113.9 {ESCAPE}", "event_ids": ["0" * 32]}  # fmt: skip
+
 Canned = Any | Callable[[Mapping[str, Any]], Any]
 
 
@@ -175,6 +192,10 @@ def _answers() -> dict[tuple[str, str], Canned]:
             "rest_query": f'source.ip:"203.0.113.9" {ESCAPE}',
         },
         **{("POST", f"{alert}/{verb}"): found for verb, found in changed.items()}, ("POST", f"{alert}/ticket"): TICKET,
+        ("GET", "/v1/lookbacks"): [{**JOB, "state": "running"}, {**JOB, "id": CANCELLED_ID}],
+        ("POST", "/v1/lookbacks"): JOB, ("GET", f"/v1/lookbacks/{JOB_ID}"): JOB,
+        ("GET", f"/v1/lookbacks/{JOB_ID}/hits"): [HIT], ("POST", f"/v1/lookbacks/{JOB_ID}/cancel"): JOB,
+        ("GET", f"/v1/lookbacks/{CANCELLED_ID}"): {**JOB, "state": "cancelled", "events": 5},
         ("GET", "/v1/events"): [EVENT], ("GET", "/v1/events/top"): [{"value": ESCAPE, "count": 1234}],
         ("GET", "/v1/sources"): {
             "since_us": 0, "sources": [SOURCE],

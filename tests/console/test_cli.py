@@ -53,11 +53,12 @@ def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 ALL = dict(commands())
 PROMISED = """
-parse detect check fields search tail import status me up collect work correlate serve compact console
+parse detect check fields search tail import backtest hunt status me up collect
+work correlate lookback serve compact console
 source:list,points,adopt,release alert:list,show,events,ack,close,note,ticket ticket:list,show,move,note,done,classify
 playbook:list,show,plan,approve,run,status,revert,done national:status,messages,serve
 retention:check,plan,apply,verify,certificates ledger:list,verify system:list,show,add,set
-rule:status,lint,test person:list,add,token config:show,reload simulate:run,score
+job:list,show,hits,cancel rule:status,lint,test person:list,add,token config:show,reload simulate:run,score
 """
 
 

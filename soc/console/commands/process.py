@@ -111,6 +111,11 @@ def _single(app: typer.Typer) -> None:
         """Correlations and anomaly models over what matched."""
         call.processes.correlate(call.settings)
 
+    @command(app, "lookback", "soc lookback", local=True)
+    def lookback(call: Call) -> None:
+        """Work off the backtests and hunts that people ask for, with a share of one core."""
+        call.processes.lookback(call.settings)
+
     @command(app, "serve", "soc serve", local=True)
     def serve(call: Call) -> None:
         """The API, alerts, tickets, playbooks, outbox, retention."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from soc.console.i18n import Catalogue, register
+from soc.console.i18n.lookback import LOOKBACK
 
 HEADINGS: Catalogue = {
     "cmd.col.acked": ("Đã xác nhận", "Acked"),
@@ -657,5 +658,5 @@ SENTENCES: Catalogue = {
 }
 """What is said to a person."""
 
-WORDS: Catalogue = {**HEADINGS, **STORED, **RETENTION, **SENTENCES}
+WORDS: Catalogue = {**HEADINGS, **STORED, **RETENTION, **SENTENCES, **LOOKBACK}
 register(WORDS)

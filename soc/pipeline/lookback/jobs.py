@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,9 @@ class Jobs:
         found: dict[str, str] = orjson.loads((self._root / id / _VERDICTS).read_bytes())
         return found
 
-    def open(self) -> Iterator[str]:
-        """The ids of those that are not at their end, oldest first."""
-        return (id for id in self.ids() if self.state(id)["state"] in OPEN)
+    def is_open(self, id: str) -> bool:
+        """Whether it is not at its end."""
+        return self.state(id)["state"] in OPEN
 
     def cancel(self, id: str) -> None:
         """Ask it to end with what it has."""

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from soc.config import Settings
-from soc.detections.backtest import BASE, Backtest, Looker, QueryLooker, chosen, columns_of, query_of, spans_us
+from soc.detections.backtest import (
+    BASE,
+    Backtest,
+    Looker,
+    QueryLooker,
+    columns_of,
+    picked,
+    query_of,
+    referable,
+    spans_us,
+)
 from soc.detections.detector import ENTITIES
 from soc.detections.load import DetectionSet
 from soc.errors import NotFound, UsageError
@@ -64,9 +74,9 @@ class Run:
         if not job.rules and not job.texts:
             return where, tuple(dict.fromkeys((*BASE, *ENTITIES))), {NEW: QueryLooker(job.where)}, 0
         new, names = self._given()
-        sets = {NEW: chosen(new, names)}
+        sets = {NEW: picked(new, names)}
         if job.against:
-            sets[OLD] = chosen(places.load_detections(self._settings, self._parsers), names)
+            sets[OLD] = picked(places.all_detections(self._settings, self._parsers), names)
         query = And((query_of(*sets.values()), where))
         return query, columns_of(*sets.values()), {s: Backtest(d) for s, d in sets.items()}, spans_us(sets[NEW])
 
@@ -76,11 +86,11 @@ class Run:
         paths = {str(folder / f"{n:04d}.yml"): text for n, text in enumerate(self.job.texts)}
         for path, text in paths.items():
             files.replace(Path(path), text.text.encode())
-        loaded = places.load_detections(self._settings, self._parsers, extra=[Path(path) for path in paths])
+        loaded = places.all_detections(self._settings, self._parsers, extra=[Path(path) for path in paths])
         refused = [each for each in loaded.refused if each.path in paths]
         if refused:
             raise UsageError("\n".join(f"{paths[r.path].name}:{r.line}: {r.reason}" for r in refused))
-        known = {each.id: each for each in (*loaded.rules, *loaded.correlations)}
+        known = {each.id: each for each in referable(loaded)}
         names = {id for id, each in known.items() if each.path in paths}
         for rule in self.job.rules:
             if rule not in known and rule not in {each.name for each in known.values()}:
@@ -194,5 +204,6 @@ def _eta_s(state: Mapping[str, Any]) -> float | None:
     """Seconds left at the pace until now; None while nothing can be told."""
     if state["state"] != RUNNING or not state.get("events"):
         return None
-    took_s = (state["at_us"] - state["started_us"]) / 1_000_000
-    return round(took_s * max(state["events_total"] - state["events"], 0) / state["events"], 1)
+    took_s = float(state["at_us"] - state["started_us"]) / 1_000_000
+    left = max(int(state["events_total"]) - int(state["events"]), 0)
+    return round(took_s * left / int(state["events"]), 1)

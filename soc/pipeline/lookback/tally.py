@@ -17,7 +17,7 @@ ENTITIES = 5_000
 SHOWN = 20
 """Entities of the report, those with most hits."""
 KEYS = 20_000
-"""Alerts of the hours at hand that are told apart, for each rule and side; further ones make the count a lower bound."""
+"""Alerts of the hours at hand that are told apart, by rule and side; with further ones the count is a lower bound."""
 TRUE = ("true_positive", "benign_true_positive")
 FALSE = ("false_positive_logic", "false_positive_data")
 
@@ -30,6 +30,7 @@ class Tally:
         self.hits: Counter[str] = Counter()
         self.days: dict[str, Counter[str]] = defaultdict(Counter)
         self.entities: Counter[str] = Counter()
+        self.excepted: Counter[str] = Counter()
         self.unnamed = 0
         self.uncounted = 0
         self.judged: dict[str, Counter[str]] = defaultdict(Counter)
@@ -37,6 +38,9 @@ class Tally:
 
     def add(self, finding: Finding, side: str, verdict: str | None) -> None:
         """Count one hit of a side (`new`, `old` or `both`); `verdict` is what people said of its events."""
+        if finding.exception:
+            self.excepted[side] += 1
+            return
         self.hits[side] += 1
         day = self.days[iso(finding.last_us)[:10]]
         day[side] += 1
@@ -66,17 +70,18 @@ class Tally:
         """Plain data for people: `precision` is of judged hits, None without any."""
         sides = {side: self._side(side) for side in (NEW, OLD)}
         days = [{"day": day, **counts} for day, counts in sorted(self.days.items())]
-        top = [{"entity": name, "hits": n} for name, n in self.entities.most_common(SHOWN)]
+        most = self.entities.most_common(SHOWN)
+        top = [{"entity": name, "hits": n} for name, n in most]
         judged = {side: dict(counts) for side, counts in self.judged.items()}
-        others = sum(self.entities.values()) - sum(each["hits"] for each in top) + self.unnamed
+        others = sum(self.entities.values()) - sum(n for _, n in most) + self.unnamed
         return {
             **self.head, **sides, "diff": {side: self.hits[side] for side in (NEW, OLD, BOTH)}, "days": days,
             "entities": top, "entities_total": len(self.entities), "hits_of_other_entities": others, "judged": judged,
-            "alerts_at_least": self.uncounted > 0,
+            "excepted": dict(self.excepted), "alerts_at_least": self.uncounted > 0,
         }  # fmt: skip
 
     def _side(self, side: str) -> dict[str, Any]:
-        judged = self.judged[side] + self.judged[BOTH]
+        judged: Counter[str] = self.judged[side] + self.judged[BOTH]
         good, bad = sum(judged[v] for v in TRUE), sum(judged[v] for v in FALSE)
         return {
             "hits": self.hits[side] + self.hits[BOTH],
@@ -89,7 +94,8 @@ class Tally:
         """Everything, as plain data."""
         return {
             "head": self.head, "hits": self.hits, "days": self.days, "entities": self.entities,
-            "unnamed": self.unnamed, "uncounted": self.uncounted, "judged": self.judged, "keys": self._keys,
+            "unnamed": self.unnamed, "uncounted": self.uncounted, "excepted": self.excepted,
+            "judged": self.judged, "keys": self._keys,
         }  # fmt: skip
 
     @classmethod
@@ -97,6 +103,7 @@ class Tally:
         """The inverse of `to_state`."""
         made = cls(**state["head"])
         made.hits, made.entities = Counter(state["hits"]), Counter(state["entities"])
+        made.excepted = Counter(state["excepted"])
         made.unnamed, made.uncounted = state["unnamed"], state["uncounted"]
         made.days.update({day: Counter(counts) for day, counts in state["days"].items()})
         made.judged.update({side: Counter(counts) for side, counts in state["judged"].items()})
