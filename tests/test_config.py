@@ -72,13 +72,10 @@ SAMPLES = {
     "content.roots": (["/srv/a", "/srv/b"], "/srv/a:/srv/b"),
     "content.rules": (["/srv/rules"], "/srv/rules"),
     "content.lists": (["/srv/lists"], "/srv/lists"),
-<<<<<<< HEAD
     "detections.shadow": (["status=test", "r1"], "status=test:r1"),
     "detections.disable": (["level=low"], "level=low"),
     "detections.enable": (["tag=attack.t1059*"], "tag=attack.t1059*"),
-=======
     "lookback.share": (20, "20"),
->>>>>>> 716e5a7 (soc backtest and soc hunt: rules and searches over what is stored, as jobs beside the service)
     "queue.max_bytes": (1 << 30, str(1 << 30)),
     "queue.high": (80, "80"),
     "queue.low": (60, "60"),

@@ -65,8 +65,7 @@ def columns_of(*sets: DetectionSet) -> tuple[str, ...] | None:
             if test.op == "fieldref":
                 names[test.value[1:]] = None
         for correlation in detections.correlations:
-            fields = (name for group in correlation.group_fields.values() for name in group)
-            names.update(dict.fromkeys((*fields, *correlation.counted.values())))
+            names.update(dict.fromkeys(name for rule in correlation.rules for name in correlation.needs(rule)))
     twins = (USER_DATA + name.removeprefix(EVENT_DATA) for name in names if name.startswith(EVENT_DATA))
     return tuple({**names, **dict.fromkeys(twins)})
 
@@ -98,6 +97,7 @@ class Looker(Protocol):
     failures: Counter[str]
 
     def look(self, batches: Iterable[EventBatch]) -> list[Finding]: ...
+    def finish(self) -> list[Finding]: ...
     def snapshot(self) -> Any: ...
     def restore(self, state: Any) -> None: ...
 
@@ -118,11 +118,15 @@ class Backtest:
             documents += (each for each in self._detector.project(batch) if each["kind"] == "event")
             self.failures.update(failure.rule for failure in self._detector.failures)
         documents.sort(key=lambda each: (each["at_us"], each["event_id"]))
-        for document in documents:
+        for document in documents:  # one by one: what is over between two of them is judged between them
             findings += self._correlator.feed([document], document["at_us"])
         if documents:
-            self._correlator.tick(documents[-1]["at_us"])
+            findings += self._correlator.tick(documents[-1]["at_us"])
         return sorted(findings, key=_when)
+
+    def finish(self) -> list[Finding]:
+        """Behind the last slice: what is found because nothing more came."""
+        return self._correlator.finish()
 
     def snapshot(self) -> Any:
         """Everything that the next slice builds on, as plain data."""
@@ -148,6 +152,10 @@ class QueryLooker:
             columns = Columns(batch)
             found += [finding_of(Hit(i, self._rule, All(())), columns) for i in range(batch.n)]
         return sorted((replace(each, kind=QUERY_RULE) for each in found), key=_when)
+
+    def finish(self) -> list[Finding]:
+        """Nothing: no event waits for another."""
+        return []
 
     def snapshot(self) -> Any:
         """Nothing: no event hangs together with another."""

@@ -123,6 +123,7 @@ class Run:
             ended = CANCELLED
         elif self._state["at"] >= len(self._plan):
             ended = DONE
+            self._count_all({side: looker.finish() for side, looker in self._lookers.items()})
         else:
             self._look(self._plan[self._state["at"]])
             self._state["at"] += 1
@@ -136,7 +137,9 @@ class Run:
         batches = list(self._store.scan(self.job.scope, query, self._columns))
         self._state["events"] += sum(batch.n for batch in batches)
         self._state["bytes"] += sum(c.to_arrow().nbytes for batch in batches for c in batch.columns.values())
-        found = {side: looker.look(batches) for side, looker in self._lookers.items()}
+        self._count_all({side: looker.look(batches) for side, looker in self._lookers.items()})
+
+    def _count_all(self, found: Mapping[str, list[Finding]]) -> None:
         for finding, side in sided(found[NEW], found.get(OLD)):
             if not self.job.backfill or self._is_meant(finding):
                 self._count(finding, side)
