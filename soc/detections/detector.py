@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.bucket import BREAKS, Bucket, Condition
 from soc.detections.sigma.evaluate import Columns, Row, explain
+from soc.detections.sigma.memory import Budget
 from soc.detections.sigma.rule import Node, Route, Rule, Variant
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding, finding_id
@@ -59,6 +60,7 @@ class Detector:
             self._by_way.setdefault(variant.route, []).append(n)
         self._exceptions = Exceptions(detections.exceptions, rules)
         self._conditions: dict[int, Condition] = {}
+        self._budget = Budget()
         self._buckets: dict[tuple[int, ...], _Routed] = {}
         self._routes: dict[tuple[str, str, str], _Routed | None] = {}
         referred = {rule for correlation in detections.correlations for rule in correlation.rules}
@@ -78,7 +80,7 @@ class Detector:
         """
         columns = Columns(batch)
         findings = []
-        for hit in self._hits(batch, columns):
+        for hit in self.hits(batch, columns):
             if hit.rule.id not in self._quiet or hit.exception:  # what is excepted is never gone in silence
                 try:
                     findings.append(finding_of(hit, columns))
@@ -86,7 +88,8 @@ class Detector:
                     self._failed(hit.i, hit.rule, error)
         return findings
 
-    def _hits(self, batch: EventBatch, columns: Columns | None = None) -> list[Hit]:
+    def hits(self, batch: EventBatch, columns: Columns | None = None) -> list[Hit]:
+        """Every rule that holds, those that make no findings of their own included, in row order."""
         if self._last is not None and self._last[0] is batch:
             return self._last[1]
         columns = columns or Columns(batch)
@@ -124,9 +127,8 @@ class Detector:
         """The rows of each bucket, in order."""
         channels = columns.of("winlog.channel") or [None] * batch.n
         ids = columns.of("winlog.event_id") or [None] * batch.n
-        by_route: dict[tuple[str | None, str | None], list[int]] = {}
-        for i, key in enumerate(zip(channels, ids, strict=True)):
-            by_route.setdefault(key, []).append(i)
+        keys = list(zip(channels, ids, strict=True))
+        by_route = {keys[0]: range(batch.n)} if len(set(keys)) == 1 else _positions(keys)
         rows: dict[int, list[int]] = {}
         routed: dict[int, _Routed] = {}
         for (channel, event_id), some in by_route.items():
@@ -145,7 +147,7 @@ class Detector:
         if numbers and numbers not in self._buckets:
             with uncollected():
                 members = [self._members[n] for n in numbers]
-                self._buckets[numbers] = (members, Bucket([self._condition(n) for n in numbers]))
+                self._buckets[numbers] = (members, Bucket([self._condition(n) for n in numbers], self._budget))
         self._routes[route] = self._buckets[numbers] if numbers else None
         return self._routes[route]
 
@@ -159,7 +161,7 @@ class Detector:
         """The documents of the `matched` log: events that correlations or models want, and who spoke."""
         columns = Columns(batch)
         by_row: dict[int, list[str]] = {}
-        for hit in self._hits(batch, columns):
+        for hit in self.hits(batch, columns):
             if hit.rule.id in self._wanted and not hit.exception:
                 by_row.setdefault(hit.i, []).append(hit.rule.id)
         documents = [self._event(columns, i, rules) for i, rules in by_row.items()]
@@ -181,6 +183,13 @@ class Detector:
             "dataset": columns.batch.dataset,
             **_whose(row),
         }
+
+
+def _positions(keys: Iterable[Any]) -> dict[Any, Sequence[int]]:
+    found: dict[Any, list[int]] = {}
+    for i, key in enumerate(keys):
+        found.setdefault(key, []).append(i)
+    return dict(found)
 
 
 def _needs(detections: DetectionSet) -> dict[str, tuple[str, ...]]:

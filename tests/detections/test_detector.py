@@ -112,10 +112,10 @@ def test_a_rule_that_breaks_stops_no_other_and_is_named(tmp_path: Path, monkeypa
     detector = Detector(DetectionSet.load([write(tmp_path, text)]))
     made = bucket.predicate
 
-    def breaks(node, place):  # type: ignore[no-untyped-def]
+    def breaks(node):  # type: ignore[no-untyped-def]
         if "bad" in repr(node):
             return lambda *_: 1 / 0
-        return made(node, place)
+        return made(node)
 
     monkeypatch.setattr(bucket, "predicate", breaks)
     rows = [{"winlog.channel": CHANNEL, "winlog.event_data.F": value} for value in ("good", "bad good", "neither")]

@@ -259,13 +259,26 @@ def explain(node: Node, row: Row) -> list[Matched]:
     """Why a condition holds: the comparisons that do, outside of any negation; call it for hits only."""
     match node:
         case Test():
-            return _explain_test(node, row) if compiled(node)(row) else []
+            return _explain_test(node, row) if _holds(node, row) else []
         case Not():
             return []
         case All():
             return [m for part in node.parts for m in explain(part, row)]
         case AnyOf():
-            return [m for part in node.parts if compiled(part)(row) for m in explain(part, row)]
+            return [m for part in node.parts if isinstance(part, Test) or _holds(part, row) for m in explain(part, row)]
+
+
+def _holds(node: Node, row: Row) -> bool:
+    """What `compiled(node)(row)` says; quicker for a condition that is asked once."""
+    match node:
+        case Test():
+            return _holds_test(node)(row)
+        case Not():
+            return not _holds(node.part, row)
+        case All():
+            return all(_holds(part, row) for part in node.parts)
+        case AnyOf():
+            return any(_holds(part, row) for part in node.parts)
 
 
 def _explain_test(test: Test, row: Row) -> list[Matched]:

@@ -1,84 +1,146 @@
-"""A condition as one generated expression over facts: `(4 in c[0][i] and not c[2][i].isdisjoint(k1))`."""
+"""A condition as one generated expression over columns: `(k1[c[k0][i]] and not k3[c[k2][i]])`.
+
+`c[k0][i]` is the value of a field in row `i`; `k1` remembers of which values the part that reads only this field holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from soc.detections.sigma.evaluate import Row, compiled
-from soc.detections.sigma.facts import MISSING, Facts
+from soc.detections.sigma.evaluate import Row, compiled, text_check, value_check
 from soc.detections.sigma.rule import All, AnyOf, Node, Not, Test
-from soc.detections.sigma.witness import FACT_OPS
+from soc.detections.sigma.values import fold, text_of
 
-Columns = Sequence[Sequence[Facts]]
-Predicate = Callable[[Columns, int, Row], bool]
-Place = Callable[[Test], tuple[int, int]]
-"""Of a test that is a fact: the number of its field, and its own."""
+Values = Mapping[str, Sequence[Any]]
+Predicate = Callable[[Values, int, Row], bool]
+KEPT = 256
+"""Values that a part of a condition remembers; then it begins anew."""
+LONGEST = 2_048
+"""Longer texts are not remembered."""
 _DEPTH = 60
 """Deeper conditions are evaluated without a generated expression: Python's parser has a bound of its own."""
+_TOGETHER = ("equals", "prefix", "suffix", "contains")
+_TEXT_OPS = (*_TOGETHER, "any", "glob")
+_Holds = Callable[[Sequence[Any], Sequence[str]], bool]
+"""Of the values of a field as they are, and folded."""
 
 
-def is_fact(test: Test) -> bool:
-    """Whether the value of one field decides it, so that it is known before the rule is looked at."""
-    return test.op in FACT_OPS or (test.op in ("null", "exists") and test.field is not None)
-
-
-def predicate(node: Node, place: Place) -> Predicate:
-    """The condition of facts at row `i`; what is no fact is asked of the row."""
+def predicate(node: Node) -> Predicate:
+    """Whether the condition holds at place `i` of columns of values by name, which are those of a row."""
     if _depth(node) > _DEPTH:
         whole = compiled(node)
         return lambda _columns, _i, row: whole(row)
     names: dict[str, Any] = {"__builtins__": {}}
-    text = _expression(node, place, names)
-    # Only numbers and names made here are in the text; what a rule says is in the constants.
+    text = _expression(node, names)
+    # Only names made here are in the text; what a rule says is in the constants.
     made: Predicate = eval(f"lambda c, i, row: {text}", names)  # noqa: S307
     return made
 
 
-def _expression(node: Node, place: Place, names: dict[str, Any]) -> str:
+class Verdicts(dict[Any, bool]):
+    """Value of one field → whether a condition that reads only this field holds, worked out when it is met."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._holds = _of_values(node)
+
+    def __missing__(self, value: Any) -> bool:
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        texts = [fold(text_of(each)) for each in values]
+        verdict = self._holds(values, texts)
+        if sum(map(len, texts)) <= LONGEST:
+            if len(self) >= KEPT:
+                self.clear()
+            self[value] = verdict
+        return verdict
+
+
+def _expression(node: Node, names: dict[str, Any]) -> str:
+    field = only_field(node)
+    if field is not None:
+        return f"{_constant(Verdicts(node), names)}[c[{_constant(field, names)}][i]]"
     match node:
         case Test():
-            return _test(node, place, names)
+            return f"{_constant(compiled(node), names)}(row)"
         case Not():
-            return f"(not {_expression(node.part, place, names)})"
-        case All():
-            return _joined(node.parts, " and ", place, names)
-    return _joined(node.parts, " or ", place, names)
+            return f"(not {_expression(node.part, names)})"
+    word, kind = (" and ", All) if isinstance(node, All) else (" or ", AnyOf)
+    terms = [_expression(part, names) for part in _by_field(node.parts, kind)]
+    return f"({word.join(terms)})" if terms else str(isinstance(node, All))
 
 
-def _test(test: Test, place: Place, names: dict[str, Any]) -> str:
-    if not is_fact(test):
-        return f"{_constant(compiled(test), names)}(row)"
-    field, number = place(test)
-    if test.op in ("null", "exists"):
-        is_missing = test.op == "null" or not test.value
-        return f"({MISSING} {'in' if is_missing else 'not in'} c[{field}][i])"
-    return f"({number} in c[{field}][i])"
-
-
-def _joined(parts: Sequence[Node], word: str, place: Place, names: dict[str, Any]) -> str:
-    """Tests on one field in one set operation, these first, what has to be asked of the row last."""
-    by_field: dict[int, set[int]] = {}
-    inner: list[str] = []
-    asked: list[str] = []
+def _by_field(parts: Sequence[Node], kind: type[All] | type[AnyOf]) -> list[Node]:
+    """Parts that read the same single field as one, these first; what is asked of the whole row last."""
+    alone: dict[str, list[Node]] = {}
+    others: list[Node] = []
     for part in parts:
-        if isinstance(part, Test) and part.op in FACT_OPS:
-            field, number = place(part)
-            by_field.setdefault(field, set()).add(number)
-        elif isinstance(part, Test) and not is_fact(part):
-            asked.append(_test(part, place, names))
+        field = only_field(part)
+        if field is None:
+            others.append(part)
         else:
-            inner.append(_expression(part, place, names))
-    sets = []
-    for field, numbers in by_field.items():
-        if len(numbers) == 1:
-            sets.append(f"({min(numbers)} in c[{field}][i])")
-        elif word == " or ":
-            sets.append(f"(not c[{field}][i].isdisjoint({_constant(frozenset(numbers), names)}))")
-        else:
-            sets.append(f"({_constant(frozenset(numbers), names)} <= c[{field}][i])")
-    terms = [*sets, *inner, *asked]
-    return f"({word.join(terms)})" if terms else ("True" if word == " and " else "False")
+            alone.setdefault(field, []).append(part)
+    others.sort(key=lambda part: isinstance(part, Test))
+    return [*(some[0] if len(some) == 1 else kind(tuple(some)) for some in alone.values()), *others]
+
+
+def only_field(node: Node) -> str | None:
+    """The one field whose value decides a condition; None when it reads several, all or none."""
+    match node:
+        case Test():
+            return None if node.op == "fieldref" else node.field
+        case Not():
+            return only_field(node.part)
+    fields = {only_field(part) for part in node.parts}
+    return fields.pop() if len(fields) == 1 else None
+
+
+def _of_values(node: Node) -> _Holds:
+    """A condition that reads one field, on the values of that field."""
+    match node:
+        case Test():
+            return _test(node)
+        case Not():
+            part = _of_values(node.part)
+            return lambda values, texts: not part(values, texts)
+        case All():
+            parts = tuple(map(_of_values, node.parts))
+            return lambda values, texts: all(part(values, texts) for part in parts)
+    parts = (*_alternatives(node.parts), *(_of_values(part) for part in node.parts if not _is_simple(part)))
+    return lambda values, texts: any(part(values, texts) for part in parts)
+
+
+def _is_simple(node: Node) -> bool:
+    return isinstance(node, Test) and node.op in _TOGETHER and not node.cased
+
+
+def _alternatives(parts: Sequence[Node]) -> Iterator[_Holds]:
+    """Literals of one kind are compared in one call where Python has one."""
+    by_op: dict[str, list[str]] = {}
+    for part in parts:
+        if isinstance(part, Test) and _is_simple(part):
+            by_op.setdefault(part.op, []).append(part.value)
+    if equal := frozenset(by_op.get("equals", ())):
+        yield lambda values, texts: not equal.isdisjoint(texts)
+    if begins := tuple(by_op.get("prefix", ())):
+        yield lambda values, texts: any(text.startswith(begins) for text in texts)
+    if ends := tuple(by_op.get("suffix", ())):
+        yield lambda values, texts: any(text.endswith(ends) for text in texts)
+    if inner := tuple(by_op.get("contains", ())):
+        yield lambda values, texts: any(word in text for text in texts for word in inner)
+
+
+def _test(test: Test) -> _Holds:
+    match test.op:
+        case "null":
+            return lambda values, texts: not values
+        case "exists":
+            return lambda values, texts: bool(values) is test.value
+    if test.op in _TEXT_OPS and not test.cased:
+        check = text_check(test)
+        return lambda values, texts: any(map(check, texts))
+    raw = value_check(test)
+    return lambda values, texts: any(map(raw, values))
 
 
 def _constant(value: Any, names: dict[str, Any]) -> str:

@@ -28,10 +28,12 @@ Hints = tuple[str, ...]
 def literal(test: Test) -> str:
     """A folded text that must stand in the value for the test to hold; empty when there is none."""
     if test.op in ("equals", "prefix", "suffix", "contains", HINT):
-        return fold(test.value)
-    if test.op == "glob":
-        return fold(max((part for part in test.value if isinstance(part, str)), key=len, default=""))
-    return ""
+        text: str = test.value
+    elif test.op == "glob":
+        text = max((part for part in test.value if isinstance(part, str)), key=len, default="")
+    else:
+        return ""
+    return fold(text) if test.cased else text
 
 
 def witnesses(node: Node) -> list[Test] | None:

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from soc.detections.sigma import facts
+from soc.detections.sigma import lookup, memory, predicate, words
 from soc.detections.sigma.bucket import Bucket, Condition
 from soc.detections.sigma.evaluate import Columns, Row, compiled
+from soc.detections.sigma.lookup import Lookup
+from soc.detections.sigma.memory import Budget, Memory
 from soc.detections.sigma.regex import searches
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not
 from soc.detections.sigma.rule import Test as Comparison
 from soc.detections.sigma.values import fold
 from soc.detections.sigma.witness import hints
+from soc.detections.sigma.words import MARK, Words
 from soc.model.batch import EventBatch
 
 F, G, N, MANY = "winlog.event_data.F", "winlog.event_data.G", "process.pid", "related.user"
@@ -114,25 +117,66 @@ def test_any_conditions_agree_on_any_events(seed: int) -> None:
     assert disagreements([maker.node() for _ in range(3)], [maker.event() for _ in range(5)]) == []
 
 
-def test_the_comparison_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A matcher that forgets the marks around a value is caught."""
-    monkeypatch.setattr(facts, "_word", lambda test, wanted: wanted)
+@pytest.mark.parametrize(
+    ("place", "name", "broken"),
+    [
+        (lookup, "_word", lambda test, wanted: f"{MARK}{wanted}" if test.op == "suffix" else wanted),
+        (Memory, "_learn", lambda self, new: self._known.update(new)),
+        (predicate, "fold", lambda text: text),
+    ],
+)
+def test_the_comparison_can_fail(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, broken: Any) -> None:
+    """A matcher that forgets where a value ends, what it met or what case is, is caught."""
+    monkeypatch.setattr(place, name, broken)
     maker = Maker(1)
     assert disagreements([maker.node() for _ in range(100)], [maker.event() for _ in range(200)])
 
 
-def test_what_is_remembered_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory begins anew when it is full; long values never enter it."""
-    monkeypatch.setattr(facts, "CACHED", 50)
-    monkeypatch.setattr(facts, "LONGEST", 10)
-    field = facts.Field()
-    wanted = field.number(Comparison("s", F, "contains", "ab", "ab"))
-    values = [f"{n}" for n in range(500)] + ["x" * 11 + "ab"]
-    found = field.entries(values)
-    assert wanted in found[-1][0]
-    assert field._known is not None
-    assert len(field._known) <= 52
-    assert values[-1] not in field._known
+def memory_of(test: Node, budget: Budget) -> Memory:
+    """A memory in which one test is the witness of rule 7."""
+    assert isinstance(test, Comparison)
+    return Memory(Lookup([(test, 7)]), budget)
+
+
+def test_what_is_remembered_stays_bounded() -> None:
+    """When the budget is spent the biggest memory is emptied; what it forgot is looked up again."""
+    budget = Budget(8_000)
+    memories = [memory_of(Comparison("s", F, "contains", "ab", "ab"), budget) for _ in range(2)]
+    texts = ["x" * 4_000 + "ab", *(f"{n}" for n in range(500)), "x" * 4_000 + "ab", "ab"]
+    for start in range(0, len(texts), 10):
+        some = texts[start : start + 10]
+        for each in memories:
+            assert dict(each.bearing(some)) == {j: (7,) for j, text in enumerate(some) if "ab" in text}
+        assert 0 <= budget.left <= 8_000
+
+
+def test_values_that_never_come_again_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field of distinct values is looked through anew for a while; the answers stay the same."""
+    monkeypatch.setattr(memory, "TRIED", 100)
+    budget = Budget(10_000)
+    distinct = memory_of(Comparison("s", F, "suffix", "7", "7"), budget)
+    for start in range(0, 600, 50):
+        some = [f"{n}" if n % 9 else None for n in range(start, start + 50)]
+        assert dict(distinct.bearing(some)) == {j: (7,) for j, text in enumerate(some) if text and text[-1] == "7"}
+    assert budget.left == 10_000
+
+
+def test_many_hits_are_looked_at_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stranger repeats takes no more memory; a word across two windows is found."""
+    monkeypatch.setattr(words, "WINDOW", 16)
+    texts = ["a" * n + "needle" + "b" * (40 - n) for n in range(40)] + ["nothing", "đ" * 20 + "needle"]
+    for some in (texts, texts[:-1]):
+        found = Words(["needle", f"{MARK}needle"]).found(MARK.join(("", *some, "")), some)
+        assert found == {i: {0, 1} if i == 0 else {0} for i, text in enumerate(some) if "needle" in text}
+
+
+def test_a_small_set_of_words_becomes_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After much text; what it finds stays the same."""
+    monkeypatch.setattr(words, "WORTH", 4)
+    few = Words(["ab", "b"])
+    before = few._automaton
+    assert [few.in_one("xab") for _ in range(20)] == [{0, 1}] * 20
+    assert few._automaton is not before
 
 
 @pytest.mark.parametrize(
