@@ -462,8 +462,12 @@ _TABLES: dict[str, dict[str, Knob]] = {
         ("users", _text, "snmp: file of SNMPv3 users, relative to SOC_HOME"),
         ("paths", _patterns, "file: files, folders and patterns (*, ?, [], **) to follow"),
         ("product", _text, "file: take every line as this product; empty = told by itself"),
-        ("multiline", _multiline, "file: 'stack' joins stack traces; a pattern (RE2) says how each record begins"),
-        ("multiline_wait_s", _whole(1, 3600, "a number of seconds from 1 to 3600"), "file: for the rest of a record"),
+        ("multiline", _multiline, "'stack' joins stack traces; a pattern (RE2) says how each record begins"),
+        (
+            "multiline_wait_s",
+            _whole(1, 3600, "a number of seconds from 1 to 3600"),
+            "multiline: for the rest of a record",
+        ),
         ("site", _text, "site of its events; empty = [site] id"),
         ("zone", _zone, "time zone of stamps that name none; empty = Asia/Ho_Chi_Minh"),
         ("system", _text, "id of the system of events that no address gives to one"),
@@ -763,9 +767,11 @@ def _file_faults(place: str, where: str, entry: Mapping[str, Any]) -> Iterator[s
             if entry.get(key):
                 yield f"{place}: '{key}' has no meaning in [{where}]: files are followed, nothing is listened to"
         return
-    for key in ("paths", "product", "multiline"):
+    for key in ("paths", "product"):
         if entry.get(key):
             yield f"{place}: '{key}' in [{where}] goes with protocol = \"file\""
+    if entry.get("multiline") and not str(entry.get("protocol")).startswith(("syslog-", "relp")):
+        yield f"{place}: 'multiline' in [{where}] goes with files, syslog and RELP"
 
 
 def _tls_faults(place: str, where: str, entry: Mapping[str, Any]) -> Iterator[str]:

@@ -244,6 +244,10 @@ def test_listeners_may_come_from_flags(tmp_path):
             '[listen.a]\nport = 5\nprotocol = "netflow"\npaths = ["a"]',
             "soc.toml:3: 'paths' in [listen.a] goes with protocol = \"file\"",
         ),
+        (
+            '[listen.a]\nport = 5\nprotocol = "gelf-tcp"\nmultiline = "stack"',
+            "soc.toml:3: 'multiline' in [listen.a] goes with files, syslog and RELP",
+        ),
         ("[national.x]", "soc.toml:1: 'url' is missing in [national.x]"),
         ('[national.x]\nurl = "ftp://x"', "soc.toml:2: 'national.x.url' should be an https:// address, not 'ftp://x'"),
         (

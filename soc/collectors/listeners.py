@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from soc.errors import ConfigError
+from soc.model.multiline import MAX_BYTES, PATTERN, WAIT_S
 from soc.model.record import SYSTEM, ZONE
 
 Kind = Literal["datagram", "stream", "relp", "http", "snmp", "gelf", "packet", "file"]
@@ -78,8 +79,9 @@ class ListenerSpec:
     With `fallback` a taken port is passed over for one of the next twenty. `tokens` and `users` are files of
     secrets (HTTP tokens, SNMPv3 users), readable by the service alone.
     Stamps without a zone are of `zone`, events that no address gives to a system are of `system`; empty says nothing.
-    Of kind `file`: `paths` are absolute patterns, `product` the parser of all lines, below `guarded` nothing is read;
-    `multiline` says which lines are one record (`soc.collectors.multiline`), of which the last is waited for.
+    `multiline` (`soc.model.multiline`) says which lines of a file are one record, which records of syslog one event;
+    the rest is waited for. Of kind `file`: `paths` are absolute patterns, `product` the parser of all lines, below
+    `guarded` nothing is read.
     """
 
     name: str
@@ -112,7 +114,9 @@ class ListenerSpec:
     @property
     def origin(self) -> dict[str, str]:
         """`RawBlock.origin` of its records: what the parser has to know of the listener."""
-        known = {ZONE: self.zone, SYSTEM: self.system} if self.zone or self.system else {}
+        known = {ZONE: self.zone, SYSTEM: self.system}
+        if self.multiline and self.format == "syslog":  # files are joined where they are read
+            known |= {PATTERN: self.multiline, WAIT_S: str(self.multiline_wait_s), MAX_BYTES: str(self.max_bytes)}
         return {key: value for key, value in known.items() if value}
 
     @property

@@ -1,4 +1,4 @@
-"""Lines that belong together (stack traces) as one record: told by how a line begins, bounded in lines, bytes and time.
+"""Lines of a file that belong together (stack traces) as one record, bounded in lines, bytes and time.
 
 Joining is framing, like line ends: what is not given yet stays in the file before the offset, so there is no state to
 lose, and a joined record is one position like any other.
@@ -6,55 +6,12 @@ lose, and a joined record is one position like any other.
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from typing import Any
-
-import re2
-
 from soc.collectors.lines import MIN_HOLE, PLAIN, Coding, Lines, last_end, split
+from soc.model.multiline import MAX_LINES, Rule
 from soc.model.record import HOLE, INCOMPLETE, OVERSIZE
 
-STACK = "stack"
-"""The rule for stack traces of Java, Python, .NET, Go and the like, as they follow a line of a log."""
-MAX_LINES = 1000
-"""Lines of one record; what follows is a record of its own, both are flagged `oversize`."""
 _MID = 64
 """Beside the flags of `inside`: the next byte is in the middle of a line."""
-_LOOKED_AT = 1024
-"""Bytes of a line that tell whether it begins a record."""
-# White space; Java's causes and omissions; the heads of Python's tracebacks and what joins them; .NET's end of a trace.
-_GOES_ON = re.compile(
-    rb"[ \t]|Caused by: |Suppressed: |\.\.\. \d+ (?:more|common frames)|Traceback \(most recent call last\):"
-    rb"|During handling of the above exception|The above exception was the direct cause|--- End of |goroutine \d+ \["
-)
-_TRACEBACK = b"Traceback (most recent call last):"
-_RAISED = re.compile(rb"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Iteration|Group)\b")
-
-
-@lru_cache(maxsize=256)
-def _start(pattern: str) -> Any:
-    return re2.compile(pattern.encode())
-
-
-class _Rule:
-    """Whether a line goes on with the record before it."""
-
-    def __init__(self, pattern: str) -> None:
-        self._start = None if pattern == STACK else _start(pattern)
-        self._in_traceback = False
-
-    def goes_on(self, line: bytes) -> bool:
-        if not line.strip():
-            return True
-        if self._start is not None:
-            return self._start.match(line[:_LOOKED_AT]) is None
-        if _GOES_ON.match(line) is not None:
-            self._in_traceback = self._in_traceback or line.startswith(_TRACEBACK)
-            return True
-        is_raised = self._in_traceback and _RAISED.match(line) is not None
-        self._in_traceback = False
-        return is_raised
 
 
 def join(
@@ -69,7 +26,7 @@ def join(
     body = chunk[:stop]
     is_open = stop > 0 and last_end(body, code) != stop
     lines, ends = split(body, code), _ends(body, code)
-    rule = _Rule(pattern)
+    rule = Rule(pattern)
     records: list[bytes] = []
     flags: dict[int, int] = {}
     group: list[bytes] = []

@@ -33,6 +33,9 @@ _ARROW: dict[FieldType, pa.DataType] = {
 }
 FLAGS = "soc.flags"
 REST = "soc.rest"
+CLOSED_BY = "soc.closed_by"
+"""Of an event that is made of several records: the position of the frame with which it was complete, if that is a later
+one than that of its first record, where the event stands."""
 
 
 def arrow_type(kind: FieldType, many: bool = False) -> pa.DataType:

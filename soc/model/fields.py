@@ -150,8 +150,8 @@ double: event.risk_score
 keyword: ecs.version
 
 keyword: soc.site soc.source soc.system.id soc.system.name soc.system.code soc.time.basis soc.time.offset
-keyword: soc.position soc.import.id soc.listener soc.product soc.shape
-long: soc.part soc.record soc.system.level
+keyword: soc.position soc.closed_by soc.import.id soc.listener soc.product soc.shape
+long: soc.part soc.record soc.joined soc.system.level
 many keyword: soc.flags
 object: soc.rest
 keyword: organization.id organization.name

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from soc.model.batch import Column
+from soc.model.batch import CLOSED_BY, Column
 from soc.model.fields import FieldType
 from soc.model.lazy import LazyMapping
-from soc.model.position import event_id, position_prefix
+from soc.model.position import Position, event_id, position_prefix
 from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, POLLED, SYSTEM, UNVERIFIED, RawBlock
 from soc.parsers import times
 from soc.parsers.decoders.syslog_odd import utf16
@@ -23,7 +23,7 @@ FEW = 64
 """Of so few events each gets its identity alone."""
 _ID = np.dtype([("ms", "V6"), ("high", ">u2"), ("low", ">u8")])
 _WORDS = ((OVERSIZE, "oversize"), (UNVERIFIED, "unverified"), (INCOMPLETE, "incomplete"), (HOLE, "nul_hole"))
-_MARKS = tuple(tuple(word for bit, word in _WORDS if bits & bit) for bits in range(16))
+MARKS = tuple(tuple(word for bit, word in _WORDS if bits & bit) for bits in range(16))
 """By the bits of `RawBlock.flags`."""
 
 
@@ -31,7 +31,7 @@ _OF_ORIGIN = ("soc.import.id", "log.file.path", SYSTEM)
 _COMMON = (
     "@timestamp", "event.id", "event.created", "event.ingested", "event.dataset", "event.kind", "soc.site",
     "soc.source", "soc.listener", "soc.position", "soc.part", "soc.time.basis", "soc.product", "soc.shape",
-    "soc.flags", "soc.time.device", *_OF_ORIGIN, "soc.record",
+    "soc.flags", "soc.time.device", *_OF_ORIGIN, "soc.record", "soc.joined", CLOSED_BY,
 )  # fmt: skip
 """What `Envelope.columns` may have, in order."""
 
@@ -93,14 +93,21 @@ class _Common(LazyMapping[Column]):
             case "soc.record":
                 first = envelope.first
                 return None if first is None else Column.of(L, [first + i for i in rows])
+            case "soc.joined":
+                joined = envelope.joined
+                return Column.of(L, [joined.get(i) for i in rows]) if joined else None
         return None
 
 
 class Envelope:
     """What a block says about its records; `columns` makes the common fields of any choice of them."""
 
-    def __init__(self, block: RawBlock, now_ns: int) -> None:
+    def __init__(self, block: RawBlock, now_ns: int, *, ordinal: int = 0, closed_by: Position | None = None) -> None:
+        """`ordinal` is the place of the block's first record in its frame. `closed_by`: the frame with which an event
+        of several records was complete, when it is a later one than the block's."""
         self.block = block
+        self.ordinal = ordinal
+        self.closed_by = str(closed_by) if closed_by is not None else None
         self.now_us = now_ns // 1000
         self.receipt_ns: list[int] = block.receipt_ns.tolist()
         self.receipt_us: list[int] = [ns // 1000 for ns in self.receipt_ns]
@@ -108,7 +115,8 @@ class Envelope:
         self.is_polled = POLLED in block.origin
         self.first = _number(block.origin.get("first_record"))
         self.originals: list[Any] = []
-        self.flags: dict[int, tuple[str, ...]] = {i: _MARKS[bits] for i, bits in enumerate(block.flags) if bits}
+        self.joined: dict[int, int] = {}
+        self.flags: dict[int, tuple[str, ...]] = {i: MARKS[bits] for i, bits in enumerate(block.flags) if bits}
 
     def texts(self) -> list[str]:
         """The records as text; UTF-16 and bytes that are no text (escaped) are flagged, and kept beside as bytes."""
@@ -144,6 +152,17 @@ class Envelope:
             self.originals = [None] * self.block.n
         self.originals[i] = record
 
+    def merge(self, rows: Sequence[int], flags: Sequence[str]) -> None:
+        """Let these records be one, the first: with the flags of all and these, and with all that came."""
+        first = rows[0]
+        if marks := tuple(dict.fromkeys((*(word for i in rows for word in self.flags.get(i, ())), *flags))):
+            self.flags[first] = marks
+        if len(rows) > 1:
+            self.joined[first] = len(rows)
+            if self.originals and any(self.originals[i] is not None for i in rows):
+                records = list(self.block.records())
+                self.originals[first] = b"\n".join(records[i] for i in rows)
+
     def columns(
         self,
         rows: Sequence[int],
@@ -164,6 +183,8 @@ class Envelope:
         }  # fmt: skip
         if parts is None:
             constants["soc.part"] = L, 0
+        if self.closed_by is not None:
+            constants[CLOSED_BY] = K, self.closed_by
         constants |= {name: (K, self.block.origin[name]) for name in _OF_ORIGIN if name in self.block.origin}
         return _Common(self, rows, constants, stamps, flags, parts)
 
@@ -272,14 +293,14 @@ class Envelope:
     def ids(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[bytes]:
         prefix, seq, ns = position_prefix(self.block.node, self.block.log), self.block.seq, self.receipt_ns
         if parts is None:
-            return [event_id(ns[i], prefix, seq, i) for i in rows]
-        return [event_id(ns[i], prefix, seq, i, part) for i, part in zip(rows, parts, strict=True)]
+            return [event_id(ns[i], prefix, seq, i + self.ordinal) for i in rows]
+        return [event_id(ns[i], prefix, seq, i + self.ordinal, part) for i, part in zip(rows, parts, strict=True)]
 
     def positions(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[str]:
         prefix = f"{self.block.node}:{self.block.log}:{self.block.seq}:"
         if parts is None:
-            return [f"{prefix}{i}:0" for i in rows]
-        return [f"{prefix}{i}:{part}" for i, part in zip(rows, parts, strict=True)]
+            return [f"{prefix}{i + self.ordinal}:0" for i in rows]
+        return [f"{prefix}{i + self.ordinal}:{part}" for i, part in zip(rows, parts, strict=True)]
 
     def marks(self, rows: Sequence[int], flags: dict[int, tuple[str, ...]], skewed: Collection[int]) -> Column:
         values: list[tuple[str, ...] | None] | None = None

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import zoneinfo
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from soc.model.batch import EventBatch
 from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import ZONE, RawBlock
-from soc.parsers import flows, jsonlogs, packets, posted, tables, wire
+from soc.parsers import flows, jsonlogs, multiline, packets, posted, tables, wire
 from soc.parsers.decoders import xml_tree
 from soc.parsers.decoders.snmp_names import STANDARD, Names
 from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.definition import Definition, load
 from soc.parsers.documents import JsonRecords, read
 from soc.parsers.envelope import Envelope
+from soc.parsers.groups import NONE, PAUSE, Group, close, close_overdue
 from soc.parsers.recognise import Index
 from soc.parsers.state import ParserState
 from soc.parsers.text import TextRecords
@@ -78,9 +80,12 @@ class ParserSet:
         Never raises for what is in a record; raises UsageError for an unknown `as_product`.
         """
         forced = self._forced(as_product)
+        if block.format == PAUSE:
+            closed, groups = close_overdue(block, state.groups, now_ns)
+            return self._joined(closed, now_ns), replace(state, groups=groups)
         if block.n == 0:
             return [], state
-        work = Work(Envelope(block, now_ns), self._index, self.fields, self._zone(block), self._traps)
+        work = self._work(Envelope(block, now_ns))
         kind = forced.recognise.format if forced is not None else ""
         if block.format == "sflow" or kind == "sflow":
             batches, state = flows.sampled(work, list(block.records()), self._index.formats, state)
@@ -99,7 +104,10 @@ class ParserSet:
         elif kind in posted.FORMATS:
             batches = posted.batches(work, kind)
         else:
-            batches = _text(work, forced, block.format)
+            records = TextRecords(work, work.envelope.texts())
+            rows, closed, groups = multiline.join(records, state.groups, now_ns)
+            batches = _text(records, rows, forced, block.format) + self._joined(closed, now_ns)
+            state = state if groups is state.groups else replace(state, groups=groups)
         return batches, state
 
     def wire_format(self, product: str | None) -> str | None:
@@ -109,6 +117,27 @@ class ParserSet:
         if form in ("sflow", "snmp"):
             return form
         return "netflow" if form in flows.FORMATS else None
+
+    def _work(self, envelope: Envelope) -> Work:
+        return Work(envelope, self._index, self.fields, self._zone(envelope.block), self._traps)
+
+    def parse_alone(
+        self, block: RawBlock, state: ParserState, now_ns: int, *, as_product: str | None = None
+    ) -> list[EventBatch]:
+        """The events of a block whose turn is over: nothing goes on with it, and the state stays as it is."""
+        batches, state = self.parse(block, replace(state, groups=NONE), now_ns, as_product=as_product)
+        closed, _ = close(block, state.groups, list(state.groups.open.values()), now_ns)
+        return batches + self._joined(closed, now_ns)
+
+    def _joined(self, closed: Sequence[Group], now_ns: int) -> list[EventBatch]:
+        """An event for each group of records, at the place of its first."""
+        batches: list[EventBatch] = []
+        for group in closed:
+            block = group.block()
+            envelope = Envelope(block, now_ns, ordinal=group.records[0].at.ordinal, closed_by=group.closed_by)
+            records = TextRecords(self._work(envelope), envelope.texts())
+            batches += _text(records, [records.merge(range(block.n), group.flags)], None, block.format)
+        return batches
 
     @staticmethod
     def resumed(state: ParserState) -> ParserState:
@@ -126,19 +155,18 @@ class ParserSet:
         return self.definitions[product]
 
 
-def _text(work: Work, forced: Definition | None, form: str) -> list[EventBatch]:
-    records = TextRecords(work, work.envelope.texts())
+def _text(records: TextRecords, rows: Sequence[int], forced: Definition | None, form: str) -> list[EventBatch]:
     messages = records.headers.message
     is_json = forced is not None and forced.decode in ("windows", "json")
-    documents = _documents(messages) if forced is None or is_json else {}
-    plain: Sequence[int] = range(len(messages))
+    documents = _documents(rows, messages) if forced is None or is_json else {}
+    plain = rows
     if documents:
-        plain = [i for i in plain if i not in documents] if len(documents) < len(messages) else ()
+        plain = [i for i in rows if i not in documents] if len(documents) < len(rows) else ()
     found = (list(documents), list(documents.values()))
     if forced is not None and forced.decode == "json":
-        result, _ = jsonlogs.batches(work, records, *found, forced)
+        result, _ = jsonlogs.batches(records.work, records, *found, forced)
     else:
-        result = JsonRecords(work, records).batches(*found) if documents else []
+        result = JsonRecords(records.work, records).batches(*found) if documents else []
     if plain and (form in ("json", "windows-json") or is_json):
         result.append(records.unparsed(plain, "not_json"))
     elif plain:
@@ -146,10 +174,11 @@ def _text(work: Work, forced: Definition | None, form: str) -> list[EventBatch]:
     return result
 
 
-def _documents(messages: Sequence[str]) -> dict[int, dict[str, Any]]:
+def _documents(rows: Sequence[int], messages: Sequence[str]) -> dict[int, dict[str, Any]]:
     """Those that are JSON objects, or Sysmon for Linux. The first characters spare the readers every other line."""
     documents: dict[int, dict[str, Any]] = {}
-    for i, message in enumerate(messages):
+    for i in rows:
+        message = messages[i]
         if message[:1] in _OPENING:
             document = read(message.lstrip("\ufeff"))
         elif message.startswith("<Event>"):

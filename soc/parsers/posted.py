@@ -84,7 +84,7 @@ def batches(work: Work, form: str) -> list[EventBatch]:
         found.append(one)
     result: list[EventBatch] = []
     records = TextRecords(work, [""] * len(texts))
-    records.texts = texts
+    records.texts = list(texts)
     events = [one for one in found if one.event is not None]
     if events:
         result += _events(work, records, events, definition)
@@ -363,7 +363,7 @@ def _lines(
         # The line's own stamp is nearer to the event than when somebody read it.
         if own is not None and records.headers.at_us[row] is None:
             records.headers.at_us[row], records.headers.basis[row] = own
-    records.texts = texts
+    records.texts = list(texts)
     place = {row: k for k, row in enumerate(known)}
     result = [_filled(batch, layers, place) for batch in records.batches(known, None)]
     return result, [one for one in found if one.row not in place]

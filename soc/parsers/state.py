@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from soc.parsers.groups import NONE, Groups
+
 _UPTO = "upto"
 _MEMORY = "memory"
 
@@ -23,6 +25,8 @@ class ParserState:
     memory: Mapping[str, Any] = field(default_factory=dict)
     revision: int = 0
     upto: Mapping[str, int] = field(default_factory=dict)
+    groups: Groups = NONE
+    """Records that wait for those that go on with them; kept apart from the rest, for every block changes them."""
 
     def after(self, node: str, seq: int) -> ParserState:
         """The same, having read this frame; a state that remembers nothing needs no place."""

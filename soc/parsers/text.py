@@ -35,7 +35,7 @@ class TextRecords:
 
     def __init__(self, work: Work, texts: Sequence[str]) -> None:
         self.work = work
-        self.texts = texts
+        self.texts = list(texts)
         self.headers: Headers = syslog.decode(texts, work.envelope.receipt_us, work.zone)
 
     def say(self, row: int, program: str | None, pid: str | None, host: str | None, message: str) -> None:
@@ -50,8 +50,24 @@ class TextRecords:
     def bare(cls, work: Work, texts: Sequence[str]) -> Self:
         """Records that have no syslog header, whatever they look like."""
         records = cls.__new__(cls)
-        records.work, records.texts, records.headers = work, texts, syslog.headless(texts)
+        records.work, records.texts, records.headers = work, list(texts), syslog.headless(texts)
         return records
+
+    def line(self, row: int) -> str:
+        """The message with the white space by which it is set in; a header's decoder takes it for its own end."""
+        text, message = self.texts[row].rstrip("\r\n\0"), self.headers.message[row]
+        head = text[: len(text) - len(message)]
+        stop = len(head.rstrip())
+        return (head[stop + 1 :] if stop else head) + message
+
+    def merge(self, rows: Sequence[int], flags: Sequence[str]) -> int:
+        """Let these records be one, the first, which is returned: its header, and the messages of all."""
+        first = rows[0]
+        if len(rows) > 1:
+            self.headers.message[first] = "\n".join([self.headers.message[first], *(self.line(i) for i in rows[1:])])
+            self.texts[first] = "\n".join([self.texts[i] for i in rows])
+        self.work.envelope.merge(rows, flags)
+        return first
 
     def groups(self, rows: Sequence[int], forced: Definition | None) -> dict[str, tuple[Definition | None, list[int]]]:
         """The rows of each product; None for what no definition recognises."""

@@ -151,7 +151,8 @@ class Accounts:
         account.queued += records
 
     def stored(self, store: EventStore, scope: Scope) -> Cursors:
-        """Distinct record positions in the store: the first event of every record, by source; and as of which cursors.
+        """The records in the store: the first event of every record, by source, and for how many records it stands;
+        and as of which cursors.
 
         History that was written straight into the store never was in the queue and is left out.
         """
@@ -160,13 +161,21 @@ class Accounts:
             scope,
             And((Between("event.created", low=self.since_us), *firsts)),
             Aggregate(
-                group_by=("soc.source", "event.dataset", "soc.product", "soc.system.id", "soc.system.name"),
+                group_by=(
+                    "soc.source",
+                    "event.dataset",
+                    "soc.product",
+                    "soc.system.id",
+                    "soc.system.name",
+                    "soc.joined",
+                ),
                 min=("event.created",),
                 max=("event.created",),
             ),
         )
         for row in rows:
             account = self.of(key_of(row["soc.source"]))
+            row["count"] *= row["soc.joined"] or 1
             account.stored += row["count"]
             account.unparsed += row["count"] if row["event.dataset"] == "unparsed" else 0
             account.datasets.add(row["event.dataset"])
@@ -177,8 +186,8 @@ class Accounts:
             account.system_id = row["soc.system.id"] or account.system_id
             account.system_name = row["soc.system.name"] or account.system_name
         recent = And((Between("event.created", low=self.now_us - RATE_US), *firsts))
-        for row in store.aggregate(scope, recent, Aggregate(group_by=("soc.source",))):
-            self.of(key_of(row["soc.source"])).recent += row["count"]
+        for row in store.aggregate(scope, recent, Aggregate(group_by=("soc.source", "soc.joined"))):
+            self.of(key_of(row["soc.source"])).recent += row["count"] * (row["soc.joined"] or 1)
         return cursors
 
     def pending(self, block: RawBlock) -> None:

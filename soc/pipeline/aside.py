@@ -19,10 +19,10 @@ WHY, TRIED = "why", "tried"
 MAX_WHY = 500
 
 
-def buried(block: RawBlock, why: str) -> RawBlock:
-    """The frame as the dead log keeps it."""
+def buried(block: RawBlock, why: str, piece: int = 0) -> RawBlock:
+    """The frame as the dead log keeps it, or a piece of it under a number of its own."""
     tried = int(block.origin.get(TRIED, -1)) + 1
-    name = {records.INPUT: block.origin[records.INPUT]} if tried else records.naming(block)
+    name = {records.INPUT: block.origin[records.INPUT]} if tried else records.naming(block, piece)
     return replace(block, origin={**block.origin, **name, TRIED: str(tried), WHY: why[:MAX_WHY]})
 
 

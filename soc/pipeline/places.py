@@ -21,6 +21,8 @@ from soc.registry import Registry
 from soc.store.queue import DiskLog
 
 QUEUE, EVENTS, REGISTRY, MIBS, DETECTIONS = "queue", "events", "registry", "mibs", "detections"
+PAUSES = "pauses"
+"""What workers count as a log: their looks at records that wait for more. Nobody writes it."""
 RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
 
 COLLECT = "collect"
@@ -113,6 +115,11 @@ def registry_files(settings: Settings) -> list[Path]:
     return [*settings.registry_files, *([own] if own.is_dir() else [])]
 
 
+def groups(settings: Settings, number: int) -> Path:
+    """The records of a partition that wait for those that go on with them."""
+    return settings.path("run", "parsers", f"{number:02d}.groups.json")
+
+
 def load_registry(settings: Settings) -> Registry:
     """The information systems of the site; empty where nobody registered any."""
     return Registry.load(*registry_files(settings))
@@ -158,6 +165,6 @@ def rule_policy(settings: Settings) -> RulePolicy:
     )
 
 
-def passed(cursors: Cursors, log: str) -> Cursors:
-    """The cursors of one log."""
-    return {partition: position for partition, position in cursors.items() if partition.log == log}
+def passed(cursors: Cursors, *logs: str) -> Cursors:
+    """The cursors of these logs."""
+    return {partition: position for partition, position in cursors.items() if partition.log in logs}

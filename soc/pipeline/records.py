@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from soc.model.batch import CLOSED_BY, EventBatch
 from soc.model.position import Position
 from soc.model.record import RawBlock
 
@@ -63,11 +64,23 @@ def documents(block: RawBlock) -> Iterator[dict[str, Any]]:
     return (orjson.loads(record) for record in block.records())
 
 
-def by_frame(items: Iterable[tuple[str, dict[str, Any]]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Documents by the (node, seq) of the raw frame in their position, in order."""
+def closers(batches: Iterable[EventBatch]) -> dict[str, str]:
+    """By the position of an event of several records: the frame with which it was complete, where that is another."""
+    found = {}
+    for batch in batches:
+        if CLOSED_BY in batch.columns:
+            pairs = zip(batch.values("soc.position"), batch.values(CLOSED_BY), strict=True)
+            found.update({position: closer for position, closer in pairs if closer})
+    return found
+
+
+def by_frame(
+    items: Iterable[tuple[str, dict[str, Any]]], closers: Mapping[str, str]
+) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Documents by the (node, seq) of the raw frame in their position, or of that which closed them, in order."""
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for text, document in items:
-        position = Position.parse(text)
+        position = Position.parse(closers.get(text, text))
         found.setdefault((position.node, position.seq), []).append(document)
     return found
 

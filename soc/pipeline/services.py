@@ -31,12 +31,13 @@ from soc.model.cases import Person
 from soc.model.clock import Clock
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
-from soc.model.position import Position
+from soc.model.position import PARTITIONS, Position
 from soc.model.query import And, Between, Equals
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
+from soc.parsers.groups import Groups
 from soc.pipeline import aside, places, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.files import CAPTURES
@@ -241,6 +242,11 @@ class Services:
                 accounts.pending(block)
         for block in self._buried(cursors):
             accounts.dead(block)
+        for number in range(PARTITIONS):
+            with suppress(FileNotFoundError):
+                groups = Groups.restore(places.groups(self.settings, number).read_bytes())
+                for group in groups.at(cursors, number).open.values():
+                    accounts.pending(group.block())
 
     def _buried(self, cursors: places.Cursors) -> Iterator[RawBlock]:
         """Frames kept aside whose records are not stored, each once."""

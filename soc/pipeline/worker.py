@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pyarrow.compute as pc
 
 from soc.config import Settings
 from soc.detections.detector import Detector
@@ -22,6 +24,7 @@ from soc.model.finding import Finding
 from soc.model.position import PARTITIONS, Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserState
+from soc.parsers.groups import EARLY, PAUSE, Group, Groups
 from soc.pipeline import aside, places, records
 from soc.store import files
 from soc.store.events import EventStore
@@ -30,12 +33,15 @@ from soc.store.queue import DiskLog, LogReader, trim
 MAX_FRAMES = 512
 MAX_BYTES = 8 << 20
 """One step takes at most so many frames and about so many bytes: memory stays bounded, a crash repeats little."""
+FORGOTTEN = ("exporter_forgotten", "template_forgotten", "replay_full", EARLY)
+"""Flags of what parsers had no room for, each counted."""
 SIMULATED = "simulated"
 PRODUCT = "as_product"
 REGISTRY_CHECK_NS = 2_000_000_000
 COUNTS_AGE_NS = 10_000_000_000
 """Counts of flow exporters are written so late; after a crash in between they begin anew, templates do not."""
 _log = logging.getLogger("soc.work")
+_T = TypeVar("_T")
 _Parsed = list[tuple[RawBlock, list[EventBatch]]]
 
 
@@ -76,6 +82,8 @@ class Worker:
         self._registry_due_ns = 0
         self._partitions = frozenset(p for p in range(PARTITIONS) if p % settings.workers == index)
         self._states: dict[int, ParserState] = {}
+        self._pauses = clock.now_ns() // 1000
+        self._regrouped: set[int] = set()
         self._learned: set[int] = set()
         self._aged: dict[int, int] = {}
         node, root = f"work{index}", places.queue(settings)
@@ -88,11 +96,17 @@ class Worker:
         self.store = EventStore(places.events(settings), clock, self.parsers.fields, writer=node)
         self._held: _Made | None = None
         self._leases: list[int] = []
-        self.counts = {"frames": 0, "records": 0, "events": 0, "findings": 0, "dead": 0, "unparsed": 0, "unmatched": 0}
+        self.counts = {
+            "frames": 0, "records": 0, "events": 0, "findings": 0, "dead": 0, "unparsed": 0, "unmatched": 0,
+            **dict.fromkeys(FORGOTTEN, 0),
+        }  # fmt: skip
         try:
             self._lease()  # before the cursors are read: whoever had a partition moves them no more
-            marks = self.store.cursors()
-            self._cursors = places.passed(marks, places.RAW) | places.passed(marks, places.DEAD)
+            self._cursors = places.passed(self.store.cursors(), places.RAW, places.DEAD, places.PAUSES)
+            self._pauses = max([self._pauses, *(at.seq for at in places.passed(self._cursors, places.PAUSES).values())])
+            for number in self._partitions:
+                if places.groups(settings, number).exists():
+                    self._state(number)  # its sources may be silent for good
         except BaseException:
             self.close()
             raise
@@ -112,7 +126,10 @@ class Worker:
         """Handle what waits, up to the bounds; how many frames that were. Raises DiskFull, StoreError."""
         self._refresh_registry()
         if self._held is None:
-            blocks = self._take() or self._kept_aside()
+            blocks = self._take()
+            if len(blocks) < MAX_FRAMES:
+                blocks += self._pauses_due()  # what goes on with them is here already, or is not coming
+            blocks = blocks or self._kept_aside()
             if not blocks:
                 self.store.roll_if_due(self._clock.now_ns())
                 return 0
@@ -130,9 +147,9 @@ class Worker:
         now_ns = self._clock.now_ns()
         made = self._understood([(block, self._parse(block, now_ns)) for block in blocks])
         made.left = [
-            partial(self._hand_on, self._matched, "matched", made.blocks, [(d["position"], d) for d in made.projected]),
+            partial(self._hand_on, self._matched, "matched", made, [(d["position"], d) for d in made.projected]),
             partial(
-                self._hand_on, self._findings, "finding", made.blocks,
+                self._hand_on, self._findings, "finding", made,
                 [(f.position, f.to_document()) for f in made.findings],
             ),
             self._keep_states,
@@ -204,6 +221,21 @@ class Worker:
             taken.extend(more)
         return taken
 
+    def _pauses_due(self) -> list[RawBlock]:
+        """A block for each source that has something which waited long enough for its rest. They are frames of a log
+        that nobody writes: the cursor over it, in the store with the events, says what was closed."""
+        now_ns = self._clock.now_ns()
+        sources = [source for state in self._states.values() for source in state.groups.overdue(now_ns)]
+        blocks = []
+        for site, listener, peer in sources:
+            self._pauses += 1
+            pause = RawBlock.of(
+                [], receipt_ns=[now_ns], site=site, listener=listener, peer=peer, format=PAUSE,
+                node=f"work{self.index}", seq=self._pauses,
+            )  # fmt: skip
+            blocks.append(replace(pause, log=places.PAUSES))
+        return blocks
+
     def _enriched(self, parsed: _Parsed) -> list[EventBatch]:
         whole = merged(batch for _, batches in parsed for batch in batches)
         return [self._registry.enrich(flag_simulated(b) if self._settings.simulated else b) for b in whole]
@@ -212,33 +244,48 @@ class Worker:
         number = block.partition.number
         state = self._state(number)
         try:
+            if block.log == places.DEAD:  # what came since knows more
+                return self.parsers.parse_alone(block, state, now_ns, as_product=block.origin.get(PRODUCT))
             batches, state = self.parsers.parse(block, state, now_ns, as_product=block.origin.get(PRODUCT))
         except Exception as error:
-            self._bury([block], _why(error))
-            return []
-        if block.log == places.DEAD:  # what came since knows more
-            return batches
+            waiting = state.groups.of(block) if block.log != places.DEAD else []
+            if not waiting:
+                self._bury([block], _why(error))
+                return []
+            # Whether it was they or what goes on with them: a source must not stumble over the same lines for ever.
+            self._bury([], _why(error), waiting)
+            self._states[number] = replace(state, groups=state.groups.without(waiting))
+            self._regrouped.add(number)
+            return self._parse(block, now_ns)
+        if state.groups is not self._states[number].groups:
+            self._regrouped.add(number)
         if state.revision != self._states[number].revision:
             self._learned.add(number)
         elif state.memory:
             self._aged.setdefault(number, self._clock.monotonic_ns())
-        self._states[number] = state.after(block.node, block.seq)
+        self._states[number] = state if block.format == PAUSE else state.after(block.node, block.seq)
         return batches
 
     def _state(self, number: int) -> ParserState:
         """What the parsers remember of a partition's sources; read from disk when another worker had it before."""
         if number not in self._states:
+            state = self._restored(self._state_file(number), ParserState.restore, ParserState())
             raw = places.passed(self._cursors, places.RAW)
             passed = {where.node: at.seq for where, at in raw.items() if where.number == number}
-            try:
-                state = ParserState.restore(self._state_file(number).read_bytes())
-                self._states[number] = self.parsers.resumed(state) if state.is_behind(passed) else state
-            except FileNotFoundError:
-                self._states[number] = ParserState()
-            except ValueError as error:
-                _log.error("%s is damaged, templates must come again: %s", self._state_file(number), error)
-                self._states[number] = ParserState()
+            state = self.parsers.resumed(state) if state.is_behind(passed) else state
+            groups = self._restored(places.groups(self._settings, number), Groups.restore, Groups())
+            self._states[number] = replace(state, groups=groups.at(self._cursors, number))
         return self._states[number]
+
+    @staticmethod
+    def _restored(path: Path, restore: Callable[[bytes], _T], empty: _T) -> _T:
+        try:
+            return restore(path.read_bytes())
+        except FileNotFoundError:
+            return empty
+        except ValueError as error:
+            _log.error("%s is damaged, what parsers remembered must come again: %s", path, error)
+            return empty
 
     def _state_file(self, number: int) -> Path:
         return self._settings.path("run", "parsers", f"{number:02d}.json")
@@ -248,6 +295,12 @@ class Worker:
 
         Counts are written after a while: 64 files a step, with two syncs each, would cost more than reading the flows.
         """
+        for number in sorted(self._regrouped):
+            state = self._states[number]
+            groups = state.groups.settled(self._cursors, number)
+            self._states[number] = replace(state, groups=groups)
+            files.replace(places.groups(self._settings, number), groups.snapshot())
+        self._regrouped.clear()
         now = self._clock.monotonic_ns()
         due = self._learned | {number for number, since in self._aged.items() if now - since >= age_ns}
         for number in sorted(due):
@@ -255,20 +308,25 @@ class Worker:
             self._aged.pop(number, None)
         self._learned.clear()
 
-    def _bury(self, blocks: Iterable[RawBlock], why: str) -> None:
-        """Keep frames that cannot become events; `soc source list` counts them."""
-        for block in blocks:
+    def _bury(self, blocks: Sequence[RawBlock], why: str, groups: Iterable[Group] = ()) -> None:
+        """Keep frames that cannot become events, what they closed, and groups; `soc source list` counts them."""
+        closed = [group for block in blocks for group in self._closed_by(block)]
+        pieces = [(group.block(), group.records[0].at.ordinal + 1) for group in (*closed, *groups)]
+        for block, piece in [*((block, 0) for block in blocks if block.n), *pieces]:
             _log.error("frame %s:%s:%s of %s is kept aside: %s", block.node, block.log, block.seq, block.source, why)
-            self._dead.append([aside.buried(block, why)])
+            self._dead.append([aside.buried(block, why, piece)])
             self.counts["dead"] += block.n
 
-    def _hand_on(
-        self, log: DiskLog, format: str, blocks: Sequence[RawBlock], items: Sequence[tuple[str, dict[str, Any]]]
-    ) -> None:
-        frames = {(block.node, block.seq): block for block in blocks}
+    def _closed_by(self, block: RawBlock) -> list[Group]:
+        number = block.partition.number
+        closed = self._states[number].groups.closed if number in self._states else ()
+        return [group for group in closed if group.is_closed_by(block)]
+
+    def _hand_on(self, log: DiskLog, format: str, made: _Made, items: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        frames = {(block.node, block.seq): block for block in made.blocks}
         out = [
             piece
-            for key, several in records.by_frame(items).items()
+            for key, several in records.by_frame(items, records.closers(made.batches)).items()
             for piece in records.derived(frames[key], format, several, int(frames[key].receipt_ns[0]))
         ]
         if out:
@@ -298,6 +356,10 @@ class Worker:
         self.counts["events"] += sum(batch.n for batch in made.batches)
         self.counts["unparsed"] += sum(batch.n for batch in made.batches if batch.dataset == "unparsed")
         self.counts["findings"] += len(made.findings)
+        for _, batches in made.parsed:
+            for batch in batches:
+                for word, n in _forgotten(batch):
+                    self.counts[word] += n
 
     def _refresh_registry(self) -> None:
         now = self._clock.monotonic_ns()
@@ -340,6 +402,14 @@ def merged(batches: Iterable[EventBatch]) -> list[EventBatch]:
     for batch in batches:
         by_dataset.setdefault(batch.dataset, []).append(batch)
     return [EventBatch.concat(several) for several in by_dataset.values()]
+
+
+def _forgotten(batch: EventBatch) -> Iterator[tuple[str, int]]:
+    """How many events have each of these flags; whole columns at a time, for every flow may have some flag."""
+    if not batch.columns[FLAGS].is_missing():
+        for count in pc.value_counts(batch.columns[FLAGS].to_arrow().flatten()).to_pylist():
+            if count["values"] in FORGOTTEN:
+                yield count["values"], count["counts"]
 
 
 def flag_simulated(batch: EventBatch) -> EventBatch:

@@ -25,13 +25,13 @@ def lines(n=N):
 
 
 @contextlib.contextmanager
-def rsyslogd(folder, action, globals_="", n=N):
-    """rsyslogd that reads a file of numbered lines and forwards them; stopped at the end."""
+def rsyslogd(folder, action, globals_="", n=N, content=None):
+    """rsyslogd that reads a file (numbered lines) and forwards them; stopped at the end."""
     program = shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin")
     assert program, "rsyslogd is missing: apt-get install rsyslog rsyslog-relp rsyslog-gnutls"
     work = folder / "rsyslog"
     work.mkdir()
-    (work / "in.log").write_bytes(b"".join(TEXT % i + b"\n" for i in range(n)))
+    (work / "in.log").write_bytes(content or b"".join(TEXT % i + b"\n" for i in range(n)))
     (work / "conf").write_text(
         f"""
         global(workDirectory="{work}" {globals_})

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from soc.model.batch import EventBatch
+from soc.model.batch import CLOSED_BY, EventBatch
 from soc.model.position import Partition, Position, partition_of
 
 Marks = dict[Partition, Position]
@@ -54,6 +54,8 @@ def fresh(batch: EventBatch, marks: Mapping[Partition, Position]) -> np.ndarray[
     if column is None or not batch.n or not marks:
         return None
     positions = column.to_arrow()
+    if CLOSED_BY in batch.columns:  # it was passed by with its frame; that which completed it counts
+        positions = pc.coalesce(batch.columns[CLOSED_BY].to_arrow(), positions)
     if positions.null_count:
         return _fresh_with_gaps(batch, marks, np.asarray(pc.is_valid(positions).to_numpy(zero_copy_only=False)))
     parts = pc.split_pattern(positions, ":").flatten()
