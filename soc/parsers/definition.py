@@ -18,7 +18,7 @@ from soc.parsers.vocabulary import extended
 LAYERS = ("network", "server", "application", "endpoint", "wire")
 DECODERS = (
     "text", "keyvalue", "windows", "netflow_v5", "netflow_v9", "ipfix", "sflow", "snmp", "cef", "leef", "document",
-    "packet", "w3c", "json",
+    "packet", "w3c", "json", "auditd",
 )  # fmt: skip
 FORMATS = (
     "netflow", "netflow-v9", "ipfix", "sflow", "snmp", "windows", "elastic", "hec", "gelf", "packet-flow", "packet-dns",
@@ -51,13 +51,17 @@ class FieldMap:
 
 @dataclass(frozen=True)
 class Shape:
-    """One form of a product's messages: a pattern over the text, or conditions on decoded values, and the mapping."""
+    """One form of a product's messages: a pattern over the text, or conditions on decoded values, and the mapping.
+
+    `dataset` is for events that go by another name than the product's others.
+    """
 
     name: str
     pattern: Pattern | None
     when: Mapping[str, frozenset[str]]
     maps: tuple[FieldMap, ...]
     constants: tuple[tuple[Field, Any], ...]
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,10 @@ class Definition:
     cases: tuple[Case, ...]
     dataset: str = ""
 
+    def dataset_of(self, shape: Shape | None) -> str:
+        """The dataset of the events of a shape, or of those that have none."""
+        return self.dataset if shape is None else shape.dataset or self.dataset
+
 
 def load(folders: Sequence[Path], fields: FieldDictionary) -> tuple[dict[str, Definition], FieldDictionary]:
     """Every definition below the folders by id, and the dictionary extended by them. The first folder ships (its
@@ -141,7 +149,7 @@ class _Reader:
         if common:
             common.finish()
         decode = node.choice("decode", DECODERS, "text")
-        if decode == "json":
+        if decode in ("json", "auditd"):
             maps = (*self._own_names(identity, maps), *maps)
         result = Definition(
             identity,
@@ -199,7 +207,7 @@ class _Reader:
         pattern = self._pattern(node, "pattern")
         when = {k: frozenset(_words(v)) for k, v in node.mapping("when").items()}
         maps, constants = self._mapping(node, pattern)
-        shape = Shape(node.text("name", required=True), pattern, when, maps, constants)
+        shape = Shape(node.text("name", required=True), pattern, when, maps, constants, node.text("dataset"))
         node.finish(("description",))
         return shape
 

@@ -54,9 +54,17 @@ def _batch(
     rest = {k: left for k, document in enumerate(documents) if (left := _left(document, used))}
     flags: Flags = {} if shape or not definition.shapes else dict.fromkeys(range(len(rows)), ("no_shape",))
     return make_batch(
-        work, rows, definition.id, definition.dataset, stamps=text.stamps(rows), layers=(columns,), mapped=mapped,
-        rest=rest, flags=flags, shape=shape.name if shape else None,
-    )  # fmt: skip
+        work,
+        rows,
+        definition.id,
+        definition.dataset_of(shape),
+        stamps=text.stamps(rows),
+        layers=(columns,),
+        mapped=mapped,
+        rest=rest,
+        flags=flags,
+        shape=shape.name if shape else None,
+    )
 
 
 def _map(mapped: Mapped, spec: FieldMap, documents: Documents, missing: frozenset[str]) -> None:

@@ -16,6 +16,7 @@ from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import ZONE, RawBlock
 from soc.parsers import flows, jsonlogs, multiline, packets, posted, tables, wire
+from soc.parsers.audit import Events
 from soc.parsers.decoders import xml_tree
 from soc.parsers.decoders.snmp_names import STANDARD, Names
 from soc.parsers.decoders.snmp_traps import Reader
@@ -85,13 +86,13 @@ class ParserSet:
             return self._joined(closed, now_ns), replace(state, groups=groups)
         if block.n == 0:
             return [], state
-        work = self._work(Envelope(block, now_ns))
+        work = self._work(Envelope(block, now_ns), state)
         kind = forced.recognise.format if forced is not None else ""
         if block.format == "sflow" or kind == "sflow":
-            batches, state = flows.sampled(work, list(block.records()), self._index.formats, state)
-        elif block.format == "netflow" or kind in flows.FORMATS:
-            batches, state = flows.netflow(work, list(block.records()), self._index.formats, state)
-        elif block.format in ("snmp", "snmp-v3") or kind == "snmp":
+            return flows.sampled(work, list(block.records()), self._index.formats, state)
+        if block.format == "netflow" or kind in flows.FORMATS:
+            return flows.netflow(work, list(block.records()), self._index.formats, state)
+        if block.format in ("snmp", "snmp-v3") or kind == "snmp":
             batches = wire.traps(work, list(block.records()), self._index.formats.get("snmp"))
         elif block.format == packets.FORMAT:
             batches = packets.batches(work, list(block.records()), self._index.formats)
@@ -108,7 +109,7 @@ class ParserSet:
             rows, closed, groups = multiline.join(records, state.groups, now_ns)
             batches = _text(records, rows, forced, block.format) + self._joined(closed, now_ns)
             state = state if groups is state.groups else replace(state, groups=groups)
-        return batches, state
+        return batches, work.audit.kept(state)
 
     def wire_format(self, product: str | None) -> str | None:
         """`netflow`, `sflow` or `snmp`, when its records are datagrams. Raises UsageError for an unknown one."""
@@ -118,8 +119,9 @@ class ParserSet:
             return form
         return "netflow" if form in flows.FORMATS else None
 
-    def _work(self, envelope: Envelope) -> Work:
-        return Work(envelope, self._index, self.fields, self._zone(envelope.block), self._traps)
+    def _work(self, envelope: Envelope, state: ParserState) -> Work:
+        audit = Events(state, envelope.block.source)
+        return Work(envelope, self._index, self.fields, self._zone(envelope.block), self._traps, audit)
 
     def parse_alone(
         self, block: RawBlock, state: ParserState, now_ns: int, *, as_product: str | None = None
@@ -135,7 +137,7 @@ class ParserSet:
         for group in closed:
             block = group.block()
             envelope = Envelope(block, now_ns, ordinal=group.records[0].at.ordinal, closed_by=group.closed_by)
-            records = TextRecords(self._work(envelope), envelope.texts())
+            records = TextRecords(self._work(envelope, ParserState()), envelope.texts())
             batches += _text(records, [records.merge(range(block.n), group.flags)], None, block.format)
         return batches
 

@@ -10,7 +10,7 @@ from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 from soc.parsers import times
 from soc.parsers.compile import MATCH_LIMIT
-from soc.parsers.decoders import cef, keyvalue, leef, syslog
+from soc.parsers.decoders import auditd, cef, keyvalue, leef, syslog
 from soc.parsers.decoders.syslog import Headers
 from soc.parsers.definition import Definition, Shape
 from soc.parsers.mapping import Mapped
@@ -87,6 +87,8 @@ class TextRecords:
         for definition, members in self.groups(rows, forced).values():
             if definition is None:
                 result.append(self.unparsed(members))
+            elif definition.decode == "auditd":
+                result.extend(self._audited(definition, members))
             elif definition.decode in _PAIRS:
                 result.extend(self._pairs(definition, members))
             else:
@@ -200,7 +202,7 @@ class TextRecords:
             mapped.constants(shape.constants)
             mapped.fields(shape.maps, values, definition.missing)
         return make_batch(
-            self.work, rows, definition.id, definition.dataset, stamps=self.stamps(rows),
+            self.work, rows, definition.id, definition.dataset_of(shape), stamps=self.stamps(rows),
             layers=(self.header_columns(rows),), mapped=mapped, rest=rest, flags=flags,
             shape=shape.name if shape else None,
         )  # fmt: skip
@@ -209,8 +211,13 @@ class TextRecords:
         decode = _PAIRS[definition.decode]
         return self.paired(definition, rows, [decode(self.headers.message[i]) for i in rows])
 
+    def _audited(self, definition: Definition, rows: list[int]) -> list[EventBatch]:
+        decoded = [auditd.decode(self.headers.message[i]) for i in rows]
+        self.work.audit.join(pairs for pairs in decoded if pairs is not None)
+        return self.paired(definition, rows, [pairs or {} for pairs in decoded])
+
     def paired(
-        self, definition: Definition, rows: Sequence[int], decoded: Sequence[Mapping[str, str]]
+        self, definition: Definition, rows: Sequence[int], decoded: Sequence[Mapping[str, Any]]
     ) -> list[EventBatch]:
         """One batch for each shape of a product whose records were decoded to named values."""
         groups: dict[int, tuple[Shape | None, list[int]]] = {}
@@ -225,7 +232,7 @@ class TextRecords:
         shape: Shape | None,
         members: list[int],
         rows: Sequence[int],
-        decoded: Sequence[Mapping[str, str]],
+        decoded: Sequence[Mapping[str, Any]],
     ) -> EventBatch:
         mine = [decoded[k] for k in members]
         used = {s for m in (*definition.maps, *(shape.maps if shape else ())) for s in m.sources}
@@ -248,7 +255,10 @@ def _date_time(pairs: Mapping[str, str]) -> str | None:
 
 
 def _holds(shape: Shape, pairs: Mapping[str, Any]) -> bool:
-    return all(pairs.get(key) in allowed for key, allowed in shape.when.items())
+    return all(
+        (value := pairs.get(key)) in allowed or (value is not None and "*" in allowed)
+        for key, allowed in shape.when.items()
+    )
 
 
 def _head(definition: Definition, messages: list[str]) -> tuple[dict[str, list[Any]], list[int], list[int]]:

@@ -14,6 +14,7 @@ from soc.model.batch import REST, Column, EventBatch
 from soc.model.fields import FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
 from soc.parsers import times
+from soc.parsers.audit import Events
 from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.envelope import Envelope
 from soc.parsers.mapping import LazilyMapped, Mapped, Rest, over
@@ -26,13 +27,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """The block's envelope, the definitions and the settings; `traps` knows the names of SNMP notifications."""
+    """The block's envelope, the definitions and the settings; `traps` knows the names of SNMP notifications, `audit`
+    the open events of the source's audit log."""
 
     envelope: Envelope
     index: Index
     fields: FieldDictionary
     zone: dt.tzinfo
     traps: Reader
+    audit: Events
 
 
 def make_batch(

@@ -25,7 +25,52 @@ class Reach(NamedTuple):
     miss: str
 
 
+SYSCALL = (
+    "type=SYSCALL msg=audit(1795143600.1:7): arch=c000003e syscall=59 success=yes ppid=1 pid=2 uid=0 "
+    'comm="cat" exe="/usr/bin/cat" key="x"\n'
+)
+SYSMON = (
+    "<14>Nov 20 10:00:00 web01 sysmon: <Event><System><EventID>{}</EventID><Channel>Linux-Sysmon/Operational</Channel>"
+    '</System><EventData><Data Name="Image">/usr/bin/nc</Data><Data Name="ParentImage">/bin/sh</Data>'
+    '<Data Name="{}">{}</Data></EventData></Event>'
+)
 REACHES = [
+    Reach(
+        "{product: linux, service: auditd}",
+        "{type: execve, a0: cat, a1|endswith: .png}",
+        SYSCALL + 'type=EXECVE msg=audit(1795143600.1:7): argc=2 a0="cat" a1="x.png"',
+        SYSCALL + 'type=EXECVE msg=audit(1795143600.1:7): argc=2 a0="cat" a1="x"',
+    ),
+    Reach(
+        "{product: linux, service: auditd}",
+        "{type: SYSCALL, SYSCALL: [execve, execveat], exe: /usr/bin/cat}",
+        SYSCALL,
+        SYSCALL.replace("syscall=59", "syscall=2"),
+    ),
+    Reach(
+        "{category: process_creation, product: linux}",
+        "{Image: /usr/bin/cat, CommandLine|contains: '/etc/shadow'}",
+        SYSCALL + 'type=EXECVE msg=audit(1795143600.1:7): argc=2 a0="cat" a1="/etc/shadow"',
+        SYSCALL.replace("usr/bin", "opt") + 'type=EXECVE msg=audit(1795143600.1:7): argc=2 a0="cat" a1="/etc/shadow"',
+    ),
+    Reach(
+        "{category: process_creation, product: linux}",
+        "{Image|endswith: /nc, ParentImage: /bin/sh, CommandLine|contains: ' -e '}",
+        SYSMON.format(1, "CommandLine", "nc -e /bin/sh"),
+        SYSMON.format(5, "CommandLine", "nc -e /bin/sh"),
+    ),
+    Reach(
+        "{category: file_event, product: linux}",
+        "{TargetFilename|startswith: /etc/cron}",
+        SYSMON.format(11, "TargetFilename", "/etc/cron.d/x"),
+        SYSMON.format(11, "TargetFilename", "/tmp/x"),
+    ),
+    Reach(
+        "{category: network_connection, product: linux}",
+        "{DestinationHostname|contains: ngrok}",
+        SYSMON.format(3, "DestinationHostname", "a.ngrok.io"),
+        SYSMON.format(3, "DestinationHostname", "a.example"),
+    ),
     Reach(
         "{product: aws, service: cloudtrail}",
         "{eventSource: s3.amazonaws.com, requestParameters|contains: Suspended, errorCode: null}",
@@ -105,7 +150,7 @@ def hits(parsers: ParserSet, folder: Path, reach: Reach, record: str, form: str 
     return sum(1 for _ in detect(loaded, batches, fields=parsers.fields))
 
 
-@pytest.mark.parametrize("reach", REACHES, ids=lambda reach: reach.source)
+@pytest.mark.parametrize("reach", REACHES, ids=lambda reach: reach.source + reach.selection)
 def test_a_rule_reaches_its_source(parsers: ParserSet, tmp_path: Path, reach: Reach) -> None:
     """The record hits, its sibling does not."""
     assert (hits(parsers, tmp_path, reach, reach.hit), hits(parsers, tmp_path, reach, reach.miss)) == (1, 0)
@@ -116,7 +161,7 @@ def test_posted_documents_are_the_same_events(parsers: ParserSet, tmp_path: Path
     """As Fluent Bit posts the document, or Filebeat with the document in its message."""
     import orjson
 
-    reach = REACHES[0]
+    reach = next(reach for reach in REACHES if "cloudtrail" in reach.source)
     inner = reach.hit if "message" not in wrapped else orjson.dumps(reach.hit).decode()
     assert hits(parsers, tmp_path, reach, wrapped.format(inner), "elastic") == 1
 

@@ -77,6 +77,7 @@ _SERVICES: dict[str, tuple[str, ...]] = {
     ),
     "wmi-activity": ("Microsoft-Windows-WMI-Activity/Operational",),
 }
+_LINUX_SYSMON = ("Linux-Sysmon/Operational",)
 # Event ids as in Sysmon 15's documentation and the Sigma taxonomy appendix.
 _SYSMON: dict[str, tuple[int, ...]] = {
     "process_creation": (1,),
@@ -126,11 +127,21 @@ _AUDIT_NAMES = {
     "LogonId": "SubjectLogonId",
     "IntegrityLevel": "MandatoryLabel",
 }
+# An EXECVE record and what the other records of its event say; who its parent was it does not know.
+_EXECVE = Route(datasets=("linux.auditd.execve",))
+_EXECVE_NAMES = {
+    "Image": "process.executable",
+    "CommandLine": "process.command_line",
+    "CurrentDirectory": "process.working_directory",
+    "ProcessId": "process.pid",
+    "ParentProcessId": "process.parent.pid",
+    "User": "user.name",
+}
 _DATASETS: dict[tuple[str, str, str], tuple[str, ...]] = {
     # (category, product, service); a missing part is an empty text
     ("", "linux", "sshd"): ("linux.sshd",),
     ("", "linux", "sudo"): ("linux.sudo",),
-    ("", "linux", "auditd"): ("linux.auditd",),
+    ("", "linux", "auditd"): ("linux.auditd", "linux.auditd.execve"),
     ("", "linux", "auth"): ("linux.sshd", "linux.sudo", "linux.auth"),
     ("", "linux", "syslog"): ("linux.*",),
     ("", "linux", ""): ("linux.*",),
@@ -228,11 +239,21 @@ def _windows_ways(category: str, service: str) -> list[Way]:
     return [found[service]] if service else list(found.values())
 
 
+def _linux_ways(category: str) -> list[Way]:
+    """The categories of Sysmon for Linux; processes are known from the audit log, too."""
+    found = [Way(_windows(_LINUX_SYSMON, _SYSMON[category]))]
+    if category == "process_creation":
+        found.append(Way(_EXECVE, tuple(_EXECVE_NAMES.items())))
+    return found
+
+
 def ways(category: str | None, product: str | None, service: str | None) -> list[Way]:
     """The events a log source means, one way or several. Raises NoRoute."""
     key = (category or "", product or "", service or "")
     if key[1] == "windows":
         return _windows_ways(key[0], key[2])
+    if key[1] == "linux" and key[0] in _SYSMON and key[2] in ("", "sysmon"):
+        return _linux_ways(key[0])
     if not key[1] and key[0] in {**_SYSMON, **_POWERSHELL} and key not in _DATASETS:
         return _windows_ways(key[0], key[2])
     if key in _DATASETS:
