@@ -220,10 +220,17 @@ class TextRecords:
         self, definition: Definition, rows: Sequence[int], decoded: Sequence[Mapping[str, Any]]
     ) -> list[EventBatch]:
         """One batch for each shape of a product whose records were decoded to named values."""
+        asked = sorted({key for shape in definition.shapes for key in shape.when})
         groups: dict[int, tuple[Shape | None, list[int]]] = {}
+        chosen: dict[tuple[Any, ...], list[int]] = {}
         for k, pairs in enumerate(decoded):
-            shape = next((s for s in definition.shapes if _holds(s, pairs)), None)
-            groups.setdefault(id(shape), (shape, []))[1].append(k)
+            answers = tuple([pairs.get(key) for key in asked])
+            members = chosen.get(answers)
+            if members is None:  # once for all records that answer alike
+                shape = next((s for s in definition.shapes if _holds(s, pairs)), None)
+                _, members = groups.setdefault(id(shape), (shape, []))
+                chosen[answers] = members
+            members.append(k)
         return [self._paired(definition, shape, members, rows, decoded) for shape, members in groups.values()]
 
     def _paired(
@@ -235,14 +242,19 @@ class TextRecords:
         decoded: Sequence[Mapping[str, Any]],
     ) -> EventBatch:
         mine = [decoded[k] for k in members]
-        used = {s for m in (*definition.maps, *(shape.maps if shape else ())) for s in m.sources}
-        joined = [{"@datetime": _date_time(pairs), **pairs} for pairs in mine]
+        mapped = (*definition.maps, *(shape.maps if shape else ()))
+        used = {source for spec in mapped for source in spec.sources}
+        present = frozenset().union(*mine)
 
         def values(name: str) -> Sequence[Any] | None:
-            found = [pairs.get(name) for pairs in joined]
-            return found if any(v is not None for v in found) else self._meta(name, [rows[k] for k in members])
+            if name in present:
+                return [pairs.get(name) for pairs in mine]
+            if name == "@datetime":
+                return [_date_time(pairs) for pairs in mine]
+            return self._meta(name, [rows[k] for k in members])
 
-        left = [{n: v for n, v in pairs.items() if n not in used and n[:1] != "@"} for pairs in mine]
+        spare = [name for name in present if name not in used and name[:1] != "@"]
+        left = [{name: pairs[name] for name in spare if pairs.get(name) is not None} for pairs in mine]
         rest = {k: pairs for k, pairs in enumerate(left) if pairs}
         return self._batch(definition, shape, [rows[k] for k in members], values, rest)
 
