@@ -241,7 +241,7 @@ def _windows_ways(category: str, service: str) -> list[Way]:
 
 def _linux_ways(category: str) -> list[Way]:
     """The categories of Sysmon for Linux; processes are known from the audit log, too."""
-    found = [Way(_windows(_LINUX_SYSMON, _SYSMON[category]))]
+    found = [Way(windows(_LINUX_SYSMON, _SYSMON[category]))]
     if category == "process_creation":
         found.append(Way(_EXECVE, tuple(_EXECVE_NAMES.items())))
     return found
@@ -265,7 +265,8 @@ def ways(category: str | None, product: str | None, service: str | None) -> list
 
 
 def _renames() -> dict[Route, dict[str, str]]:
-    known = [("process_creation", "windows", ""), *(key for key in _DATASETS if key[0] in _CATEGORY_NAMES)]
+    processes = (("process_creation", "windows", ""), ("process_creation", "linux", ""))
+    known = [*processes, *(key for key in _DATASETS if key[0] in _CATEGORY_NAMES)]
     return {way.route: dict(way.renamed) for key in known for way in ways(*key) if way.renamed}
 
 
