@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from soc.parsers.decoders import cef, devtime, leef
@@ -119,6 +119,7 @@ def test_stamps(text: str, pattern: str, normal: str | None) -> None:
     assert devtime.normal(text, pattern) == normal
 
 
+@example("10 10", "HH HH")
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_stamp_and_pattern(text: str, pattern: str) -> None:
     """A text or nothing."""

@@ -79,5 +79,5 @@ def _by_pattern(text: str, pattern: str) -> str | None:
             return None
     try:
         return dt.datetime.strptime(text, "".join(form)).isoformat()  # noqa: DTZ007 - the zone follows, or is assumed
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, re.error):  # re.error: a part that stands twice, `HH HH`
         return None
