@@ -29,7 +29,6 @@ class Events:
     """The events of one source. `join` adds to each record, with `@` before its name, what others of its event say."""
 
     def __init__(self, state: ParserState, source: str) -> None:
-        self._state = state
         self._source = source
         known = state.memory.get(MEMORY, {}).get(source, {})
         self._open: dict[str, Facts] = {key: dict(facts) for key, facts in known.items()}
@@ -51,16 +50,15 @@ class Events:
             if "@pid" in facts and not any(pairs["type"] in _LAST for pairs in members):
                 self._open[key] = {name: _short(value) for name, value in facts.items()}
 
-    def state(self) -> ParserState:
-        """The state to go on with; the same when nothing that is open changed."""
-        sources: Mapping[str, Any] = self._state.memory.get(MEMORY, {})
+    def kept(self, state: ParserState) -> ParserState:
+        """The state with what is open now; the same when that is what it has."""
+        sources: Mapping[str, Any] = state.memory.get(MEMORY, {})
         latest = dict(list(self._open.items())[-OPEN_EVENTS:])
         if sources.get(self._source, {}) == latest:
-            return self._state
+            return state
         others = {source: events for source, events in sources.items() if source != self._source}
         kept = dict(list(others.items())[1 - SOURCES :]) | ({self._source: latest} if latest else {})
-        memory = {**self._state.memory, MEMORY: kept}
-        return replace(self._state, memory=memory, revision=self._state.revision + 1)
+        return replace(state, memory={**state.memory, MEMORY: kept}, revision=state.revision + 1)
 
 
 def _learn(facts: Facts, pairs: Pairs) -> None:

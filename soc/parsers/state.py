@@ -15,7 +15,8 @@ _MEMORY = "memory"
 
 @dataclass(frozen=True)
 class ParserState:
-    """Memory by subject (flow exporters): JSON, or objects that give theirs with `document()`. SNMP and text need none.
+    """Memory by subject (flow exporters, open events of audit logs): JSON, or objects that give theirs with
+    `document()`. SNMP and other text need none.
 
     `revision` is another whenever something was learned that must be saved before the cursor moves (templates, what
     waits for one). Else only counts went on: they may be saved later, and `upto` says up to where they reach, by node
