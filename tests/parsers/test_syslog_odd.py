@@ -55,11 +55,17 @@ def test_a_priority_that_is_none_hides_nothing(text):
         "<34><13>Nov 20 09:00:00 h p: x",
         "<13>Nov 20 09:00:00 h p: x\0\0",
         "<13>Nov 20 09:00:00 h p: x\r\n",
+        "26 <13>Nov 20 09:00:00 h p: x",
     ],
 )
 def test_junk_around_a_message_goes(text):
-    """Byte order marks, NULs, blanks, line ends, a second PRI."""
+    """Byte order marks, NULs, blanks, line ends, a second PRI, a count of octets that fits."""
     assert read(text) == (13, TWO, "h", "p", None, "x")
+
+
+def test_a_count_that_does_not_fit_is_text():
+    """Who counts wrong, or does not count at all, keeps the number."""
+    assert read("25 <13>Nov 20 09:00:00 h p: x")[5] == "25 <13>Nov 20 09:00:00 h p: x"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ _MERAKI = re.compile(r"([\w.:-]{1,64}) +")
 
 # Before a header: byte order marks, NULs, blanks, a PRI that is none, a PRI that a relay put before another one.
 _JUNK = re.compile(r"[\ufeff\0\s]+|<(?!\d{1,3}>) ?(-?\d{0,10}) ?>|<\d{1,3}>(?=<\d{1,3}>)")
+# Telegraf counts octets (RFC 6587 section 3.4.1) in datagrams too.
+_COUNTED = re.compile(r"([1-9]\d{0,4}) (?=<\d{1,3}>)")
 _AFTER_PRI = re.compile(r"(<\d{1,3}>)[\ufeff\0\s]+(?=\S)")
 
 Who = tuple[str | None, str | None, str | None]
@@ -122,6 +124,10 @@ def without_junk(text: str) -> str | None:
         digits = found[1] or ""
         priority = f"<{digits}>" if digits.isdigit() and len(digits) <= 3 else ""
         return priority + text[found.end() :]
+    found = _COUNTED.match(text)
+    if found is not None:
+        rest = text[found.end() :]
+        return rest if int(found[1]) in (len(rest), len(rest.encode("utf-8", "replace"))) else None
     found = _AFTER_PRI.match(text)
     return found[1] + text[found.end() :] if found is not None else None
 
