@@ -7,7 +7,8 @@ from soc.errors import nearest
 ROLES = ("tier1", "tier2-unit", "tier3", "manager", "auditor", "admin", "engine")
 """Analyst, owner unit's officer, responder, head of the centre, auditor, administrator, and soc itself."""
 
-_READ = ("alert.read", "ticket.read", "event.search", "playbook.read", "report.read", "source.read", "system.read")
+_READ = ("alert.read", "ticket.read", "event.search", "playbook.read", "report.read", "source.read", "system.read",
+         "rule.read")  # fmt: skip
 
 _TABLE: dict[str, tuple[str, ...]] = {
     "tier1": (
@@ -16,24 +17,24 @@ _TABLE: dict[str, tuple[str, ...]] = {
     ),
     "tier2-unit": (
         "alert.read", "ticket.read", "event.search", "event.hunt", "playbook.read", "report.read", "system.read",
-        "ticket.note", "ticket.report",
+        "rule.read", "ticket.note", "ticket.report",
     ),
     "tier3": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
         "ticket.report", "playbook.plan", "playbook.run", "playbook.revert", "import.create", "national.read",
-        "national.send", "retention.read", "retention.hold", "packet.read", "event.hunt",
+        "national.send", "retention.read", "retention.hold", "packet.read", "event.hunt", "rule.manage",
     ),
     "manager": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
         "ticket.report", "playbook.plan", "playbook.approve", "playbook.revert", "national.read", "national.send",
         "national.approve", "retention.read", "retention.plan", "retention.approve", "retention.hold",
-        "ledger.read", "ledger.verify", "access.read", "event.hunt",
+        "ledger.read", "ledger.verify", "access.read", "event.hunt", "rule.manage",
     ),
     "auditor": (*_READ, "national.read", "retention.read", "ledger.read", "ledger.verify", "access.read"),
     "admin": (
         *_READ, "import.create", "national.read", "retention.read", "retention.plan", "retention.apply",
         "ledger.read", "ledger.verify", "access.read", "access.manage", "system.manage", "source.manage",
-        "event.hunt",
+        "event.hunt", "rule.manage",
     ),
     "engine": (
         *_READ, "alert.create", "ticket.create", "ticket.move", "playbook.plan", "playbook.run", "playbook.revert",

@@ -146,6 +146,29 @@ def decode(data: bytes, path: str) -> list[Document]:
     return loads(text, path)
 
 
+def pieces(data: bytes, path: str) -> list[tuple[Document, str]]:
+    """Each document of a YAML file with its own text, which gives the same document when it is read alone.
+
+    One whose text does not (anchors of another, directives) is left out. Raises ContentError.
+    """
+    documents = decode(data, path)
+    lines = data.decode("utf-8-sig").splitlines()
+    ends = [*(document.first_line - 1 for document in documents[1:]), len(lines)]
+    found = []
+    for document, end in zip(documents, ends, strict=True):
+        mine = lines[document.first_line - 1 : end]
+        while mine and (mine[-1].startswith(("---", "...", "#")) or not mine[-1].strip()):
+            mine.pop()
+        text = "\n".join(mine) + "\n"
+        try:
+            again = loads(text, path)
+        except ContentError:
+            continue
+        if [each.data for each in again] == [document.data]:
+            found.append((document, text))
+    return found
+
+
 def yaml_files(root: Path) -> Iterator[Path]:
     """The `.yml` and `.yaml` files at or below `root`, sorted; hidden folders are passed over."""
     if root.is_file():

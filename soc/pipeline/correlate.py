@@ -15,6 +15,7 @@ from soc.model.finding import Finding
 from soc.model.position import Partition, Position
 from soc.model.record import RawBlock
 from soc.pipeline import places, records
+from soc.pipeline.reread import Definitions
 from soc.store import files
 from soc.store.events import EventStore
 from soc.store.journal import Journal
@@ -41,7 +42,8 @@ class Correlating:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
         parsers = places.load_parsers(settings)
-        self._correlator = Correlator(places.load_detections(settings, parsers))
+        self._definitions = Definitions(settings, parsers, clock)
+        self._correlator = Correlator(self._definitions.loaded)
         self._root = places.queue(settings)
         self._reader, self._raw = LogReader(self._root, places.MATCHED), LogReader(self._root, places.RAW)
         self._findings = places.open_log(settings, places.FINDINGS, "correlate", clock)
@@ -57,7 +59,8 @@ class Correlating:
         self._told_ns = self._saved_ns - TOLD_NS
         self.counts = {"frames": 0, "repeated": 0, "documents": 0, "findings": 0}
         self._restore()
-        self._correlator.wake(clock.now_ns() // 1000)
+        self._woken_us = clock.now_ns() // 1000
+        self._correlator.wake(self._woken_us)
 
     def step(self) -> int:
         """Feed what waits, let time pass, save when due; how many frames were read.
@@ -65,6 +68,7 @@ class Correlating:
         Findings that a full disk refuses are kept and come first at the next step. Raises DiskFull, StoreError.
         """
         self._emit()
+        self._refresh()
         blocks = self._reader.read(self._cursors, None, MAX_FRAMES)
         now = self._clock.monotonic_ns()
         self._dirty = self._dirty or bool(blocks)
@@ -80,6 +84,17 @@ class Correlating:
             self._told_ns = now
             self._tell()
         return len(blocks)
+
+    def _refresh(self) -> None:
+        """Take definitions that were read again; what did not change keeps its windows and what it learned."""
+        fresh = self._definitions.again()
+        if fresh is None:
+            return
+        state = self._correlator.snapshot()
+        self._correlator = Correlator(fresh)
+        self._correlator.restore(state)
+        self._correlator.wake(self._woken_us)
+        self._dirty = True
 
     def _tell(self) -> None:
         """What people see of the sources' habits; nothing depends on it, so it need not be durable."""

@@ -20,7 +20,8 @@ from soc.parsers.mibs.site import SiteMibs
 from soc.registry import Registry
 from soc.store.queue import DiskLog
 
-QUEUE, EVENTS, REGISTRY, MIBS, DETECTIONS = "queue", "events", "registry", "mibs", "detections"
+QUEUE, EVENTS, REGISTRY, MIBS = "queue", "events", "registry", "mibs"
+DETECTIONS, ROLLED_BACK = "detections", "rolled-back"
 PAUSES = "pauses"
 """What workers count as a log: their looks at records that wait for more. Nobody writes it."""
 RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
@@ -149,11 +150,16 @@ def all_detections(settings: Settings, parsers: ParserSet, *, extra: Sequence[Pa
     return DetectionSet.load([*rule_paths(settings), *extra], fields=parsers.fields, lists=lists, cache=cache)
 
 
+def rules_announced(settings: Settings) -> Path:
+    """The file that changes when definitions have to be read again."""
+    return settings.path("run", "rules", "announced.json")
+
+
 def rule_paths(settings: Settings) -> list[Path]:
     """Where definitions lie, weakest first."""
-    own = settings.path(DETECTIONS)
+    own = (settings.path(DETECTIONS), settings.path(ROLLED_BACK))
     found = [*content.roots("detections", settings.content_roots), *settings.rules]
-    return [*found, own] if own.is_dir() else found
+    return [*found, *(folder for folder in own if folder.is_dir())]
 
 
 def rule_policy(settings: Settings) -> RulePolicy:

@@ -37,6 +37,7 @@ from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
+from soc.parsers import ParserSet
 from soc.parsers.groups import Groups
 from soc.pipeline import aside, places, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
@@ -44,6 +45,8 @@ from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
 from soc.pipeline.lookback.jobs import Jobs
+from soc.pipeline.rule_exceptions import RuleExceptions
+from soc.pipeline.rules import Rules
 from soc.pipeline.states import read_state, read_states, state_file
 from soc.playbooks.definition import PlaybookSet
 from soc.playbooks.engine import Engine
@@ -95,6 +98,8 @@ class Services:
     uploads: Uploads
     outgoing: Outgoing
     lookbacks: Jobs
+    rules: Rules
+    exceptions: RuleExceptions
     world: DemoWorld | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -110,7 +115,7 @@ class Services:
         """
         parsers = places.load_parsers(settings)
         cases = Cases(settings.path("cases", "cases.db"), clock, head_path=settings.path("proof", "ledger.head"))
-        made = cls._joined(settings, clock, parsers.fields, cases, world, why_not)
+        made = cls._joined(settings, clock, parsers, cases, world, why_not)
         made.deletion.resume()
         made.engine.recover()
         made.findings.retry()
@@ -121,7 +126,7 @@ class Services:
         cls,
         settings: Settings,
         clock: Clock,
-        fields: FieldDictionary,
+        parsers: ParserSet,
         cases: Cases,
         world: DemoWorld | None,
         why_not: str,
@@ -129,10 +134,11 @@ class Services:
         roots = settings.content_roots
         registry = places.load_registry(settings)
         access = Access(cases, clock)
-        store = EventStore(places.events(settings), clock, fields)
+        store = EventStore(places.events(settings), clock, parsers.fields)
+        rules = Rules(settings, clock, cases, parsers)
         systems = _Systems(lambda: made.registry)
         outgoing = Outgoing(settings, clock, systems.get)
-        alerts = AlertDesk(cases, clock, systems, on_alert=outgoing.alert, policy=places.rule_policy(settings))
+        alerts = AlertDesk(cases, clock, systems, on_alert=outgoing.alert, policy=rules.policy)
 
         def escalated(tx: Any, alert: Alert, ticket: Ticket, person: Person) -> None:
             alerts.escalate(tx, alert.id, person, ticket.id)
@@ -151,7 +157,7 @@ class Services:
         made = cls(
             settings=settings,
             clock=clock,
-            fields=fields,
+            fields=parsers.fields,
             cases=cases,
             access=access,
             registry=registry,
@@ -175,6 +181,8 @@ class Services:
             uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id, captures=CAPTURES),
             outgoing=outgoing,
             lookbacks=Jobs(places.lookbacks(settings), clock),
+            rules=rules,
+            exceptions=RuleExceptions(rules, store),
             world=world,
         )
         made._closers = [made.findings.close, store.close, writer.close, cases.close]
@@ -456,6 +464,7 @@ class Services:
             ("runs", 5.0, lambda: self.engine.expire(self.clock.now_ns() // 1000)),
             ("prune imports", 3600.0, self.uploads.prune),
             ("prune lookbacks", 3600.0, self.lookbacks.prune),
+            ("rule versions", 600.0, self.rules.note_versions),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]
         if self.national is not None:

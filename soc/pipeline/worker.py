@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from soc.config import Settings
 from soc.detections.detector import Detector
+from soc.detections.load import DetectionSet
 from soc.detections.sigma.bucket import BREAKS
 from soc.errors import SocError, TryAgain, UnfitEvents
 from soc.model.batch import FLAGS, Column, EventBatch
@@ -26,6 +27,7 @@ from soc.model.record import RawBlock
 from soc.parsers import ParserState
 from soc.parsers.groups import EARLY, PAUSE, Group, Groups
 from soc.pipeline import aside, places, records
+from soc.pipeline.reread import Definitions
 from soc.store import files
 from soc.store.events import EventStore
 from soc.store.queue import DiskLog, LogReader, trim
@@ -75,8 +77,8 @@ class Worker:
         self._mibs = places.site_mibs(settings)
         self._mibs_at = self._mibs.stamp
         self.parsers = places.load_parsers(settings)
-        self.detections = places.load_detections(settings, self.parsers)
-        self._detector = Detector(self.detections)
+        self._definitions = Definitions(settings, self.parsers, clock)
+        self._detector = Detector(self._definitions.loaded)
         self._registry_at = _stamp(settings)
         self._registry = places.load_registry(settings)
         self._registry_due_ns = 0
@@ -122,9 +124,16 @@ class Worker:
                 )
             self._leases.append(fd)
 
+    @property
+    def detections(self) -> DetectionSet:
+        """What it matches."""
+        return self._definitions.loaded
+
     def step(self) -> int:
         """Handle what waits, up to the bounds; how many frames that were. Raises DiskFull, StoreError."""
         self._refresh_registry()
+        if (fresh := self._definitions.again()) is not None:
+            self._detector = Detector(fresh)
         if self._held is None:
             blocks = self._take()
             if len(blocks) < MAX_FRAMES:

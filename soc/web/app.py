@@ -28,6 +28,7 @@ from soc.web.routes import (
     playbooks,
     relays,
     retention,
+    rules,
     service,
     simulation,
     sources,
@@ -46,7 +47,7 @@ FILES = frozenset({"/v1/packets"})
 """Paths that answer with a file instead of the envelope."""
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
-    service, events, sources, systems, alerts, tickets, playbooks, national, retention, ledger, imports, people,
+    service, events, sources, systems, alerts, tickets, playbooks, national, retention, rules, ledger, imports, people,
     simulation, relays, mibs, packets, lookbacks, live,
 )  # fmt: skip
 

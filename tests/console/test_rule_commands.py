@@ -1,4 +1,4 @@
-"""`soc rule …` where it needs no service."""
+"""`soc rule …`: what is read from files, and what is sent to the service."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from xml.etree import ElementTree
 import pytest
 
 from soc.console.cli import run
+from soc.console.commands.call import World
+from soc.detections import DetectionSet, Detector
+from soc.model.batch import EventBatch
+from soc.model.clock import FixedClock
+from tests.console.fake_client import NOW_US, FakeClient
 
 RULES = """
 title: Log cleared
@@ -58,3 +63,88 @@ def test_rules_whose_tests_hold_are_green(rules: Path, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert out == ""
     assert "1 rules held, 0 failed, 1 are untested" in err
+
+
+PLAN = {
+    "exception": {"title": "Our scanner", "rules": [{"id": "r", "title": "Failed logins"}], "expires": "2027-04-30"},
+    "days": 30, "alerts": 2, "events": 3, "gone_events": 0, "hidden_alerts": 1, "hidden_events": 2, "by_day": {},
+    "entities": {"source.ip=10.0.0.5": 2}, "true_positives": [], "tests": [], "warnings": [], "refused": False,
+    "applied": False,
+}  # fmt: skip
+ADD = ["rule", "except", "add", "failed", "--when", "source.ip=10.0.0.5", "--when", "source.ip=10.0.0.6",
+       "--reason", "quét hằng tuần", "--ticket", "T-1", "--expires", "2027-04-30"]  # fmt: skip
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    """A service that knows one rule."""
+    monkeypatch.setenv("SOC_HOME", str(tmp_path / "home"))
+    client = FakeClient()
+    rule = {"id": "failed", "title": "Failed logins", "logsource": {"product": "linux", "service": "sshd"}}
+    client.answers |= {
+        ("GET", "/v1/rules/failed"): rule, ("GET", "/v1/me"): {"name": "lan"},
+        ("POST", "/v1/exceptions"): lambda body: {**PLAN, "applied": bool(body.get("apply"))},
+    }  # fmt: skip
+    return client
+
+
+def world(client: FakeClient, answer: str = "") -> World:
+    """A terminal whose person gives this answer."""
+    clock = FixedClock(NOW_US * 1000)
+    return World(connect=client.connect, clock=clock, answer=lambda: answer, terminal=True, width=120)
+
+
+def test_an_exception_is_shown_before_it_is_put_in_place(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it would have hidden stands before the question; no answer, no change; yes puts the same text in place."""
+    assert run(ADD, world(client, "no\n")) == 2
+    assert "1 of 2 in 30 days" in capsys.readouterr().err
+    bodies = [body for verb, path, body in client.calls if (verb, path) == ("POST", "/v1/exceptions")]
+    assert [body.get("apply") for body in bodies] == [None]
+    assert run([*ADD, "--yes"], world(client)) == 0
+    assert [body.get("apply") for verb, _, body in client.calls if verb == "POST"] == [None, None, True]
+
+
+def test_what_the_command_writes_is_an_exception(client: FakeClient, tmp_path: Path) -> None:
+    """It loads beside its rule, is the caller's, begins today in Vietnam, and takes either of the two addresses."""
+    assert run([*ADD, "--dry-run"], world(client)) == 0
+    [definition] = [body["definition"] for verb, _, body in client.calls if verb == "POST"]
+    rule = "title: Failed logins\nname: failed\nlogsource: {product: linux, service: sshd}\n"
+    (tmp_path / "a.yml").write_text(rule + "detection: {s: {event.outcome: failure}, condition: s}\n")
+    (tmp_path / "b.yml").write_text(definition)
+    loaded = DetectionSet.load([tmp_path / "a.yml", tmp_path / "b.yml"])
+    assert not loaded.refused
+    [made] = loaded.exceptions
+    assert (made.owner, made.reason, made.ticket) == ("lan", "quét hằng tuần", "T-1")
+    assert made.since_us == NOW_US - 3_600_000_000  # 2026-11-26 00:00 in Vietnam
+    rows = [{"event.outcome": "failure", "event.created": NOW_US, "source.ip": f"10.0.0.{n}"} for n in (5, 6, 7)]
+    found = Detector(loaded).match(EventBatch.from_rows("linux.sshd", rows))
+    assert [bool(finding.exception) for finding in found] == [True, True, False]
+
+
+def test_a_refused_exception_is_exit_3(client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is asked and nothing is put in place; the alert it would hide is named."""
+    client.answers["POST", "/v1/exceptions"] = {**PLAN, "refused": True, "true_positives": ["alert-1"]}
+    assert run([*ADD, "--yes"], world(client)) == 3
+    assert "it would hide a known attack: alert-1" in capsys.readouterr().err
+    assert [body.get("apply") for verb, _, body in client.calls if verb == "POST"] == [None]
+
+
+def test_an_exception_of_a_correlation_names_the_way_out(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A correlation has no log source."""
+    client.answers["GET", "/v1/rules/failed"] = {"id": "failed", "title": "Five", "logsource": None}
+    assert run(ADD, world(client)) == 2
+    assert "make exceptions from the rules that it counts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "state"), [("promote", "live"), ("shadow", "shadow"), ("disable", "off"), ("enable", "default")]
+)
+def test_a_decision_is_sent_with_its_reason(client: FakeClient, verb: str, state: str) -> None:
+    """Four words for four states; the id may hold anything."""
+    client.answers["POST", "/v1/rules/a%2Fb/state"] = {"title": "T", "state": "live"}
+    assert run(["rule", verb, "a/b", "--reason", "why"], world(client)) == 0
+    assert client.calls[-1] == ("POST", "/v1/rules/a%2Fb/state", {"state": state, "reason": "why"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from soc.pipeline import Services
+from soc.pipeline import Correlating, Services, Worker, places
 from tests.pipeline.world import World, failures
 
 RULES = """
@@ -58,3 +58,59 @@ def test_an_experimental_rule_is_in_shadow_unless_the_site_says_otherwise(tmp_pa
 def test_what_is_off_everywhere_is_not_matched(tmp_path: Path) -> None:
     """Nothing is found, so nothing is withheld; the exception about it is then of no use and hides nothing."""
     assert flow(tmp_path, "test", rules_disable=("status=test",)) == ([], {})
+
+
+FIVE = """
+title: Five failures
+name: five
+correlation: {type: event_count, rules: [failed], group-by: [source.ip], timespan: 10m, condition: {gte: 5}}
+---
+"""
+
+
+def test_definitions_are_read_again_without_losing_an_event_or_a_window(tmp_path: Path) -> None:
+    """Three failures before and two after make the five, though an exception was put in place in between."""
+    (tmp_path / "site/detections/sigma").mkdir(parents=True)
+    text = FIVE + RULES.partition("---")[0].replace("STATUS", "stable")
+    (tmp_path / "site/detections/sigma/rules.yml").write_text(text)
+    world = World.make(tmp_path / "home", content_roots=(tmp_path / "site",))
+    services = Services.open(world.settings, world.clock)
+    worker, correlating = Worker(world.settings, world.clock), Correlating(world.settings, world.clock)
+
+    def go(source: str, n: int) -> None:
+        world.receive(failures(n, source=source, at_ns=world.clock.now_ns()))
+        while worker.step() or correlating.step():
+            pass
+        while services.findings.step():
+            pass
+
+    go("203.0.113.9", 3)
+    go("10.0.0.5", 1)
+    exception = RULES.partition("---")[2].replace("name: scanner", "id: 5d0c9a3e-8f0e-4c0b-9a55-0d6c2b7d6f10")
+    with services.rules.writing:
+        services.exceptions.put(lambda: services.cases.begin("lan"), exception, 30, "agreed")
+    world.clock.advance(3)
+    go("10.0.0.5", 6)
+    go("203.0.113.9", 2)
+    with services.cases.read("test") as tx:
+        alerts = [s.document["entity"] for _, s in tx.find("alert", keys={"rule": "five"})]
+        withheld = {s.document["why"]: s.document["count"] for _, s in tx.find("withheld_total")}
+    assert alerts == ["source.ip=203.0.113.9"]
+    assert withheld == {"exception": 6}
+    for each in (worker, correlating, services):
+        each.close()
+
+
+def test_broken_definitions_leave_those_of_before_in_use(tmp_path: Path) -> None:
+    """A site whose lists cannot be read any more goes on with what it has."""
+    world = World.make(tmp_path / "home", rule_lists=(tmp_path / "lists",))
+    (tmp_path / "lists").mkdir()
+    worker = Worker(world.settings, world.clock)
+    before = worker.detections
+    (tmp_path / "lists").rmdir()
+    places.rules_announced(world.settings).parent.mkdir(parents=True, exist_ok=True)
+    places.rules_announced(world.settings).write_text("again")
+    world.clock.advance(3)
+    worker.step()
+    assert worker.detections is before
+    worker.close()

@@ -17,6 +17,8 @@ from tests.web.world import BOUND, SECRET, SYSTEMS, A, B, World, build, system
 Ids = dict[str, str]
 FLOW = "1:P6Tf401iut5+duGFtHUSrHYxUo8="
 
+RULE = "9b14315e-9dee-5227-a0ff-7f61e5f7f0a4"
+"""A shipped rule: no unit's secret."""
 # What each call is given of unit A: path parameters by name, and a body. `None` as a body: a read.
 CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/me": ({}, None),
@@ -90,6 +92,15 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/lookbacks/{id}": ({"id": "lookback"}, None),
     "GET /v1/lookbacks/{id}/hits": ({"id": "lookback"}, None),
     "POST /v1/lookbacks/{id}/cancel": ({"id": "lookback"}, {}),
+    "GET /v1/rules": ({}, None),
+    "GET /v1/rules/{id}": ({"id": "rule"}, None),
+    "POST /v1/rules/{id}/state": ({"id": "rule"}, {"state": "off", "reason": "x"}),
+    "POST /v1/rules/{id}/rollback": ({"id": "rule"}, {"reason": "x"}),
+    "POST /v1/rules/reload": ({}, {}),
+    "GET /v1/exceptions": ({}, None),
+    "POST /v1/exceptions": ({}, {"definition": "title: x", "apply": True}),
+    "POST /v1/exceptions/{id}/end": ({"id": "rule"}, {"reason": "x"}),
+    "GET /v1/withheld": ({}, None),
     "GET /v1/people": ({}, None),
     "POST /v1/people": ({}, {"name": "mallory", "role": "tier2-unit", "units": [A]}),
     "POST /v1/people/{name}/tokens": ({"name": "officer"}, {}),
@@ -98,7 +109,10 @@ QUERIES = {
     "GET /v1/events/top": {"field": "event.original"},
     "GET /v1/runs": {"state": "planned,manual"},
 }
-COMMON = {"GET /v1/me", "GET /v1/simulation/probe", "GET /v1/playbooks", "GET /v1/playbooks/{id}"}
+COMMON = {
+    "GET /v1/me", "GET /v1/simulation/probe", "GET /v1/playbooks", "GET /v1/playbooks/{id}", "GET /v1/rules",
+    "GET /v1/rules/{id}",
+}  # fmt: skip
 """What belongs to no unit."""
 SHOWN_TO_ALL = {
     "GET /v1/events", "GET /v1/events/top", "GET /v1/events/{id}", "GET /v1/sources",
@@ -123,6 +137,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = world.services.uploads.begin(f"{SECRET[A]}.log", 1, "an")["id"]
     asked = world.caller("officer-a").post("/v1/lookbacks", {"where": SECRET[A]}).json()["data"]["id"]
     world.ids[A] |= {"lookback": asked, "plan": plan, "hold": hold, "import": made, "zero": "0", "officer": "officer-a"}
+    world.ids[A] |= {"rule": RULE}
     yield world
     world.close()
 

@@ -1,4 +1,4 @@
-"""`soc rule`: what a set of rules is, before it is used. Needs no service."""
+"""`soc rule`: what a set of rules is, before it is used; the other commands about rules stand beside this file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from soc.console.commands import rule_test
+from soc.console.commands import rule_exception, rule_state, rule_test
 from soc.console.commands.call import Call, command, group
 from soc.console.i18n import t
 from soc.console.render import Column, number, word
@@ -37,8 +37,9 @@ Lists = Annotated[list[Path] | None, typer.Option("--lists", help="Folders of li
 
 def add(app: typer.Typer) -> None:
     """Add the commands."""
-    rule = group(app, "rule", "Detection rules: what is loaded, refused, tested and untested.")
-    rule_test.add(rule)
+    rule = group(app, "rule", "Detection rules: read, tested, put into use, excepted from.")
+    for part in (rule_test, rule_state, rule_exception):
+        part.add(rule)
 
     @command(
         rule, "status", "soc rule status", "soc rule status --rules sigma-main.zip --refused",

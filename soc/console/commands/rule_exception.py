@@ -1,0 +1,189 @@
+"""`soc rule except …`: exceptions from rules, and the findings that made no alert."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from soc.console.commands.call import Call, command, group
+from soc.console.i18n import t
+from soc.console.render import Column, number, short, word
+from soc.console.render import moment as shown_moment
+from soc.console.text import clean
+from soc.errors import EXIT_FINDINGS, UsageError
+from soc.model.clock import VIETNAM, utc
+
+if TYPE_CHECKING:
+    from soc.client import Answer
+
+EXCEPTIONS = (
+    Column("cmd.col.state", "state", word("rule.exception")),
+    Column("cmd.col.id", "id", drop=3),
+    Column("cmd.col.title", "title", fold=True),
+    Column("cmd.col.rules", lambda r: [rule["title"] or rule["id"] for rule in r["rules"]], fold=True, drop=4),
+    Column("cmd.col.answers_for", "owner"),
+    Column("cmd.col.ticket", "ticket", drop=2),
+    Column("cmd.col.expires", "expires"),
+    Column("cmd.col.taken", "count", number, right=True),
+    Column("cmd.col.last_seen", "last_us", shown_moment, drop=1),
+)
+WITHHELD = (
+    Column("cmd.col.id", "id", short, drop=4),
+    Column("cmd.col.why", "withheld", word("rule.withheld")),
+    Column("cmd.col.level", "level", word("level"), drop=3),
+    Column("cmd.col.title", "title", fold=True),
+    Column("cmd.col.entity", "entity", fold=True),
+    Column("cmd.col.exception", "exception", short, drop=2),
+    Column("cmd.col.count", "count", number, right=True),
+    Column("cmd.col.last_seen", "last_us", shown_moment, drop=1),
+)
+Reason = Annotated[str, typer.Option(help="Why; it stays in the ledger.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would do, and change nothing.")]
+
+
+def add(rule: typer.Typer) -> None:
+    """Add the commands to the group `rule`."""
+    made = group(rule, "except", "Exceptions: what a rule hits and is known; with an owner, a reason and an end.")
+    _adding(made)
+
+    @command(made, "list", "soc rule except list", "soc rule except list --json")
+    def list_(call: Call) -> None:
+        """List the exceptions: whether they hold, until when, and what they took."""
+        answer = call.client.get("/v1/exceptions")
+        call.output.answer(answer, EXCEPTIONS, answer.data)
+
+    @command(made, "end", "soc rule except end 5d0c9a3e-… --reason 'the scanner is gone'")
+    def end(
+        call: Call, id: Annotated[str, typer.Argument(metavar="EXCEPTION", help="Its id.")], reason: Reason
+    ) -> None:
+        """Take an exception away before its day; what it took stays findable."""
+        answer = call.client.post(f"/v1/exceptions/{quote(id, safe='')}/end", {"reason": reason})
+        if call.json:
+            call.output.envelope(answer)
+        else:
+            call.output.say(t("cmd.rule.except.ended", title=clean(answer.data["title"])))
+
+    @command(rule, "withheld", "soc rule withheld", "soc rule withheld --why exception --rule 9b14315e-…")
+    def withheld(
+        call: Call,
+        why: Annotated[str | None, typer.Option(help="exception, shadow or disabled; several with commas.")] = None,
+        rule_id: Annotated[str | None, typer.Option("--rule", help="Of this rule.")] = None,
+        exception: Annotated[str | None, typer.Option(help="Taken by this exception.")] = None,
+        limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    ) -> None:
+        """List findings that made no alert, newest first: excepted, in shadow, or off for the unit."""
+        answer = call.client.get("/v1/withheld", why=why, rule=rule_id, exception=exception, limit=limit)
+        call.output.answer(answer, WITHHELD, answer.data)
+
+
+def _adding(made: typer.Typer) -> None:
+    @command(
+        made, "add", "soc rule except add 9b14315e-… --when source.ip=10.0.0.5 --reason 'weekly scan' --ticket T-17"
+        " --expires 2027-04-30", "soc rule except add --file scanner.yml --dry-run",
+    )  # fmt: skip
+    def add_(
+        call: Call,
+        rule: Annotated[str | None, typer.Argument(metavar="[RULE]", help="The rule's id or name.")] = None,
+        when: Annotated[
+            list[str] | None, typer.Option(help="FIELD=VALUE of an event; * is wild. Every field, any value of one.")
+        ] = None,
+        reason: Annotated[str, typer.Option(help="Why these hits are no attack.")] = "",
+        ticket: Annotated[str, typer.Option(help="Where it was decided.")] = "",
+        expires: Annotated[str, typer.Option(help="Its last day, at most a year from now: 2027-04-30.")] = "",
+        owner: Annotated[str | None, typer.Option(help="Who answers for it; default: you.")] = None,
+        title: Annotated[str | None, typer.Option(help="What it is called.")] = None,
+        file: Annotated[Path | None, typer.Option(help="Take the whole exception from a YAML file instead.")] = None,
+        days: Annotated[int, typer.Option(min=1, max=366, help="Hold it against the alerts of so many days.")] = 30,
+        yes: Yes = False,
+        dry_run: DryRun = False,
+    ) -> int:
+        """Show what an exception would have hidden, and put it in place. Exit 3 when it would hide a known attack."""
+        text = _text(file) if file is not None else _made(call, rule, when or [], reason, ticket, expires, owner, title)
+        body = {"definition": text, "days": days, "reason": reason}
+        plan = call.client.post("/v1/exceptions", body, wait_s=300)
+        if dry_run or plan.data["refused"]:
+            _show(call, plan)
+            return EXIT_FINDINGS if plan.data["refused"] else 0
+        asked = t("cmd.rule.except.ask", title=clean(plan.data["exception"]["title"]))
+        call.confirm(asked, yes=yes, show=lambda aside: _show(aside, plan))
+        _show(call, call.client.post("/v1/exceptions", {**body, "apply": True}, wait_s=300))
+        return 0
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from error
+
+
+def _made(
+    call: Call, rule: str | None, when: Sequence[str], reason: str, ticket: str, expires: str, owner: str | None,
+    title: str | None,
+) -> str:  # fmt: skip
+    """The YAML of an exception; its values are JSON, which YAML reads."""
+    if not rule or not when:
+        raise UsageError(t("cmd.rule.except.needs"), hint="soc rule except add RULE --when source.ip=10.0.0.5 …")
+    found = call.client.get(f"/v1/rules/{quote(rule, safe='')}").data
+    if not found["logsource"]:
+        raise UsageError(t("cmd.rule.except.no_source", title=clean(found["title"])))
+    today = utc(call.world.clock.now_ns()).astimezone(VIETNAM).date().isoformat()
+    person = owner or call.client.get("/v1/me").data["name"]
+    said = {"owner": person, "reason": reason, "ticket": ticket, "expires": expires}
+    return "\n".join((
+        f"title: {_one(title or ', '.join((found['title'], *when)))}",
+        f"id: {uuid.uuid4()}",
+        f"date: {today}",
+        f"logsource: {_one(found['logsource'])}",
+        "filter:",
+        f"  rules: [{_one(found['id'])}]",
+        f"  known: {_one(_selection(when))}",
+        "  condition: not known",
+        f"x-exception: {_one(said)}",
+        "",
+    ))  # fmt: skip
+
+
+def _one(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _selection(when: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in when:
+        field, sign, value = text.partition("=")
+        if not sign or not field:
+            raise UsageError(t("cmd.no_pair", text=text), hint="source.ip=10.0.0.5")
+        found.setdefault(field, []).append(value)
+    return found
+
+
+def _show(call: Call, plan: Answer) -> None:
+    if call.json:
+        call.output.envelope(plan)
+        return
+    data: Mapping[str, Any] = plan.data
+    call.output.fields([
+        ("cmd.col.title", data["exception"]["title"]),
+        ("cmd.col.rules", ", ".join(rule["title"] or rule["id"] for rule in data["exception"]["rules"])),
+        ("cmd.col.expires", data["exception"]["expires"]),
+        ("cmd.rule.except.alerts", t("cmd.rule.except.of", days=data["days"], hidden=number(data["hidden_alerts"]),
+                                     total=number(data["alerts"]))),
+        ("cmd.rule.except.events", t("cmd.rule.except.of", days=data["days"], hidden=number(data["hidden_events"]),
+                                     total=number(data["events"]))),
+        ("cmd.rule.except.gone", number(data["gone_events"])),
+        ("cmd.rule.except.entities", ", ".join(f"{clean(e)} ({number(n)})" for e, n in data["entities"].items())),
+    ])  # fmt: skip
+    for warning in data["warnings"]:
+        call.output.say(clean(warning))
+    for what in (*data["true_positives"], *data["tests"]):
+        call.output.say(t("cmd.rule.except.refused", what=clean(what)))
+    if data.get("applied"):
+        call.output.say(t("cmd.rule.except.applied"))

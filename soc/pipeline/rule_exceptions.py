@@ -1,0 +1,241 @@
+"""Exceptions through the service: what one would have hidden, the refusal of hiding an attack, putting in place."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from soc import content
+from soc.alerts.withheld import KIND, SHADOW, TOTAL
+from soc.content import Document
+from soc.detections import samples
+from soc.detections.detector import Detector
+from soc.detections.exceptions import RuleException, is_exception, read_exception
+from soc.detections.load import DetectionSet
+from soc.detections.sigma.rule import Refused, Rule
+from soc.errors import Conflict, ContentError, Fault, NotFound, UsageError
+from soc.model.batch import EventBatch
+from soc.model.cases import CaseTx as Tx
+from soc.model.clock import VIETNAM, utc
+from soc.model.scope import Scope
+from soc.pipeline import places
+from soc.pipeline.rules import Begin, Rules
+from soc.store.events import EventStore
+
+MOST_ALERTS = 1000
+"""Alerts that a plan looks at, the newest; beyond, it says so."""
+MOST_JUDGED = 10_000
+"""Closed alerts whose verdict is looked at."""
+MOST_BYTES = 64 << 10
+TRUE_POSITIVE = "true_positive"
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_EVER = 1 << 62
+_DAY_US = 86_400_000_000
+_ENGINE = "engine"
+
+
+@dataclass
+class Plan:
+    """What an exception would have taken of the alerts of the last `days`, and why it must not be put in place.
+
+    `events` of `alerts` were looked at; `gone_events` are no longer stored, or were never named by a large alert.
+    `true_positives` are alerts of any age that were judged so; `tests` are faults of tests that held without it.
+    """
+
+    exception: dict[str, Any]
+    days: int
+    alerts: int = 0
+    events: int = 0
+    gone_events: int = 0
+    hidden_alerts: int = 0
+    hidden_events: int = 0
+    by_day: Counter[str] = field(default_factory=Counter)
+    entities: Counter[str] = field(default_factory=Counter)
+    true_positives: list[str] = field(default_factory=list)
+    tests: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether something that is known to be an attack would be hidden."""
+        return bool(self.true_positives or self.tests)
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            **asdict(self), "by_day": dict(sorted(self.by_day.items())),
+            "entities": dict(self.entities.most_common(10)), "refused": self.is_refused,
+        }  # fmt: skip
+
+
+class RuleExceptions:
+    """Over the rules and the store of a service."""
+
+    def __init__(self, rules: Rules, store: EventStore) -> None:
+        self._rules, self._store = rules, store
+
+    def listed(self, tx: Tx) -> list[dict[str, Any]]:
+        """Every exception: whether it holds now, what it took so far and when last, and the titles of its rules."""
+        titles = {rule.id: rule.title for rule in self._rules.all()}
+        return [self._shown(tx, each, titles) for each in self._rules.loaded().exceptions]
+
+    def _shown(self, tx: Tx, each: RuleException, titles: Mapping[str, str]) -> dict[str, Any]:
+        now_us = self._rules.clock.now_ns() // 1000
+        total = tx.get(TOTAL, f"exception:{each.id}")
+        state = "expired" if now_us >= each.until_us else "active" if now_us >= each.since_us else "future"
+        taken = dict(total.document) if total else {"count": 0, "last_us": None}
+        return {
+            **_described(each, titles), "state": state, "count": taken["count"], "last_us": taken["last_us"],
+            "is_ours": Path(each.path) == self._place(each.id),
+        }  # fmt: skip
+
+    def plan(self, definition: str, days: int) -> tuple[RuleException, Plan]:
+        """What it would do. Raises ContentError, UsageError for what is no exception that can run."""
+        found = self._read(definition)
+        loaded = self._rules.loaded()
+        rules = [rule for rule in loaded.rules if rule.id in found.rules]
+        plan = Plan(_described(found, {rule.id: rule.title for rule in rules}), days)
+        always = replace(found, since_us=0, until_us=_EVER)
+        counting = dict(_counting(loaded, set(found.rules)))
+        plan.warnings += [f"what it takes is no longer counted by '{title}'" for title in counting.values()]
+        asked = Detector(DetectionSet(rules=tuple(rules), exceptions=(always,)))
+        self._look(plan, asked, [*found.rules, *counting])
+        plan.tests = [fault for rule in rules for fault in self._tests(rule, loaded, always)]
+        return found, plan
+
+    def _read(self, definition: str) -> RuleException:
+        document = _document(definition)
+        known = {name: rule for rule in self._rules.loaded().rules for name in (rule.id, rule.name) if name}
+        found = read_exception(document, known, self._rules.parsers.fields)
+        if isinstance(found, Refused):
+            raise ContentError([Fault(found.path, found.line, found.reason)])
+        if not _SAFE_ID.fullmatch(found.id):
+            raise UsageError(f"'{found.id}' is no id of an exception: letters, digits, '.', '_', '-'")
+        return found
+
+    def _look(self, plan: Plan, asked: Detector, rules: list[str]) -> None:
+        """Hold the exception against the events of alerts: all that were judged true positives, and the last days'."""
+        since_us = self._rules.clock.now_ns() // 1000 - plan.days * _DAY_US
+        with self._rules.cases.read(_ENGINE) as tx:
+            closed = tx.find("alert", keys={"rule": rules, "status": "closed"}, limit=MOST_JUDGED)
+            recent = tx.find("alert", keys={"rule": rules}, limit=MOST_ALERTS + 1)
+            recent += tx.find(KIND, keys={"rule": rules, "why": SHADOW}, limit=MOST_ALERTS)
+        if len(recent) > MOST_ALERTS:
+            plan.warnings.append(f"only {MOST_ALERTS} alerts were looked at, the newest")
+        for id, stored in closed:
+            if stored.document["verdict"] == TRUE_POSITIVE and self._taken(asked, stored.document)[1]:
+                plan.true_positives.append(id)
+        for _, stored in recent[:MOST_ALERTS]:
+            if stored.document["last_us"] >= since_us:
+                _count(plan, stored.document, *self._taken(asked, stored.document))
+
+    def _taken(self, asked: Detector, alert: Mapping[str, Any]) -> tuple[int, int]:
+        """How many events of an alert are still stored, and how many of them the exception takes."""
+        scope = Scope.everything(_ENGINE, "plan of an exception")
+        rows = self._store.get(scope, [bytes.fromhex(id) for id in alert["event_ids"]])
+        by_dataset: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_dataset.setdefault(row["event.dataset"], []).append(row)
+        taken: set[str] = set()
+        for dataset, some in by_dataset.items():
+            batch = EventBatch.from_rows(dataset, some, self._rules.parsers.fields)
+            taken |= {finding.event_ids[-1] for finding in asked.match(batch) if finding.exception}
+        return len(rows), len(taken)
+
+    def _tests(self, rule: Rule, loaded: DetectionSet, always: RuleException) -> Iterator[str]:
+        """Faults of the rule's own tests that there are only with the exception."""
+        document = self._rules.document(rule)
+        if document is None:
+            return
+        fields = self._rules.parsers.fields
+        before = samples.outcomes(document, replace(loaded, exceptions=()), fields)
+        after = samples.outcomes(document, replace(loaded, exceptions=(always,)), fields)
+        for was, now in zip(before, after, strict=True):
+            if now.fault and not was.fault:
+                yield f"{rule.title}: {now.name}: {now.fault}"
+
+    def put(self, begin: Begin, definition: str, days: int, reason: str) -> Plan:
+        """Put it in place; all processes take it up within seconds. Call it with the rules' `writing` held.
+
+        Raises what `plan` raises, and Conflict when it would hide a known attack or its file is not ours to write.
+        """
+        found, plan = self.plan(definition, days)
+        if plan.is_refused:
+            what = [*(f"alert {id}" for id in plan.true_positives[:5]), *plan.tests[:5]]
+            raise Conflict(f"'{found.title}' would hide what is known to be an attack: {'; '.join(what)}",
+                           hint="describe less: a narrower selection, or fewer rules")  # fmt: skip
+        before = self._one(found.id)
+        path = self._place(found.id)
+        if before is not None and before.path != str(path):
+            raise Conflict(f"exception '{found.id}' is kept in {before.path}", hint="edit that, then soc rule reload")
+        with self._rules.put(path, definition.encode()):
+            _enter(begin, "put", found.id, _described(before, {}) if before else None, plan.exception, reason)
+        return plan
+
+    def end(self, begin: Begin, id: str, reason: str) -> dict[str, Any]:
+        """Take an exception away. Call it with the rules' `writing` held. Raises NotFound, UsageError, Conflict."""
+        if not reason.strip():
+            raise UsageError("an exception is ended with a reason")
+        found = self._one(id)
+        if found is None:
+            raise NotFound(f"no exception '{id}'")
+        path = self._place(found.id)
+        if found.path != str(path):
+            raise Conflict(f"exception '{id}' is kept in {found.path}", hint="edit that, then soc rule reload")
+        with self._rules.put(path, None):
+            _enter(begin, "end", id, _described(found, {}), None, reason)
+        return _described(found, {})
+
+    def _one(self, id: str) -> RuleException | None:
+        return next((each for each in self._rules.loaded().exceptions if each.id == id), None)
+
+    def _place(self, id: str) -> Path:
+        return self._rules.settings.path(places.DETECTIONS, "filters", f"{id}.yml")
+
+
+def _document(definition: str) -> Document:
+    if len(definition.encode()) > MOST_BYTES:
+        raise UsageError(f"an exception has at most {MOST_BYTES >> 10} KiB")
+    documents = content.loads(definition, "exception")
+    if len(documents) != 1 or not is_exception(documents[0]):
+        raise UsageError("an exception is one Sigma filter with 'x-exception'", hint="see docs/detections.md")
+    return documents[0]
+
+
+def _counting(loaded: DetectionSet, rules: set[str]) -> Iterator[tuple[str, str]]:
+    """Id and title of the correlations that count these rules, through any number of steps."""
+    for each in loaded.correlations:
+        if rules & set(each.rules):
+            rules |= {each.id}
+            yield each.id, each.title
+
+
+def _count(plan: Plan, alert: Mapping[str, Any], here: int, taken: int) -> None:
+    plan.alerts, plan.events = plan.alerts + 1, plan.events + here
+    plan.gone_events += max(alert["events_total"] - here, 0)
+    plan.hidden_events += taken
+    plan.hidden_alerts += 0 < taken == here
+    if taken:
+        plan.by_day[utc(alert["last_us"] * 1000).astimezone(VIETNAM).date().isoformat()] += taken
+        plan.entities[alert["entity"]] += taken
+
+
+def _described(each: RuleException, titles: Mapping[str, str]) -> dict[str, Any]:
+    day = utc(each.until_us * 1000 - 1).astimezone(VIETNAM).date()
+    return {
+        "id": each.id, "title": each.title, "rules": [{"id": id, "title": titles.get(id, "")} for id in each.rules],
+        "owner": each.owner, "reason": each.reason, "ticket": each.ticket, "expires": day.isoformat(),
+        "since_us": each.since_us, "until_us": each.until_us, "version": each.version, "path": each.path,
+    }  # fmt: skip
+
+
+def _enter(
+    begin: Begin, act: str, id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, reason: str
+) -> None:
+    with begin() as tx:
+        tx.ledger(f"exception.{act}", f"exception:{id}", before, after, reason)
+        tx.change("exception", id, act)

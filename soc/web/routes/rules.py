@@ -1,0 +1,147 @@
+"""Rules: their state and versions, exceptions from them, and the findings that made no alert."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from soc.alerts.withheld import KIND
+from soc.web.auth import Allowed, Asking
+from soc.web.envelope import Before, Body, Id, Limit, Name, Text, Words, answer, page, several
+
+router = APIRouter()
+Read = Annotated[Asking, Depends(Allowed("rule.read"))]
+Manage = Annotated[Asking, Depends(Allowed("rule.manage"))]
+Days = Annotated[int, Field(ge=1, le=366)]
+
+
+class Decide(Body):
+    """`live`, `shadow`, `off`, or `default` for what the settings say; and why."""
+
+    state: Name
+    reason: Text
+
+
+class Why(Body):
+    """Why somebody does it."""
+
+    reason: Text
+
+
+class RollBack(Why):
+    """`version` null: the one before. With `forward` the roll-back is taken away."""
+
+    version: Name | None = Field(default=None)
+    forward: bool = False
+
+
+class Except(Body):
+    """One Sigma filter with `x-exception`, as YAML, and over how many days to look back; without `apply` it is only
+    held against what was found."""
+
+    definition: Annotated[str, Field(max_length=64 << 10)]
+    days: Days = 30
+    reason: Text = ""
+    apply: bool = False
+
+
+@router.get("/v1/rules")
+def listed(ask: Read, state: Words = None) -> Response:
+    """Every rule, correlation and model with its state (`live`, `shadow`, `off`), and what was refused and why."""
+    wanted = several(state)
+    rules = ask.services.rules
+    with ask.read() as tx:
+        found = [rules.described(tx, each) for each in rules.all()]
+    refused = [vars(each) for each in rules.loaded().refused]
+    kept = [each for each in found if not wanted or each["state"] in wanted]
+    return answer("rule.list", {"rules": kept, "refused": refused}, total=len(found))
+
+
+@router.get("/v1/rules/{id}")
+def one(ask: Read, id: Id) -> Response:
+    """One rule with its log source, its text and its known versions, newest first."""
+    rules = ask.services.rules
+    rule = rules.one(id)
+    document = rules.document(rule)
+    data: dict[str, Any] = document.data if document else {}
+    with ask.read() as tx:
+        versions = [{k: v for k, v in each.items() if k != "text"} for each in rules.versions(tx, rule)]
+        shown = rules.described(tx, rule)
+    return answer("rule", {**shown, "logsource": data.get("logsource"), "versions": versions})
+
+
+@router.post("/v1/rules/{id}/state")
+def decide(ask: Manage, id: Id, body: Decide) -> Response:
+    """Turn a rule live, into shadow or off; it holds at once, for every unit that does not say otherwise."""
+    ask.whole()
+    rules = ask.services.rules
+    with ask.change() as tx:
+        rule = rules.decide(tx, id, body.state, ask.person.name, body.reason)
+        shown = rules.described(tx, rule)
+    return answer("rule", shown)
+
+
+@router.post("/v1/rules/{id}/rollback")
+def rollback(ask: Manage, id: Id, body: RollBack) -> Response:
+    """Use an earlier version of a rule again, or take that back; all processes take it up within seconds."""
+    ask.whole()
+    rules = ask.services.rules
+    with rules.writing:
+        if body.forward:
+            return answer("rule.rollback", rules.forward(ask.change, id, body.reason))
+        return answer("rule.rollback", rules.roll_back(ask.change, id, body.version, body.reason))
+
+
+@router.post("/v1/rules/reload")
+def reload(ask: Manage) -> Response:
+    """Read all definitions again, in all processes; no event and no window of a correlation is lost."""
+    ask.whole()
+    return answer("rule.reload", ask.services.rules.reload())
+
+
+@router.get("/v1/exceptions")
+def exceptions(ask: Read) -> Response:
+    """Every exception: whether it holds, what it took so far, and when last."""
+    ask.whole()
+    with ask.read() as tx:
+        return answer("exception.list", ask.services.exceptions.listed(tx))
+
+
+@router.post("/v1/exceptions")
+def put_exception(ask: Manage, body: Except) -> Response:
+    """Say what an exception would have hidden; with `apply` put it in place, unless it would hide a known attack."""
+    ask.whole()
+    if not body.apply:
+        _, plan = ask.services.exceptions.plan(body.definition, body.days)
+        return answer("exception.plan", {**plan.to_document(), "applied": False})
+    with ask.services.rules.writing:
+        plan = ask.services.exceptions.put(ask.change, body.definition, body.days, body.reason)
+    return answer("exception.plan", {**plan.to_document(), "applied": True})
+
+
+@router.post("/v1/exceptions/{id}/end")
+def end_exception(ask: Manage, id: Id, body: Why) -> Response:
+    """Take an exception away; what it took stays where it is."""
+    ask.whole()
+    with ask.services.rules.writing:
+        return answer("exception", ask.services.exceptions.end(ask.change, id, body.reason))
+
+
+@router.get("/v1/withheld")
+def withheld(
+    ask: Annotated[Asking, Depends(Allowed("alert.read"))],
+    why: Words = None,
+    rule: Words = None,
+    exception: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 50,
+    before: Before = None,
+) -> Response:
+    """Findings that made no alert, gathered by entity and hour, newest first; `why`: `exception`, `shadow`,
+    `disabled`."""
+    keys = {"why": several(why), "rule": several(rule), "exception": exception}
+    with ask.read() as tx:
+        found = ask.find(tx, KIND, limit=limit + 1, before=before, **keys)
+    return page("withheld.list", [(id, stored.document) for id, stored in found], limit)

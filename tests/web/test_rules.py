@@ -1,0 +1,196 @@
+"""Rules and exceptions through the API: held against what was found, refused when an attack would be hidden, undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from soc.model.batch import EventBatch
+from soc.model.finding import Finding
+from soc.pipeline import places
+from tests.web.world import NOW_US, World
+
+ROLE = "binh"
+RULE = """title: Failed logins
+name: failed
+status: STATUS
+logsource: {product: linux, service: sshd}
+detection: {s: {event.outcome: failure}, condition: s}
+tests:
+  - {event: {event.dataset: linux.sshd, event.outcome: failure, source.ip: 198.51.100.1}, hit: true}
+"""
+EXCEPTION = """title: Our scanner
+id: 5d0c9a3e-8f0e-4c0b-9a55-0d6c2b7d6f10
+date: 2026-11-20
+logsource: {product: linux, service: sshd}
+filter: {rules: [failed], scanner: {source.ip: 10.0.0.5}, condition: not scanner}
+x-exception: {owner: lan, reason: weekly scan, ticket: T-1, expires: 2027-11-20}
+"""
+ID = "5d0c9a3e-8f0e-4c0b-9a55-0d6c2b7d6f10"
+ATTACKER, SCANNER = "203.0.113.9", "10.0.0.5"
+
+
+@pytest.fixture
+def place(world: World) -> World:
+    """A world with a rule of the site, and its alerts about the scanner (two events) and an attacker."""
+    keep(world, RULE.replace("STATUS", "stable"))
+    rows: list[dict[str, Any]] = []
+    for n, ip in enumerate((SCANNER, SCANNER, ATTACKER)):
+        rows.append({
+            "@timestamp": NOW_US - 5_000_000 + n, "event.created": NOW_US - 5_000_000 + n, "event.id": event_id(n),
+            "event.dataset": "linux.sshd", "event.outcome": "failure", "event.kind": "event", "source.ip": ip,
+            "soc.source": "10.0.0.1", "soc.site": "hue",
+        })  # fmt: skip
+    world.writer.append([EventBatch.from_rows("linux.sshd", rows)], {})
+    world.services.alerts.take([found(0, SCANNER), found(1, SCANNER), found(2, ATTACKER)])
+    return world
+
+
+def keep(world: World, text: str) -> None:
+    """Write the site's rule as a person would, and say so."""
+    path = world.services.settings.path(places.DETECTIONS, "sigma", "failed.yml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    assert ok(world.caller(ROLE).post("/v1/rules/reload"))["refused"] == 0
+
+
+def event_id(n: int) -> str:
+    return f"{n + 1:032x}"
+
+
+def found(n: int, ip: str) -> Finding:
+    """What the rule says of event `n`."""
+    return Finding(
+        id=f"found-{n}", rule_id="failed", rule_version="1", title="Failed logins", level="medium", kind="sigma",
+        dataset="linux.sshd", event_ids=(event_id(n),), first_us=NOW_US, last_us=NOW_US, site="hue",
+        entity=f"source.ip={ip}",
+    )  # fmt: skip
+
+
+def ok(response: Any) -> Any:
+    assert response.status_code == 200, response.text
+    return response.json()["data"]
+
+
+def post(world: World, definition: str = EXCEPTION, **more: Any) -> Any:
+    return world.caller(ROLE).post("/v1/exceptions", {"definition": definition, **more})
+
+
+def close(world: World, ip: str, verdict: str) -> str:
+    """Judge the alert about an address; its id."""
+    alerts = ok(world.caller("an").get("/v1/alerts", params={"rule": "failed"}))
+    [id] = [alert["id"] for alert in alerts if alert["entity"] == f"source.ip={ip}"]
+    ok(world.caller("an").post(f"/v1/alerts/{id}/close", {"verdict": verdict, "reason": "x"}))
+    return str(id)
+
+
+def test_a_plan_says_what_would_have_been_hidden_and_changes_nothing(place: World) -> None:
+    """The scanner's alert with its two events, out of two alerts and three events; no file, no ledger entry."""
+    plan = ok(post(place))
+    assert (plan["hidden_alerts"], plan["alerts"], plan["hidden_events"], plan["events"]) == (1, 2, 2, 3)
+    assert plan["entities"] == {f"source.ip={SCANNER}": 2}
+    assert (plan["refused"], plan["applied"], sum(plan["by_day"].values())) == (False, False, 2)
+    assert ok(place.caller(ROLE).get("/v1/exceptions")) == []
+    assert "exception.put" not in [entry.act for entry in place.services.cases.ledger_entries(0, 1000)]
+
+
+def test_an_exception_is_put_in_place_listed_counted_and_ended(place: World) -> None:
+    """Its file is below the home where all processes read; the ledger has both acts with their reasons."""
+    ok(post(place, apply=True, reason="agreed"))
+    path = place.services.settings.path(places.DETECTIONS, "filters", f"{ID}.yml")
+    assert path.read_text() == EXCEPTION
+    place.services.alerts.take([Finding(**{**vars(found(7, SCANNER)), "exception": ID})])
+    [row] = ok(place.caller(ROLE).get("/v1/exceptions"))
+    assert (row["state"], row["count"], row["rules"][0]["title"]) == ("active", 1, "Failed logins")
+    [kept] = ok(place.caller("an").get("/v1/withheld", params={"exception": ID}))
+    assert (kept["withheld"], kept["entity"]) == ("exception", f"source.ip={SCANNER}")
+    ok(place.caller(ROLE).post(f"/v1/exceptions/{ID}/end", {"reason": "gone"}))
+    assert not path.exists()
+    acts = [(e.actor, e.act, e.reason) for e in place.services.cases.ledger_entries(0, 1000) if "exception" in e.act]
+    assert acts == [("binh", "exception.put", "agreed"), ("binh", "exception.end", "gone")]
+
+
+def test_a_known_attack_is_never_hidden(place: World) -> None:
+    """An alert judged a true positive stands against it, with its id; a false positive does not."""
+    id = close(place, SCANNER, "true_positive")
+    assert ok(post(place))["true_positives"] == [id]
+    refused = post(place, apply=True)
+    assert (refused.status_code, id in refused.text) == (409, True)
+    assert ok(place.caller(ROLE).get("/v1/exceptions")) == []
+    close(place, ATTACKER, "false_positive_logic")
+    other = EXCEPTION.replace(SCANNER, ATTACKER)
+    assert not ok(post(place, other))["refused"]
+
+
+def test_the_rules_own_hit_is_never_hidden(place: World) -> None:
+    """An exception that is too wide takes what the rule's test says is a hit."""
+    plan = ok(post(place, EXCEPTION.replace("source.ip: 10.0.0.5", "source.ip|re: '.*'")))
+    assert plan["tests"] == ["Failed logins: tests[0]: expected a hit"]
+    assert post(place, EXCEPTION.replace("source.ip: 10.0.0.5", "source.ip|re: '.*'"), apply=True).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ("title: x", "one Sigma filter with 'x-exception'"),
+        (EXCEPTION.replace(f"id: {ID}", "name: ../scanner"), "no id of an exception"),
+        (EXCEPTION.replace("[failed]", "[gone]"), "is about 'gone'"),
+        (EXCEPTION.replace("2027-11-20", "2029-11-20"), "at most a year"),
+        (EXCEPTION + "---\n" + EXCEPTION, "one Sigma filter"),
+        ("a: [", "no YAML"),
+    ],
+)  # fmt: skip
+def test_what_is_no_exception_is_refused(place: World, definition: str, said: str) -> None:
+    """A path as its id, a rule that is not there, too long, two of them, no YAML."""
+    response = post(place, definition, apply=True)
+    assert response.status_code == 400
+    assert said in response.text
+
+
+def test_a_decision_holds_at_once_and_is_in_the_ledger(place: World) -> None:
+    """Into shadow, so that the next finding makes no alert; and back."""
+    row = ok(place.caller(ROLE).post("/v1/rules/failed/state", {"state": "shadow", "reason": "noisy"}))
+    assert (row["state"], row["decision"]["by"], row["decision"]["reason"]) == ("shadow", "binh", "noisy")
+    assert place.services.alerts.take([found(8, "203.0.113.77")]) == []
+    assert place.caller(ROLE).post("/v1/rules/failed/state", {"state": "shadow", "reason": "x"}).status_code == 409
+    assert place.caller(ROLE).post("/v1/rules/failed/state", {"state": "live", "reason": " "}).status_code == 400
+    assert ok(place.caller(ROLE).post("/v1/rules/failed/state", {"state": "default", "reason": "x"}))["state"] == "live"
+    acts = [entry.act for entry in place.services.cases.ledger_entries(0, 1000) if entry.act.startswith("rule.")]
+    assert acts == ["rule.shadow", "rule.default"]
+
+
+def test_a_rule_is_rolled_back_to_the_text_it_had_and_forward_again(place: World) -> None:
+    """The version that alerts name is the old one again; the site's own file is left as it is."""
+    rules = place.services.rules
+    old = rules.one("failed").version
+    place.clock.advance(60)
+    keep(place, RULE.replace("STATUS", "stable").replace("failure}", "success}"))
+    new = rules.one("failed").version
+    assert new != old
+    said = ok(place.caller(ROLE).post("/v1/rules/failed/rollback", {"reason": "noisy"}))
+    assert (said["before"], said["after"], rules.one("failed").version) == (new, old, old)
+    versions = ok(place.caller(ROLE).get("/v1/rules/failed"))["versions"]
+    assert [(each["version"], each["is_used"]) for each in versions] == [(new, False), (old, True)]
+    assert place.caller(ROLE).post("/v1/rules/failed/rollback", {"reason": "x"}).status_code == 409
+    said = ok(place.caller(ROLE).post("/v1/rules/failed/rollback", {"reason": "mended", "forward": True}))
+    assert rules.one("failed").version == new == said["after"]
+
+
+def test_only_those_who_may_change_rules_do(place: World) -> None:
+    """An analyst of the first tier reads."""
+    assert place.caller("an").get("/v1/rules/failed").status_code == 200
+    assert place.caller("an").post("/v1/rules/failed/state", {"state": "off", "reason": "x"}).status_code == 403
+    assert place.caller("an").post("/v1/exceptions", {"definition": EXCEPTION, "apply": True}).status_code == 403
+
+
+def test_a_broken_file_of_an_exception_leaves_no_trace(place: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the ledger cannot be written the file goes again: nothing stands that nobody signed for."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("no ledger")
+
+    monkeypatch.setattr("soc.pipeline.rule_exceptions._enter", broken)
+    assert post(place, apply=True).status_code == 500
+    assert not place.services.settings.path(places.DETECTIONS, "filters", f"{ID}.yml").exists()
+    assert ok(place.caller(ROLE).get("/v1/exceptions")) == []
