@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
+from typing import IO
 
-from soc.content.document import MAX_BYTES, read, yaml_files
+from soc.content.document import MAX_BYTES, read, yaml_paths
 from soc.errors import ContentError, Fault
 
 MAX_MEMBERS = 100_000
@@ -25,6 +28,8 @@ class Source:
     path: str
     read: Callable[[], bytes]
     """Raises OSError, or ContentError for what is wrong with the archive around it."""
+    mark: str = ""
+    """What its content is known by without reading it; empty when it has to be read."""
 
 
 def sources(root: Path) -> Iterator[Source]:
@@ -32,44 +37,45 @@ def sources(root: Path) -> Iterator[Source]:
     if root.is_file() and root.suffix.lower() == ".zip":
         yield from _archived(root)
         return
-    for path in yaml_files(root):
-        yield Source(str(path), lambda path=path: read(path))  # type: ignore[misc]
+    for path in yaml_paths(str(root)):
+        yield Source(path, partial(read, path))
 
 
 def source(path: str) -> Source:
     """The one of this name, as `sources` gave it."""
     archive, mark, name = path.partition(f".zip{INSIDE}")
     if not mark:
-        return Source(path, lambda: read(Path(path)))
+        return Source(path, partial(read, path))
     return Source(path, lambda: _member(Path(f"{archive}.zip"), name))
 
 
 def _archived(path: Path) -> Iterator[Source]:
-    with _opened(path) as archive:
+    with path.open("rb") as file, _opened(file, path) as archive:
+        file.seek(0)  # the archive was read from its end
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         infos = archive.infolist()
         if len(infos) > MAX_MEMBERS:
             raise ContentError([Fault(str(path), 1, f"more than {MAX_MEMBERS} files")])
-        names = sorted(info.filename for info in infos if _is_wanted(info.filename))
-        if sum(info.file_size for info in infos if _is_wanted(info.filename)) > MAX_EXPANDED:
+        wanted = [info for info in infos if _is_wanted(info.filename)]
+        if sum(info.file_size for info in wanted) > MAX_EXPANDED:
             raise ContentError([Fault(str(path), 1, f"more than {MAX_EXPANDED >> 20} MiB of YAML")])
-        for name in names:
-            yield Source(f"{path}{INSIDE}{name}", lambda name=name: _bytes(archive, path, name))  # type: ignore[misc]
+        for name in sorted(info.filename for info in wanted):
+            yield Source(f"{path}{INSIDE}{name}", partial(_bytes, archive, path, name), f"{digest}{INSIDE}{name}")
 
 
 def _is_wanted(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return name.lower().endswith(_YAML) and not any(part.startswith(".") for part in parts)
+    return name.lower().endswith(_YAML) and not any(p.startswith(".") and p != "." for p in name.split("/"))
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
+def _opened(file: IO[bytes], path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(file)
     except zipfile.BadZipFile as error:
         raise ContentError([Fault(str(path), 1, f"no zip archive: {error}")]) from error
 
 
 def _member(path: Path, name: str) -> bytes:
-    with _opened(path) as archive:
+    with path.open("rb") as file, _opened(file, path) as archive:
         return _bytes(archive, path, name)
 
 

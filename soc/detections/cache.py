@@ -23,6 +23,8 @@ from soc.model.fields import FieldDictionary
 
 KEPT_FILES = 4
 """Caches in one folder: one for each set of parsers, pipelines and versions; the oldest go."""
+MAX_FILES = 20_000
+"""Rule files that one cache remembers: a person's sets take turns, and rules change."""
 MAX_BYTES = 256 << 20
 _SOURCES = Path(__file__).parent
 _log = logging.getLogger("soc.detections")
@@ -39,7 +41,7 @@ class Kept:
 
 
 class RuleCache:
-    """One file of JSON below `folder`. Whatever is wrong with it makes it empty, never a start fail."""
+    """One file below `folder`: a digest, then JSON. Whatever is wrong with it makes it empty, never a start fail."""
 
     def __init__(self, folder: Path, context: str) -> None:
         self._path = folder / f"rules-{context[:16]}.json"
@@ -51,7 +53,10 @@ class RuleCache:
         try:
             if self._path.stat().st_size > MAX_BYTES:
                 return {}, ""
-            found = orjson.loads(self._path.read_bytes())
+            digest, _, data = self._path.read_bytes().partition(b"\n")
+            if digest.decode() != _digest(data):
+                raise ValueError("it is damaged")
+            found = orjson.loads(data)
             return dict(found["files"]), str(found["filters"])
         except (OSError, ValueError, TypeError, KeyError) as error:
             if not isinstance(error, FileNotFoundError):
@@ -59,7 +64,7 @@ class RuleCache:
             return {}, ""
 
     def look(self, digest: str, path: str) -> list[Kept] | None:
-        """The rules of a file whose content has this SHA-256; None when it must be read."""
+        """The rules of a file with this content; None when it must be read."""
         found = self._files.get(digest)
         if found is None:
             return None
@@ -74,7 +79,7 @@ class RuleCache:
         return False
 
     def get(self, kept: Kept) -> Rule | Refused:
-        """What reading it gave. Raises ValueError, TypeError, IndexError, KeyError when the file was tampered with."""
+        """What reading it gave."""
         self._used.add(kept.digest)
         return restored(self._files[kept.digest][kept.n][1], kept.path)
 
@@ -83,14 +88,17 @@ class RuleCache:
         self._fresh[data_digest] = [[identity, plain(each)] for identity, each in read]
 
     def save(self) -> None:
-        """Write it when something is new, without what no file had this time; a failure is only logged."""
+        """Write it when something is new; beyond a bound without what no file had this time. Failure is only logged."""
         if not self._fresh:
             return
-        files = {digest: self._files[digest] for digest in self._used if digest in self._files} | self._fresh
+        files = self._files | self._fresh
+        if len(files) > MAX_FILES:
+            files = {digest: files[digest] for digest in self._used | self._fresh.keys() if digest in files}
         fresh = self._path.with_suffix(f".{os.getpid()}.new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh.write_bytes(orjson.dumps({"filters": self._filters, "files": files}))
+            data = orjson.dumps({"filters": self._filters, "files": files})
+            fresh.write_bytes(_digest(data).encode() + b"\n" + data)
             fresh.replace(self._path)
             others = sorted(self._path.parent.glob("rules-*.json"), key=lambda path: path.stat().st_mtime_ns)
             for old in others[:-KEPT_FILES]:

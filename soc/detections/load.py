@@ -129,11 +129,12 @@ class _Reader:
 
     def _documents(self, file: Source) -> Sequence[Document | Kept]:
         try:
-            data = file.read()
-            digest = hashlib.sha256(data).hexdigest() if self._cache is not None else ""
+            data = b"" if file.mark else file.read()
+            digest = file.mark or hashlib.sha256(data).hexdigest()
             kept = self._cache.look(digest, file.path) if self._cache is not None else None
             if kept is not None:
                 return kept
+            data = data or file.read()
             found, unknown = merged(decode(data, file.path))
         except ContentError as error:
             self.refused.extend(Refused("", f.path, f.line, f.message) for f in error.faults)
@@ -216,14 +217,7 @@ class _Reader:
 
     def _kept(self, kept: Kept, rules: list[Rule]) -> None:
         assert self._cache is not None
-        try:
-            found = self._cache.get(kept)
-        except (ValueError, TypeError, IndexError, KeyError):
-            _log.warning("what was kept of %s is damaged, it is read anew", kept.path)
-            documents, _ = merged(decode(source(kept.path).read(), kept.path))
-            rule = self._rule(documents[kept.n])
-            rules.extend([rule] if rule is not None else [])
-            return
+        found = self._cache.get(kept)
         if isinstance(found, Refused):
             self.refused.append(found)
         else:

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from soc.detections.load import DetectionSet
+from soc.detections.sigma.read import tests_in
+from soc.detections.sigma.rule import Rule
 from soc.model.finding import LEVELS
 
 TACTICS = (
@@ -23,7 +25,7 @@ _QUOTED = re.compile(r"'[^']*'(?:, '[^']*')*")
 
 
 def status(detections: DetectionSet) -> dict[str, Any]:
-    """Plain data. `detections` must be loaded without a cache: tests stand in the documents alone."""
+    """Plain data."""
     rules = list(_rules(detections))
     tags = Counter(tag for rule in rules for tag in set(rule["tags"]))
     techniques = {found[1].upper() for tag in tags if (found := _TECHNIQUE.fullmatch(tag))}
@@ -52,7 +54,7 @@ def _tactics(tags: Counter[str]) -> dict[str, int]:
 
 
 def _rules(detections: DetectionSet) -> Iterator[dict[str, Any]]:
-    tests = {(each.path, each.first_line): _tests(each.data) for each in detections.documents}
+    tests = {(each.path, each.first_line): tests_in(each.data) for each in detections.documents}
     for kind, some in (
         ("sigma", detections.rules), ("correlation", detections.correlations), ("anomaly", detections.models),
     ):  # fmt: skip
@@ -60,13 +62,6 @@ def _rules(detections: DetectionSet) -> Iterator[dict[str, Any]]:
             yield {
                 "id": each.id, "title": each.title, "title_vi": each.title_vi, "kind": kind, "level": each.level,
                 "tags": list(each.tags), "path": each.path, "line": each.line, "version": each.version,
-                "tests": tests.get((each.path, each.line), 0), "filters": list(getattr(each, "filters", ())),
+                "tests": each.tests if isinstance(each, Rule) else tests.get((each.path, each.line), 0),
+                "filters": list(getattr(each, "filters", ())),
             }  # fmt: skip
-
-
-def _tests(data: Any) -> int:
-    """How many tests a document carries: ours, or SigmaHQ's regression tests beside it."""
-    if not isinstance(data, dict):
-        return 0
-    own = data.get("tests") or data.get("x-tests")
-    return len(own) if isinstance(own, list) else int(bool(data.get("regression_tests_path")))

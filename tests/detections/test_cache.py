@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from soc.content import archive
 from soc.detections import DetectionSet
 from soc.detections.sigma import read as reading
 from tests.detections.sigma.test_collection import FAILED, FILTER, GLOBAL
@@ -44,6 +46,13 @@ def loaded(folder: Path) -> tuple[object, ...]:
     """What a load with the cache gives."""
     made = DetectionSet.load([folder], cache=folder.parent / "cache")
     return made.rules, made.correlations, made.models, made.refused
+
+
+def pack(path: Path, folder: Path) -> None:
+    """The files of a folder in a zip archive."""
+    with zipfile.ZipFile(path, "w") as packed:
+        for each in sorted(folder.iterdir()):
+            packed.writestr(each.name, each.read_bytes())
 
 
 def plainly(folder: Path) -> tuple[object, ...]:
@@ -101,12 +110,55 @@ def test_a_damaged_cache_is_passed_over(folder: Path, damage: bytes) -> None:
     assert loaded(folder) == loaded(folder) == plainly(folder)
 
 
-def test_a_rule_that_was_tampered_with_is_read_anew(folder: Path) -> None:
-    """A shape that was never written is no rule."""
-    loaded(folder)
+def test_what_was_tampered_with_is_read_anew(folder: Path) -> None:
+    """Another word in a condition would go unseen until an event met it: the digest over all tells at once."""
+    whole = loaded(folder)
     [path] = (folder.parent / "cache").glob("rules-*.json")
-    path.write_bytes(path.read_bytes().replace(b'["rule",', b'["rule",1,'))
-    assert loaded(folder) == plainly(folder)
+    data = path.read_bytes()
+    assert b"x.exe" in data
+    path.write_bytes(data.replace(b"x.exe", b"y.exe"))
+    assert loaded(folder) == whole
+    assert path.read_bytes() == data
+
+
+def test_a_condition_is_made_when_an_event_needs_it(folder: Path) -> None:
+    """Most rules of a collection never meet an event of theirs."""
+    loaded(folder)
+    rules = DetectionSet.load([folder], cache=folder.parent / "cache").rules
+    variants = [variant for rule in rules for variant in rule.variants]
+    assert variants
+    assert not any("node" in vars(variant) for variant in variants)
+    assert [variant.node for variant in variants] == [
+        v.node for r in DetectionSet.load([folder]).rules for v in r.variants
+    ]
+
+
+def test_an_archive_that_did_not_change_is_not_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digest of the whole names each file in it; another archive of the same name is read."""
+    packed = folder.parent / "rules.zip"
+    pack(packed, folder)
+    whole = loaded(packed)
+    assert whole[0]
+
+    def never(*_: object) -> None:
+        raise AssertionError("a file was unpacked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "_bytes", never)
+        assert loaded(packed) == whole
+    write(folder, FAILED.replace("failure", "success"), "failed.yml")
+    pack(packed, folder)
+    assert loaded(packed) == plainly(packed) != whole
+
+
+def test_two_sets_of_rules_take_turns(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading another set does not push out what is kept of the first one."""
+    other = folder.parent / "other"
+    other.mkdir()
+    write(other, FAILED.replace("name: failed", "name: another"), "other.yml")
+    wholes = [loaded(folder), loaded(other)]
+    monkeypatch.setattr(reading, "_rule", lambda *_: 1 / 0)
+    assert [loaded(folder), loaded(other)] == wholes
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(folder: Path) -> None:

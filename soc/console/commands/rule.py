@@ -85,6 +85,7 @@ def add(app: typer.Typer) -> None:
 
 def _status(call: Call, rules: list[Path] | None, lists: list[Path] | None) -> dict[str, Any]:
     from soc import content, pipeline
+    from soc.detections.cache import default_folder
     from soc.detections.lists import read_lists
     from soc.detections.load import DetectionSet
     from soc.detections.status import status
@@ -92,7 +93,8 @@ def _status(call: Call, rules: list[Path] | None, lists: list[Path] | None) -> d
     settings = call.settings
     paths = rules or [*content.roots("detections", settings.content_roots), *settings.rules]
     fields = pipeline.load_parsers(settings.content_roots).fields
-    loaded = DetectionSet.load(paths, fields=fields, lists=read_lists([*settings.rule_lists, *(lists or ())]))
+    site_lists = read_lists([*settings.rule_lists, *(lists or ())])
+    loaded = DetectionSet.load(paths, fields=fields, lists=site_lists, cache=default_folder())
     if not loaded.loaded and not loaded.refused:
         raise UsageError(t("cmd.detect.no_rules", paths=", ".join(map(str, paths))))
     return status(loaded)

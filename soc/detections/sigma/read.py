@@ -167,7 +167,16 @@ def _rule(
         internal=internal,
         filters=tuple(identity(each.document) for each in filtered),
         status=str(data.get("status") or ""),
+        tests=tests_in(data),
     )
+
+
+def tests_in(data: Any) -> int:
+    """How many tests a definition carries: ours, or SigmaHQ's regression tests beside it."""
+    if not isinstance(data, dict):
+        return 0
+    own = data.get("tests") or data.get("x-tests")
+    return len(own) if isinstance(own, list) else int(bool(data.get("regression_tests_path")))
 
 
 def vietnamese_title(data: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,12 +86,26 @@ class Variant:
     node: Node
     names: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+    @classmethod
+    def later(cls, route: Route, node: Callable[[], Node], names: Mapping[str, str]) -> Variant:
+        """One whose condition is made when something asks: most rules never meet an event of theirs."""
+        made = cls.__new__(cls)
+        made.__dict__.update(route=route, names=names, _node=node)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "node" or "_node" not in self.__dict__:
+            raise AttributeError(name)
+        node = self.__dict__["node"] = self.__dict__.pop("_node")()
+        return node
+
 
 @dataclass(frozen=True)
 class Rule:
     """A rule that can run. `internal` ones (the detection part of a model) make no findings of their own.
 
     `filters` are the ids of the Sigma filters that are joined to its condition; `status` is Sigma's.
+    `tests` is how many it carries.
     """
 
     id: str
@@ -108,6 +122,7 @@ class Rule:
     internal: bool = False
     filters: tuple[str, ...] = ()
     status: str = ""
+    tests: int = 0
 
     def field(self, name: str, fields: FieldDictionary) -> str | None:
         """The event field behind one of the rule's own names, or any other name; None when nobody writes it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from soc.detections.sigma.rule import All, AnyOf, Node, Not, Refused, Route, Rule, Test, Variant
 
 Plain = list[Any]
@@ -16,31 +18,34 @@ def plain(read: Rule | Refused) -> Plain:
     return [
         "rule", read.id, read.name, read.version, read.title, read.level, [_variant(v) for v in read.variants],
         read.tags, read.title_vi, read.playbook, read.line, read.filters, read.status,
+        read.tests,
     ]  # fmt: skip
 
 
 def restored(data: Plain, path: str) -> Rule | Refused:
-    """The inverse. Raises ValueError, TypeError, IndexError, KeyError for what `plain` never made."""
+    """The inverse, of what `plain` made."""
     if data[0] == "refused":
         return Refused(str(data[1]), path, int(data[2]), str(data[3]))
-    _, id, name, version, title, level, variants, tags, title_vi, playbook, line, filters, status = data
+    _, id, name, version, title, level, variants, tags, title_vi, playbook, line, filters, status, tests = data
     return Rule(
         id=id, name=name, version=version, title=title, level=level, variants=tuple(map(_variant_of, variants)),
         tags=tuple(tags), title_vi=title_vi, playbook=playbook, path=path, line=int(line), filters=tuple(filters),
-        status=status,
+        status=status, tests=tests,
     )  # fmt: skip
 
 
 def _variant(variant: Variant) -> Plain:
     route = variant.route
     ids = None if route.event_ids is None else sorted(route.event_ids)
-    return [[route.windows, sorted(route.channels), ids, route.datasets], _node(variant.node), dict(variant.names)]
+    node = orjson.dumps(_node(variant.node)).decode()  # a text of its own: it is read when an event needs it
+    return [[route.windows, sorted(route.channels), ids, route.datasets], node, dict(variant.names)]
 
 
 def _variant_of(data: Plain) -> Variant:
     (windows, channels, ids, datasets), node, names = data
     event_ids = None if ids is None else frozenset(ids)
-    return Variant(Route(bool(windows), frozenset(channels), event_ids, tuple(datasets)), _node_of(node), names)
+    route = Route(bool(windows), frozenset(channels), event_ids, tuple(datasets))
+    return Variant.later(route, lambda: _node_of(orjson.loads(node)), names)
 
 
 def _node(node: Node) -> Plain:
