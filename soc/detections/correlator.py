@@ -35,6 +35,7 @@ class Correlator:
         self.models = {definition.id: model_of(definition) for definition in detections.models}
         self.versions = {definition.id: definition.version for definition in detections.models}
         self.counters: Counter[str] = Counter()
+        self._dropped: set[str] = set()  # of the state that was restored: models that are gone or were changed
 
     def feed(self, documents: Sequence[Mapping[str, Any]], now_us: int) -> list[Finding]:
         """Findings of windows that are over, then in the order of the documents that complete them, then of models.
@@ -70,13 +71,32 @@ class Correlator:
 
     def snapshot(self) -> bytes:
         """The whole state as JSON, byte for byte the same for the same state."""
-        state = {
+        return orjson.dumps(self.state(), option=orjson.OPT_SORT_KEYS)
+
+    def state(self) -> dict[str, Any]:
+        """The whole state as plain data that the next `feed` may change: encode it before."""
+        return {
             "format": FORMAT,
             "correlations": self.correlations.snapshot(),
             "models": {key: [self.versions[key], model.snapshot()] for key, model in self.models.items()},
             "counters": dict(self.counters),
         }
-        return orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
+
+    def changes(self) -> dict[str, Any]:
+        """What changed since the last call, or since `state`, as plain data: for `apply`, in the same order."""
+        return {
+            "correlations": self.correlations.changes(),
+            "models": {key: model.changes() for key, model in self.models.items()},
+            "counters": dict(self.counters),
+        }
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """Put changes over the state that was restored before; those of definitions that are gone or changed go too."""
+        self.correlations.apply(changes["correlations"])
+        for key, inner in changes["models"].items():
+            if key not in self._dropped:
+                self.models[key].apply(inner)
+        self._count(changes["counters"])
 
     def restore(self, data: bytes) -> None:
         """The inverse of `snapshot`; state of definitions that are gone or changed is dropped and counted.
@@ -87,13 +107,23 @@ class Correlator:
             state = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise StoreError(f"the snapshot of soc correlate is no JSON: {error}") from error
+        self.restore_state(state)
+
+    def restore_state(self, state: Any) -> None:
+        """The inverse of `state`, as `restore`."""
         if not isinstance(state, dict) or state.get("format") not in _READ:
             raise StoreError(f"the snapshot of soc correlate is not of format {FORMAT}")
-        self.counters = Counter(state["counters"])
         self.correlations.restore(state["correlations"], is_older=state["format"] != FORMAT)
         self.models = {definition.id: model_of(definition) for definition in self.detections.models}
+        self._dropped.clear()
         for key, (version, inner) in state["models"].items():
             if self.versions.get(key) == version:
                 self.models[key].restore(inner)
             else:
-                self.counters["changed_definitions"] += 1
+                self._dropped.add(key)
+        self._count(state["counters"])
+
+    def _count(self, counters: Mapping[str, int]) -> None:
+        self.counters = Counter(counters)
+        if self._dropped:
+            self.counters["changed_definitions"] += len(self._dropped)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import orjson
 
@@ -16,6 +18,7 @@ from soc.pipeline import places, records
 from soc.pipeline.reread import Definitions
 from soc.store import files
 from soc.store.events import EventStore
+from soc.store.journal import Journal
 from soc.store.queue import LogReader, trim
 
 MAX_FRAMES = 512
@@ -26,7 +29,10 @@ TICK_NS = 1_000_000_000
 TOLD_NS = 5_000_000_000
 MAX_TOLD = 20_000
 """Sources whose habits are told to the API, those heard last; all of them are watched."""
-_VERSION = 1
+SETTLE_US = 2_000_000
+"""What was received may be on its way into the log for so long: time is let pass that much later."""
+_VERSION = 2
+_WAY_OUT = "move it away: counting windows then begin anew"
 LISTENER = "correlate"
 
 
@@ -42,7 +48,8 @@ class Correlating:
         self._reader, self._raw = LogReader(self._root, places.MATCHED), LogReader(self._root, places.RAW)
         self._findings = places.open_log(settings, places.FINDINGS, "correlate", clock)
         self._store = EventStore(places.events(settings), clock, parsers.fields)
-        self._path = settings.path("run", "correlate.json")
+        self._journal = Journal(settings.path("run", "correlate.state"), "the state", _WAY_OUT)
+        self._before = settings.path("run", "correlate.json")  # the whole state, as version 1 wrote it each time
         self._cursors: places.Cursors = {}
         self._seen = records.Seen()
         self._found: list[Finding] = []
@@ -105,14 +112,16 @@ class Correlating:
             self.counts["repeated"] += 1
             return []
         self.counts["documents"] += block.n
-        return self._correlator.feed(list(records.documents(block)), self._clock.now_ns() // 1000)
+        # By the clock of receipt and not by ours: the same frames then always give the same.
+        return self._correlator.feed(list(records.documents(block)), int(block.receipt_ns[-1]) // 1000)
 
     def _safe_now_us(self) -> int:
-        """Now, or the oldest receipt that is still in the queue: what waits is not silence."""
+        """A moment ago, or the oldest receipt that is still in the queue: what waits is neither silence nor late."""
         raw = self._raw.lag(places.passed(self._store.cursors(), places.RAW))
         own = self._reader.lag(self._cursors)
         waiting = (raw["oldest_receipt_ns"], own["oldest_receipt_ns"])
-        return min([self._clock.now_ns(), *(ns for ns in waiting if ns is not None)]) // 1000
+        moment_ago = self._clock.now_ns() - SETTLE_US * 1000
+        return min([moment_ago, *(ns for ns in waiting if ns is not None)]) // 1000
 
     def _emit(self) -> None:
         if not self._found:
@@ -129,39 +138,55 @@ class Correlating:
         self._found = []
 
     def save(self) -> None:
-        """Write state and offsets in one renamed file, then let passed segments of the log go. Raises StoreError.
+        """Write what changed, with the offsets, then let passed segments of the log go. Raises StoreError.
 
-        What was found is durable before it: a snapshot that is past a finding nobody has would lose it.
+        What was found is durable before it: a state that is past a finding nobody has would lose it.
         """
         began = self._clock.monotonic_ns()
         self._emit()
-        state = {
+        place = {
             "version": _VERSION,
             "cursors": {str(k): str(v) for k, v in self._cursors.items()},
-            "seen": self._seen.names(),
             "counts": self.counts,
-            "correlator": self._correlator.snapshot().decode(),
         }
-        files.replace(self._path, orjson.dumps(state))
+        if self._journal.wants_whole:
+            whole = {**place, "seen": self._seen.names(), "correlator": self._correlator.state()}
+            self._journal.replace(orjson.dumps(whole))
+            self._before.unlink(missing_ok=True)
+        else:
+            changes = {**place, "seen": self._seen.fresh(), "correlator": self._correlator.changes()}
+            self._journal.append(orjson.dumps(changes))
         self._dirty, self._saved_ns = False, self._clock.monotonic_ns()
         self._save_took_ns = self._saved_ns - began
         trim(self._root, places.MATCHED, self._cursors)
 
     def _restore(self) -> None:
-        state = files.read_versioned(
-            self._path, _VERSION, "the state", "move it away: counting windows then begin anew"
-        )
-        if state is None:
+        payloads = self._journal.read()
+        if payloads:
+            place = f"the state {self._journal.path}"
+            whole, *later = (files.versioned(payload, _VERSION, place, _WAY_OUT) for payload in payloads)
+            self._correlator.restore_state(whole["correlator"])
+            for changes in later:
+                self._correlator.apply(changes["correlator"])
+            self._take_up([whole, *later])
             return
-        self._cursors = {Partition.parse(k): Position.parse(v) for k, v in state["cursors"].items()}
-        self._seen = records.Seen(state["seen"])
-        self.counts |= state["counts"]
-        self._correlator.restore(state["correlator"].encode())
+        before = files.read_versioned(self._before, _VERSION, "the state", _WAY_OUT)
+        if before is not None:
+            self._correlator.restore(before["correlator"].encode())
+            self._take_up([before])
+
+    def _take_up(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on behind what the last of these says was read."""
+        last = states[-1]
+        self._cursors = {Partition.parse(k): Position.parse(v) for k, v in last["cursors"].items()}
+        self._seen = records.Seen(name for state in states for name in state["seen"])
+        self.counts |= last["counts"]
 
     def close(self) -> None:
         """Save, and let everything go."""
         if self._dirty:
             self.save()
+        self._journal.close()
         self._store.close()
         self._reader.close()
         self._raw.close()

@@ -93,20 +93,34 @@ class Seen:
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._order = deque(names, maxlen=SEEN_FRAMES)
-        self._names = set(self._order)
+        self._order: deque[str] = deque(maxlen=SEEN_FRAMES)
+        self._names: set[str] = set()
+        self._fresh: list[str] = []
+        for name in names:
+            self._note(name)
+        self._fresh.clear()
 
     def is_new(self, block: RawBlock) -> bool:
         """Whether this frame was not met before; from now on it was."""
         name = block.origin.get(INPUT, "")
         if not name or name in self._names:
             return not name
+        self._note(name)
+        return True
+
+    def _note(self, name: str) -> None:
         if len(self._order) == SEEN_FRAMES:
             self._names.discard(self._order[0])
         self._order.append(name)
         self._names.add(name)
-        return True
+        self._fresh.append(name)
 
     def names(self) -> list[str]:
         """For the snapshot."""
+        self._fresh.clear()
         return list(self._order)
+
+    def fresh(self) -> list[str]:
+        """Those since the last call, or since `names`."""
+        fresh, self._fresh = self._fresh, []
+        return fresh

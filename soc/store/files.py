@@ -119,15 +119,24 @@ def read_versioned(path: Path, version: int, what: str, way_out: str) -> dict[st
     Raises NewerStore for a version after ours, StoreError with the `way_out` for what cannot be read; `what` names it.
     """
     try:
-        document = orjson.loads(path.read_bytes())
-        found = int(document["version"])
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
         raise StoreError(f"cannot read {what} {path}: {error}", hint=way_out) from error
+    return versioned(data, version, f"{what} {path}", way_out)
+
+
+def versioned(data: bytes, version: int, place: str, way_out: str) -> dict[str, Any]:
+    """A JSON object with its `version`; raises as `read_versioned` does, `place` names it."""
+    try:
+        document = orjson.loads(data)
+        found = int(document["version"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"cannot read {place}: {error}", hint=way_out) from error
     if found > version:
         raise NewerStore(
-            f"{what} {path}: version {found}, this soc reads up to {version}",
+            f"{place}: version {found}, this soc reads up to {version}",
             hint="install the version of soc that wrote it",
         )
     return dict(document)

@@ -68,7 +68,7 @@ def test_without_the_seen_frames_the_repeat_would_count_double(tmp_path: Path, m
     worker.close()
     world.work()
     honest = world.correlate()["documents"]
-    (tmp_path / "run" / "correlate.json").unlink()
+    (tmp_path / "run" / "correlate.state").unlink()
     monkeypatch.setattr(records.Seen, "is_new", lambda *_: True)
     assert world.correlate()["documents"] == 2 * honest
 

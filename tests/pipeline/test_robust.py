@@ -76,7 +76,7 @@ def test_findings_that_a_full_disk_refused_come_later(tmp_path: Path, monkeypatc
         for attempt in (correlating.step, correlating.step, correlating.save):
             with pytest.raises(DiskFull):
                 attempt()
-    assert not (tmp_path / "run" / "correlate.json").exists()
+    assert not (tmp_path / "run" / "correlate.state").exists()
     correlating.step()
     correlating.close()
     assert sum(block.n for block in frames(world, places.FINDINGS) if block.node == "correlate") == 1

@@ -30,6 +30,7 @@ class FirstSeen:
         self.definition = definition
         self.known: dict[tuple[str, ...], _Known] = {}
         self.counters: Counter[str] = Counter()
+        self._touched: dict[tuple[str, ...], None] = {}  # since the last `changes`, the last one at the end
 
     def feed(self, document: Mapping[str, Any], now_us: int) -> list[Finding]:
         if document["kind"] != "event" or self.definition.id not in document["rules"]:
@@ -48,6 +49,8 @@ class FirstSeen:
         at_us = document["at_us"]
         known = self.known.pop(key, None) or _Known(at_us, {})
         self.known[key] = known
+        self._touched.pop(key, None)
+        self._touched[key] = None
         if len(self.known) > MAX_ENTITIES:
             del self.known[next(iter(self.known))]
             self.counters["evicted_entities"] += 1
@@ -104,9 +107,28 @@ class FirstSeen:
         return []
 
     def snapshot(self) -> Any:
-        known = [[list(k), v.since_us, [[name, at] for name, at in v.values.items()]] for k, v in self.known.items()]
-        return {"known": known, "counters": dict(self.counters)}
+        self._touched.clear()
+        return {"known": _plain(self.known), "counters": dict(self.counters)}
 
     def restore(self, data: Any) -> None:
-        self.counters = Counter(data["counters"])
-        self.known = {tuple(key): _Known(since, dict(values)) for key, since, values in data["known"]}
+        self.known = {}
+        self.apply(data)
+
+    def changes(self) -> Any:
+        known = {key: self.known[key] for key in self._touched if key in self.known}
+        self._touched.clear()
+        return {"known": _plain(known), "counters": dict(self.counters)}
+
+    def apply(self, changes: Any) -> None:
+        self.counters = Counter(changes["counters"])
+        for key, since_us, values in changes["known"]:
+            entity = tuple(key)
+            self.known.pop(entity, None)
+            self.known[entity] = _Known(since_us, dict(values))
+        while len(self.known) > MAX_ENTITIES:
+            del self.known[next(iter(self.known))]
+
+
+def _plain(known: Mapping[tuple[str, ...], _Known]) -> list[list[Any]]:
+    """The one unseen for longest first."""
+    return [[key, one.since_us, list(one.values.items())] for key, one in known.items()]

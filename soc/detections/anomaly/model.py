@@ -45,6 +45,14 @@ class AnomalyModel(Protocol):
         """The inverse of `snapshot`."""
         ...
 
+    def changes(self) -> Any:
+        """What changed since the last call or `snapshot`, as plain JSON data."""
+        ...
+
+    def apply(self, changes: Any) -> None:
+        """Put what `changes` told over the state of before."""
+        ...
+
 
 @dataclass(frozen=True)
 class Policy:

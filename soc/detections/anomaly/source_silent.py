@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from soc.detections.anomaly.model import Definition
@@ -47,6 +47,7 @@ class SourceSilent:
         self.sources: dict[tuple[str, str], _Source] = {}
         self.counters: Counter[str] = Counter()
         self.awake_us = 0
+        self._touched: set[tuple[str, str]] = set()  # since the last `changes`
 
     def wake(self, at_us: int) -> None:
         """Nobody listened before this moment: what was missed then is our silence and not the source's."""
@@ -63,11 +64,13 @@ class SourceSilent:
                 self.counters["unwatched_sources"] += 1
                 return []
             source = self.sources[key] = _Source(document, at_us)
+            self._touched.add(key)
             source.note_clock(document)
             return []
         gap = at_us - source.last_us
         if gap <= 0:
             return []  # a replay, or a batch of the same moment
+        self._touched.add(key)
         limit = self._limit_us(source)
         if limit is None or gap <= limit:
             source.gaps = [*source.gaps[-(KEPT - 1) :], gap]  # an outage must not teach that outages are normal
@@ -84,10 +87,11 @@ class SourceSilent:
 
     def tick(self, now_us: int) -> list[Finding]:
         findings: list[Finding] = []
-        for source in self.sources.values():
+        for key, source in self.sources.items():
             limit = None if source.told else self._limit_us(source)
             if limit is not None and now_us - max(source.last_us, self.awake_us) > limit:
                 source.told = True
+                self._touched.add(key)
                 findings.append(self._finding(source, limit, now_us))
         return findings
 
@@ -140,13 +144,25 @@ class SourceSilent:
         ]  # fmt: skip
 
     def snapshot(self) -> Any:
-        sources = [[list(k), s.gaps, s.last_us, s.told, s.of, s.drifts] for k, s in sorted(self.sources.items())]
-        return {"sources": sources, "counters": dict(self.counters)}
+        self._touched.clear()
+        return self._plain(self.sources)
+
+    def _plain(self, keys: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        some = ((key, self.sources[key]) for key in sorted(keys))
+        told = [[list(k), s.gaps, s.last_us, s.told, s.of, s.drifts] for k, s in some]
+        return {"sources": told, "counters": dict(self.counters)}
 
     def restore(self, data: Any) -> None:
-        self.counters = Counter(data["counters"])
         self.sources = {}
-        for key, gaps, last_us, told, of, *drifts in data["sources"]:  # snapshots of before have no drifts
+        self.apply(data)
+
+    def changes(self) -> Any:
+        touched, self._touched = self._touched, set()
+        return self._plain(touched)
+
+    def apply(self, changes: Any) -> None:
+        self.counters = Counter(changes["counters"])
+        for key, gaps, last_us, told, of, *drifts in changes["sources"]:  # snapshots of before have no drifts
             source = _Source(of, last_us)
             source.gaps, source.told = list(gaps), told
             source.drifts = list(*drifts)

@@ -38,6 +38,8 @@ class Correlations:
         # When a window will be over: by the clock of receipt, the number of its correlation, its group.
         self._due: list[tuple[int, int, Key]] = []
         self._clock_us = 0
+        self._told_us = 0
+        self._dropped: set[str] = set()  # of the state that was restored: correlations that were changed meanwhile
         referred = {rule for c in correlations for rule in c.rules}
         self._quiet = referred - {rule for c in correlations if c.generate for rule in c.rules}
 
@@ -167,7 +169,13 @@ class Correlations:
         """The whole state as plain data; the groups in the order in which they would be evicted."""
         for stage in self.stages.values():
             stage.forget(self._clock_us)
+        self._told_us = self._clock_us
         return self._state(None)
+
+    def changes(self) -> dict[str, Any]:
+        """What was touched since the last call, or since `snapshot`: for `apply`."""
+        since_us, self._told_us = self._told_us, self._clock_us
+        return self._state(since_us)
 
     def _state(self, since_us: int | None) -> dict[str, Any]:
         return {
@@ -187,7 +195,8 @@ class Correlations:
         """
         for stage in self.stages.values():
             stage.windows.clear()
-        self._due, self._clock_us = [], 0
+        self._due, self._clock_us, self._told_us = [], 0, 0
+        self._dropped.clear()
         windows = data["windows"]
         if is_older:
             windows = {key: ["" if self._is_closing(key) else version, of] for key, (version, of) in windows.items()}
@@ -207,7 +216,9 @@ class Correlations:
                 stage.restore(groups)
                 self._clock_us = max([self._clock_us, *(window.touched_us for window in stage.windows.values())])
             elif groups:
-                self.counters["changed_definitions"] += 1
+                self._dropped.add(key)
+        if self._dropped:
+            self.counters["changed_definitions"] += len(self._dropped)
 
 
 def _input(finding: Finding, fired: Fired) -> tuple[int, str, Document]:

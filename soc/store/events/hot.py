@@ -16,6 +16,7 @@ from soc.model.position import Partition, Position
 from soc.store import files
 from soc.store.events import frame
 from soc.store.events.marks import Marks, advance
+from soc.store.frames import FRAME_HEADER_SIZE, scan
 
 _NAME = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>\d{8})\.hot\Z")
 COALESCE = 64
@@ -72,14 +73,14 @@ class HotFile:
 
     def _read(self, data: bytes, decode: bool) -> None:
         base = self.end
-        for found in frame.scan(data, base):
+        for found in scan(data, base):
             self.damaged += found.start != self.end
             advance(self.marks, frame.marks(found.payload))
             self.rows += frame.row_count(found.payload)
             if decode:
                 self._tables.extend(frame.tables(found.payload))
             self.end = found.end
-            self._last = (found.start, data[found.start - base : found.start - base + frame.FRAME_HEADER_SIZE])
+            self._last = (found.start, data[found.start - base : found.start - base + FRAME_HEADER_SIZE])
         if len(self._tables) > COALESCE:
             self._tables = [concat(self._tables).combine_chunks()]
 

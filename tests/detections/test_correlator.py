@@ -1,0 +1,92 @@
+"""The state as a whole and the changes after it: together they are what the process had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soc.detections import Correlator, DetectionSet
+from soc.detections.anomaly import first_seen
+from soc.detections.correlation import stage
+from tests.detections.anomaly.test_models import FIRST, SILENT
+from tests.detections.correlation.support import RULES, SECOND, event
+from tests.detections.correlation.test_closing import SEVERAL
+from tests.detections.support import write
+
+COUNT = """
+title: count
+name: count
+correlation: {type: event_count, rules: [failed], group-by: [source.ip], timespan: 10s, condition: {gte: 3}}
+"""
+TEXT = "---".join([RULES.removesuffix("---"), COUNT, SEVERAL, FIRST, SILENT])
+WHAT = st.lists(
+    st.tuples(st.integers(0, 3000), st.sampled_from("abcdef"), st.sampled_from(["failed", "login", "first", "source"])),
+    max_size=40,
+)
+
+
+@pytest.fixture(scope="module")
+def detections(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
+    loaded = DetectionSet.load([write(tmp_path_factory.mktemp("rules"), TEXT)])
+    assert not loaded.refused, loaded.refused
+    return loaded
+
+
+def document(n: int, at: int, who: str, what: str) -> dict[str, Any]:
+    if what == "source":
+        whose = {"system_id": None, "organization_id": None, "simulated": False}
+        return {"kind": "sources", "source": who, "site": "s", "receipt_us": at * SECOND, "drift_us": n, **whose}
+    return event(n, at, who, what, **{"user.name": who, "network.bytes": n % 4})
+
+
+@given(what=WHAT, saved=st.sets(st.integers(0, 40)))
+def test_a_whole_and_its_changes_are_the_state(detections: DetectionSet, what: Any, saved: set[int]) -> None:
+    """Groups come, change, are put out by others and forgotten; models learn: nothing of it is missed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "MAX_GROUPS", 3)
+        patch.setattr(first_seen, "MAX_ENTITIES", 3)
+        running = Correlator(detections)
+        whole, changes = orjson.dumps(running.state()), []
+        for n, (at, who, kind) in enumerate(sorted(what)):
+            running.feed([document(n, at, who, kind)], at * SECOND)
+            running.tick(at * SECOND)
+            if n in saved:
+                changes.append(orjson.dumps(running.changes()))
+        changes.append(orjson.dumps(running.changes()))
+        restored = Correlator(detections)
+        restored.restore_state(orjson.loads(whole))
+        for each in changes:
+            restored.apply(orjson.loads(each))
+        assert restored.snapshot() == running.snapshot()
+        assert restored.feed([event(99, 3000)], 3000 * SECOND) == running.feed([event(99, 3000)], 3000 * SECOND)
+        assert restored.finish() == running.finish()
+
+
+def test_changes_hold_only_what_was_touched(detections: DetectionSet) -> None:
+    """A save costs what changed, not what there is; what came with the last receipt is told twice."""
+    running = Correlator(detections)
+    running.feed([event(n, n, f"10.0.0.{n}") for n in range(200)], SECOND)
+    running.feed([event(200, 200, "10.0.0.1")], 200 * SECOND)
+    large = len(orjson.dumps(running.changes()))
+    running.feed([event(201, 201, "10.0.0.1")], 201 * SECOND)
+    assert len(orjson.dumps(running.changes())) < large / 5
+
+
+def test_what_was_dropped_is_counted_once_for_a_start(detections: DetectionSet, tmp_path: Path) -> None:
+    """State of a correlation and of a model that were changed meanwhile, in the whole and in the changes."""
+    running = Correlator(detections)
+    running.feed([document(1, 1, "a", "failed"), document(2, 2, "a", "first")], SECOND)
+    whole = running.state()
+    running.feed([document(3, 3, "a", "failed"), document(4, 4, "a", "first")], SECOND)
+    changes = running.changes()
+    text = TEXT.replace("gte: 3", "gte: 4").replace("learning: 1h", "learning: 2h")
+    restored = Correlator(DetectionSet.load([write(tmp_path, text)]))
+    restored.restore_state(whole)
+    restored.apply(changes)
+    assert restored.counters["changed_definitions"] == 1
+    assert restored.correlations.counters["changed_definitions"] == 1

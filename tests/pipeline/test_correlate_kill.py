@@ -1,0 +1,175 @@
+"""`soc correlate` is killed and goes on: findings and state equal those of a run that nobody disturbed, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from soc.config import Settings
+from soc.pipeline import places
+from soc.pipeline.states import read_states
+from soc.store.queue import LogReader
+from tests.pipeline.correlate_program import outcome
+from tests.pipeline.world import World, failures
+
+TOP = Path(__file__).parents[2]
+RULES = """
+title: failed
+name: failed
+logsource: {product: linux, service: sshd}
+detection: {s: {event.outcome: failure}, condition: s}
+---
+title: many
+name: many
+correlation: {type: event_count, rules: [failed], group-by: [source.ip], timespan: 20s, condition: {gte: 4}}
+---
+title: some
+name: some
+correlation: {type: event_count, rules: [failed], group-by: [source.ip], timespan: 8s, condition: {gte: 2, lt: 4}}
+---
+title: spread
+name: spread
+correlation:
+  type: value_count
+  rules: [many]
+  timespan: 30s
+  condition: {field: source.ip, gte: 2}
+  generate: true
+---
+title: ports
+name: ports
+correlation:
+  type: value_avg
+  rules: [failed]
+  group-by: [source.ip]
+  timespan: 15s
+  condition: {field: source.port, gte: 4001}
+"""
+
+
+def world(home: Path, frames: int) -> World:
+    """A home whose `matched` log holds so many frames of failed logins, late and out of order among them."""
+    (home / "content" / "detections").mkdir(parents=True)
+    (home / "content" / "detections" / "rules.yml").write_text(RULES)
+    made = World.make(home, content_roots=(home / "content",))
+    receive(made, frames)
+    made.work()
+    return made
+
+
+def receive(made: World, frames: int, seed: int = 7, seconds: int = 6) -> None:
+    """Frames of some sources, at most so many seconds apart."""
+    chosen = random.Random(seed)
+    for _ in range(frames):
+        records = []
+        for _ in range(chosen.randint(1, 5)):
+            source = f"203.0.113.{chosen.randint(1, 6)}"
+            at_ns = made.clock.now_ns() - chosen.choice((0, 0, 0, 5, 12, 50)) * 10**9
+            records += failures(chosen.randint(1, 3), source=source, at_ns=at_ns)
+        made.receive(records, peer=f"127.1.2.{chosen.randint(1, 3)}")
+        made.clock.advance(chosen.randint(0, seconds))
+
+
+def program(home: Path, *points: int, mutant: str = "") -> list[dict[str, Any]]:
+    """What came of a run that dies at each of these points and goes on."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pipeline.correlate_program", str(home), *map(str, points)],
+        cwd=TOP, capture_output=True, timeout=300, check=False, env={**os.environ, "MUTANT": mutant},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    return [orjson.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = world(tmp_path_factory.mktemp("kill") / "home", 40)
+    made.raw.close()
+    return made.settings.home
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in ("findings", "snapshot", "cursors", "counts"))
+
+
+def test_a_kill_at_any_lasting_call_changes_nothing(home: Path) -> None:
+    """Every finding is there and was told in one way only; state, offsets and counts are the same to the bit."""
+    points = sorted(random.Random(3).sample(range(1, 100), 12))
+    undisturbed, *others = program(home, 0, *points)
+    assert undisturbed["status"] == 0
+    assert {f["rule_id"] for texts in undisturbed["findings"].values() for f in map(orjson.loads, texts)} >= {
+        "some", "spread", "ports", "many",
+    }  # fmt: skip
+    assert all(other["died"] for other in others)
+    assert [other["point"] for other in others if not same(other, undisturbed)] == []
+
+
+@pytest.mark.parametrize("mutant", ["early", "ahead"])
+def test_a_broken_order_is_noticed(home: Path, mutant: str) -> None:
+    """State before findings loses some of them; offsets ahead of the state lose what was not fed."""
+    [undisturbed] = program(home, 0)
+    others = program(home, 30, 50, 70, mutant=mutant)
+    assert not all(same(other, undisturbed) for other in others)
+
+
+def test_a_kill_at_random_moments_under_load_changes_nothing(tmp_path: Path) -> None:
+    """The command itself, while the log grows under it."""
+    made = world(tmp_path / "home", 0)
+    settings = made.settings
+    chosen = random.Random(time.time_ns())
+    for seed in range(2):
+        made.clock.set(time.time_ns())
+        receive(made, 30, seed, seconds=0)
+        made.work()
+        process = started(settings)
+        until((settings.home / "run" / "correlate.state").exists)
+        made.clock.set(time.time_ns())
+        receive(made, 30, seed, seconds=0)
+        made.work()
+        time.sleep(chosen.uniform(0.0, 1.5))
+        process.kill()
+        process.communicate(timeout=30)
+    wanted = sum(block.n for block in LogReader(places.queue(settings), places.MATCHED).read({}, None, 100_000))
+    process = started(settings)
+    until(lambda: documents(settings) == wanted)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    there = shutil.copytree(settings.home, tmp_path / "again")
+    (there / "run" / "correlate.state").unlink()
+    shutil.rmtree(there / "queue" / places.FINDINGS)
+    [undisturbed] = program(there, 0)
+    disturbed = outcome(settings.home)
+    assert len(disturbed["findings"]) > 10
+    assert same(disturbed, undisturbed)
+
+
+def started(settings: Settings) -> subprocess.Popen[bytes]:
+    """`soc correlate` over this home."""
+    roots = str(settings.home / "content")
+    environment = {**os.environ, "SOC_HOME": str(settings.home), "SOC_CONTENT_ROOTS": roots}
+    return subprocess.Popen(
+        [sys.executable, "-m", "soc", "correlate"], cwd=TOP, env=environment, stderr=subprocess.DEVNULL
+    )
+
+
+def documents(settings: Settings) -> int:
+    """How many it says to have taken."""
+    return max((state["counts"].get("documents", 0) for state in read_states(settings)), default=0)
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
