@@ -20,6 +20,7 @@ from soc.console.commands import (
     detect,
     events,
     fields,
+    filters,
     imports,
     ledger,
     lookback,
@@ -53,8 +54,8 @@ app = typer.Typer(
     "  soc alert list --status new\n  soc detect --rules rules/ Security.evtx\n",
 )
 for _part in (
-    process, parse, detect, rule, check, fields, events, lookback, source, imports, alert, ticket, playbook, national,
-    retention, ledger, system, mib, relay, packet, person, status, settings, simulation,
+    process, parse, detect, rule, check, fields, events, filters, lookback, source, imports, alert, ticket, playbook,
+    national, retention, ledger, system, mib, relay, packet, person, status, settings, simulation,
 ):  # fmt: skip
     _part.add(app)
 

@@ -17,11 +17,11 @@ from soc.detections.correlation.definition import Correlation, Referable, read_c
 from soc.detections.exceptions import RuleException, is_exception, read_exception
 from soc.detections.garbage import uncollected
 from soc.detections.pipelines import expanding, pipeline
-from soc.detections.sigma.collection import OTHER_KINDS, Filter, merged
+from soc.detections.sigma.collection import OTHER_KINDS, SILENT_KINDS, Filter, merged
 from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
 from soc.detections.sigma.rule import Refused, Route, Rule
-from soc.detections.sigma.site_sources import KEY as MAPPING
-from soc.detections.sigma.site_sources import SiteSource, is_site_source, read_site_source
+from soc.detections.sigma.site import Site
+from soc.detections.site import of_the_site, read_site
 from soc.errors import ConfigError, ContentError
 from soc.model.fields import FIELDS, FieldDictionary
 
@@ -110,7 +110,7 @@ class _Reader:
         self.datasets = datasets
         self.documents: dict[str, Document | Kept] = {}
         self.filters: list[Filter] = []
-        self.sources: list[SiteSource] = []
+        self.site = Site()
         self.refused: list[Refused] = []
         self._cache = cache
         self._pure: dict[str, _Pure] = {}
@@ -166,7 +166,8 @@ class _Reader:
         rules: list[Rule] = []
         models: list[Definition] = []
         waiting: list[Document] = []
-        self._read_sources()
+        self.site, refused = read_site(of_the_site(self.documents.values()), self.fields)
+        self.refused.extend(refused)
         self._read_filters()
         self._unkeep()
         for document in self.documents.values():
@@ -174,7 +175,7 @@ class _Reader:
                 self._kept(document, rules)
                 continue
             data = document.data
-            if "filter" in data or MAPPING in data:
+            if not data.keys().isdisjoint(SILENT_KINDS):
                 continue
             if "correlation" in data:
                 waiting.append(document)
@@ -201,8 +202,8 @@ class _Reader:
         )
 
     def _unkeep(self) -> None:
-        """Read the files after all when other filters or log sources stand beside them now."""
-        beside = [*(each.document for each in self.sources), *(each.document for each in self.filters)]
+        """Read the files after all when other filters or words of the site stand beside them now."""
+        beside = [*of_the_site(self.documents.values()), *(each.document for each in self.filters)]
         if self._cache is None or self._cache.holds_for(beside):
             return
         waiting = {kept.path for kept in self.documents.values() if isinstance(kept, Kept)}
@@ -231,14 +232,6 @@ class _Reader:
         pure.became.append((identity(document), rule if rule is not None else refused[0]))
         if len(pure.became) == pure.documents:
             self._cache.put(pure.digest, pure.became)
-
-    def _read_sources(self) -> None:
-        for document in self.documents.values():
-            if isinstance(document, Document) and is_site_source(document):
-                try:
-                    self.sources.append(read_site_source(document, self.fields))
-                except ValueError as error:
-                    self._refuse(document, str(error), MAPPING)
 
     def _read_filters(self) -> None:
         for document in self.documents.values():
@@ -270,7 +263,7 @@ class _Reader:
 
     def _made(self, document: Document, filters: Sequence[Filter] = (), *, internal: bool = False) -> Rule | Refused:
         return read_rule(
-            document, self.fields, self.pipelines, filters=filters, sources=self.sources, internal=internal
+            document, self.fields, self.pipelines, filters=filters, site=self.site, internal=internal
         )  # fmt: skip
 
     def _filtered(self, document: Document) -> Rule | Refused:

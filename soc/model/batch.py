@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,25 +208,17 @@ def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> C
     return Column.arrow(first.type, pa.concat_arrays(parts), many=first.many)
 
 
-class LazyColumns(LazyMapping[Column]):
-    """Columns that are made when they are asked for."""
-
-    @abstractmethod
-    def said(self) -> Iterable[str]:
-        """Names of columns that hold what the events say themselves, not what parsers make of it. Makes none."""
-
-
 @dataclass(frozen=True)
 class EventBatch:
-    """`n` events of one dataset. `columns` maps a dotted field name to its `Column` of length `n`; it may be
-    `LazyColumns`, which are made when they are asked for."""
+    """`n` events of one dataset. `columns` maps a dotted field name to its `Column` of length `n`; it may be a
+    `LazyMapping`, whose columns are made when they are asked for."""
 
     dataset: str
     n: int
     columns: Mapping[str, Column]
 
     def __post_init__(self) -> None:
-        if isinstance(self.columns, LazyColumns):  # to look would be to make them
+        if isinstance(self.columns, LazyMapping):  # to look would be to make them
             return
         for name, column in self.columns.items():
             if column.n != self.n:
@@ -245,10 +236,6 @@ class EventBatch:
         return (self.dataset, self.n) == (other.dataset, other.n) and mine == theirs
 
     __hash__ = None  # type: ignore[assignment]
-
-    def said(self) -> Iterable[str]:
-        """The names of the columns that hold what the events say themselves, where that is known; else all."""
-        return self.columns.said() if isinstance(self.columns, LazyColumns) else self.columns
 
     def values(self, name: str) -> list[Any]:
         """The values of a field, all None when the batch does not have it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from soc.model.batch import REST, Column, EventBatch, LazyColumns
+from soc.model.batch import REST, Column, EventBatch
 from soc.model.fields import FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
 from soc.parsers import times
@@ -78,10 +77,9 @@ def make_batch_lazily(
     layers: Sequence[Mapping[str, Column]],
     mapped: LazilyMapped,
     rest: Callable[[], Rest],
-    said: Callable[[], Iterable[str]],
     shape: str | None = None,
 ) -> EventBatch:
-    """The same, where each column is made when it is asked for; `said` is `EventBatch.said`."""
+    """The same, where each column is made when it is asked for."""
 
     def flags() -> Flags:
         return dict.fromkeys(mapped.misfits(), ("type_mismatch",))
@@ -91,7 +89,7 @@ def make_batch_lazily(
         return stamps() if own is None else [a or b for a, b in zip(own, stamps(), strict=True)]
 
     columns = work.envelope.columns(rows, product, dataset, timed, flags, shape=shape)
-    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], said)
+    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))])
     return EventBatch(dataset, len(rows), found)
 
 
@@ -138,53 +136,28 @@ def make_batch_of_parts(
     return _whole(dataset, [columns, *layers, mapped.columns], mapped.misfits, len(rows))
 
 
-class Layered(LazyColumns):
+class Layered(LazyMapping[Column]):
     """Columns of several layers, each over those before it."""
 
-    def __init__(self, layers: Sequence[Mapping[str, Column]], said: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, layers: Sequence[Mapping[str, Column]]) -> None:
         super().__init__()
-        self._layers, self._said = layers, said
-
-    @functools.cached_property
-    def _where(self) -> dict[str, list[Mapping[str, Column]]]:
-        """The layers that may have a name."""
-        where: dict[str, list[Mapping[str, Column]]] = {}
-        for layer in self._layers:
-            for name in layer.names() if isinstance(layer, LazyMapping) else layer:
-                where.setdefault(name, []).append(layer)
-        return where
+        self._layers = layers
 
     def names(self) -> Iterable[str]:
-        return self._where
-
-    def said(self) -> Iterable[str]:
-        return self._said()
+        return dict.fromkeys(chain.from_iterable(self._layers))
 
     def make(self, name: str) -> Column | None:
-        layers = self._where.get(name)
-        return None if layers is None else _topmost(layers, name)
-
-    def whole(self) -> dict[str, Column]:
-        if self._whole is None:  # in the order of those that are there
-            found = ((name, self.get(name)) for name in dict.fromkeys(chain.from_iterable(self._layers)))
-            self._whole = {name: column for name, column in found if column is not None}
-        return self._whole
-
-
-def _topmost(layers: Sequence[Mapping[str, Column]], name: str) -> Column | None:
-    """The column of the last layer, and of those before it where that has no value."""
-    column = None
-    for layer in layers:
-        later = layer.get(name)
-        if later is not None:
-            column = later if column is None else over(column, later)
-    return column
+        column = None
+        for layer in self._layers:
+            later = layer.get(name)
+            if later is not None:
+                column = later if column is None else over(column, later)
+        return column
 
 
 def _whole(dataset: str, layers: Sequence[Mapping[str, Column]], rest: Rest, n: int) -> EventBatch:
-    layers = [*layers, {REST: _rest(rest, n)} if rest else {}]
-    found = ((name, _topmost(layers, name)) for name in dict.fromkeys(chain.from_iterable(layers)))
-    return EventBatch(dataset, n, {name: column for name, column in found if column is not None})
+    left = {REST: _rest(rest, n)} if rest else {}
+    return EventBatch(dataset, n, Layered([*layers, left]).whole())
 
 
 def _rest(rest: Rest, n: int) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from soc import content
 from soc.collectors.enrol import Authority
@@ -13,12 +14,16 @@ from soc.detections.choose import chosen
 from soc.detections.lists import read_lists
 from soc.detections.load import DetectionSet
 from soc.model.clock import Clock
+from soc.model.fields import FieldDictionary
 from soc.model.position import Partition, Position
 from soc.model.rule_policy import Choice, RulePolicy, Selector
 from soc.parsers import ParserSet
 from soc.parsers.mibs.site import SiteMibs
 from soc.registry import Registry
 from soc.store.queue import DiskLog
+
+if TYPE_CHECKING:
+    from soc.detections.saved import SavedFilters
 
 QUEUE, EVENTS, REGISTRY, MIBS = "queue", "events", "registry", "mibs"
 DETECTIONS, ROLLED_BACK = "detections", "rolled-back"
@@ -148,6 +153,14 @@ def all_detections(settings: Settings, parsers: ParserSet, *, extra: Sequence[Pa
     """The same with what is off; over it the `extra` files."""
     lists, cache = read_lists(settings.rule_lists), settings.path("run", "rules")
     return DetectionSet.load([*rule_paths(settings), *extra], fields=parsers.fields, lists=lists, cache=cache)
+
+
+def saved_filters(settings: Settings, fields: FieldDictionary) -> SavedFilters:
+    """The named filters beside the detections; a folder that somebody makes later is found."""
+    from soc.detections.saved import SavedFilters  # with the search language, which collectors do without
+
+    own = (settings.path(DETECTIONS), settings.path(ROLLED_BACK))
+    return SavedFilters([*rule_paths(settings), *own], fields)
 
 
 def rules_announced(settings: Settings) -> Path:

@@ -25,6 +25,7 @@ from soc.connectors.drivers.nftables import DemoWorld, NftActuator
 from soc.connectors.national import mapping
 from soc.connectors.national.driver import Destination, OutboxDriver
 from soc.connectors.national.message import Privacy, Sender, alert_message
+from soc.detections.saved import SavedFilters
 from soc.errors import PermissionRefused, SocError
 from soc.model.alert import Alert, uuid7
 from soc.model.cases import Person
@@ -100,6 +101,7 @@ class Services:
     lookbacks: Jobs
     rules: Rules
     exceptions: RuleExceptions
+    filters: SavedFilters
     world: DemoWorld | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -183,6 +185,7 @@ class Services:
             lookbacks=Jobs(places.lookbacks(settings), clock),
             rules=rules,
             exceptions=RuleExceptions(rules, store),
+            filters=places.saved_filters(settings, parsers.fields),
             world=world,
         )
         made._closers = [made.findings.close, store.close, writer.close, cases.close]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,11 @@ MAX_DEPTH = 50
 MAX_LENGTH = 20_000
 """A search text may have so many characters."""
 MAX_TERMS = 1000
-"""A search text may have so many comparisons and words."""
+"""A search text may have so many comparisons and words, those of the filters that it names among them."""
+MAX_FILTERS = 10
+"""Filters may name each other so deep."""
+FILTER = "filter"
+"""`filter:NAME` stands for the text of a saved filter; no field is called so."""
 
 _BREAKS = set(' \t\r\n()":<>=')
 _TEXTUAL = (FieldType.KEYWORD, FieldType.TEXT, FieldType.IP)
@@ -118,9 +122,18 @@ def _is_wild(text: str) -> bool:
 
 
 class _Parser:
-    def __init__(self, text: str, fields: FieldDictionary) -> None:
+    def __init__(
+        self,
+        text: str,
+        fields: FieldDictionary,
+        filters: Mapping[str, str],
+        *,
+        within: tuple[str, ...] = (),
+        terms: int = 0,
+    ) -> None:
         self._tokens, self._fields = _tokens(text), fields
-        self._at, self._depth, self._terms = 0, 0, 0
+        self._filters, self._within = filters, within
+        self._at, self._depth, self._terms = 0, 0, terms
 
     @property
     def _now(self) -> _Token:
@@ -186,6 +199,9 @@ class _Parser:
             return self._group(self._item)
         token = self._term("a word or field:value")
         if token.kind == "word" and self._now.kind in (":", "<", "<=", ">", ">="):
+            if token.text == FILTER and self._now.kind == ":":
+                self._take()
+                return self._filter()
             field = self._field(token)
             sign = self._take()
             return self._value_of(field) if sign.kind == ":" else self._range(field, sign.kind)
@@ -208,6 +224,27 @@ class _Parser:
             close = nearest(name, self._fields.names())
             raise QueryError(f"unknown field '{name}'{close}", column=token.column, hint="soc fields lists them")
         return field
+
+    def _filter(self) -> Query:
+        token = self._term("the name of a filter")
+        name = _unescape(token.text)
+        text = self._filters.get(name)
+        if text is None:
+            close = nearest(name, self._filters)
+            raise QueryError(f"there is no filter '{name}'{close}", column=token.column, hint="soc filter list")
+        path = (*self._within, name)
+        if name in self._within:
+            raise QueryError(f"filter '{name}' names itself: {' → '.join(path)}", column=token.column)
+        if len(path) > MAX_FILTERS:
+            raise QueryError(f"filters name each other deeper than {MAX_FILTERS}", column=token.column)
+        try:
+            inner = _Parser(text, self._fields, self._filters, within=path, terms=self._terms)
+            query = inner.whole()
+        except QueryError as error:
+            told = str(error) if self._within else f"in filter '{' → '.join(path)}': {error}"
+            raise QueryError(told, column=token.column, hint=error.hint) from error
+        self._terms = inner._terms
+        return query
 
     def _bare_word(self, token: _Token) -> Query:
         if token.kind == "word" and token.text == "*":
@@ -283,11 +320,14 @@ def _fit(field: Field, text: str, column: int) -> Any:
     return value
 
 
-def parse(text: str, fields: FieldDictionary) -> Query:
-    """The tree of a search text; an empty text matches all. Raises QueryError with the 1-based column."""
+def parse(text: str, fields: FieldDictionary, filters: Mapping[str, str] | None = None) -> Query:
+    """The tree of a search text; an empty text matches all. `filters` are the saved texts behind `filter:NAME`.
+
+    Raises QueryError with the 1-based column.
+    """
     if len(text) > MAX_LENGTH:
         raise QueryError(f"a search text has at most {MAX_LENGTH} characters", column=MAX_LENGTH + 1)
-    return _Parser(text, fields).whole()
+    return _Parser(text, fields, filters or {}).whole()
 
 
 # --- the tree over a batch in memory ---

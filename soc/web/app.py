@@ -18,6 +18,7 @@ from soc.web.gate import Gate
 from soc.web.routes import (
     alerts,
     events,
+    filters,
     imports,
     ledger,
     lookbacks,
@@ -47,8 +48,8 @@ FILES = frozenset({"/v1/packets"})
 """Paths that answer with a file instead of the envelope."""
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
-    service, events, sources, systems, alerts, tickets, playbooks, national, retention, rules, ledger, imports, people,
-    simulation, relays, mibs, packets, lookbacks, live,
+    service, events, filters, sources, systems, alerts, tickets, playbooks, national, retention, rules, ledger, imports,
+    people, simulation, relays, mibs, packets, lookbacks, live,
 )  # fmt: skip
 
 

@@ -72,19 +72,6 @@ def test_what_nobody_reads_is_not_made(parsers: ParserSet, monkeypatch: pytest.M
         batch.columns.get("event.id")
 
 
-def test_what_events_say_is_told_from_what_is_made_of_it(parsers: ParserSet) -> None:
-    """Keywords search the first: `egress` is a word of ours for `Initiated: true`."""
-    data = {"Image": "C:\\a.exe", "Initiated": "true", "Some Name": "x"}
-    system = {"EventID": 3, "Channel": "Microsoft-Windows-Sysmon/Operational", "Computer": "PC01"}
-    [batch] = parse(parsers, [{"System": system, "EventData": data, "UserData": {"E": {"Param": "y"}}}])
-    assert batch.columns["network.direction"].to_list() == ["egress"]
-    said = {name: batch.columns[name].to_list()[0] for name in batch.said() if name in batch.columns}
-    assert {"C:\\a.exe", "true", "x", "y", "PC01", "3"} <= set(said.values())
-    assert "event.original" in said
-    assert "egress" not in said.values()
-    assert "process.executable" not in said
-
-
 def test_events_go_when_their_batch_goes(parsers: ParserSet) -> None:
     """Nothing holds a batch in a circle: files are read with Python's search for circles hardly ever running."""
     [batch] = parse(parsers, [{"System": {"EventID": 1, "Channel": "Microsoft-Windows-Sysmon/Operational"}}])

@@ -149,6 +149,7 @@ HEADINGS: Catalogue = {
     "cmd.col.ticket": ("Phiếu", "Ticket"),
     "cmd.col.tier": ("Tier", "Tier"),
     "cmd.col.time": ("Thời gian", "Time"),
+    "cmd.col.query": ("Câu tìm kiếm", "Search text"),
     "cmd.col.title": ("Tiêu đề", "Title"),
     "cmd.col.tries": ("Lần gửi", "Tries"),
     "cmd.col.type_of": ("Kiểu", "Type"),

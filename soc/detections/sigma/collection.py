@@ -13,9 +13,9 @@ from sigma.rule import SigmaRule
 
 from soc.content import Document
 
-OTHER_KINDS = ("correlation", "anomaly", "filter", "mapping")
+OTHER_KINDS = ("correlation", "anomaly", "filter", "mapping", "query")
 """The keys that make a document something else than a rule."""
-SILENT_KINDS = ("filter", "mapping")
+SILENT_KINDS = ("filter", "mapping", "query")
 """Of these, those that find nothing by themselves and so carry no tests."""
 ACTIONS = ("global", "reset", "repeat")
 _PREFIX = re.compile(r"_filt_[a-z]{10}_")
@@ -118,6 +118,11 @@ def apply(filters: Iterable[Filter], data: Mapping[str, Any], rule: SigmaRule) -
     for filter_ in taken:
         filter_.sigma.apply_on_rule(rule)
     return taken
+
+
+def plain_name(identifier: str) -> str:
+    """A name as its author wrote it, without what pySigma puts before those in filters."""
+    return _PREFIX.sub("", identifier, count=1)
 
 
 def shown(identifier: str) -> str:

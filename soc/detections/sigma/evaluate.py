@@ -60,9 +60,9 @@ class Columns:
         """The names whose values keywords search."""
         if self._searched is None:
             skip = (FieldType.BINARY, FieldType.DATE)
-            names = [n for n in self.batch.said() if n == "event.original" or not n.startswith(_OURS)]
-            columns = [(name, self.batch.columns.get(name)) for name in names]
-            self._searched = [name for name, column in columns if column is not None and column.type not in skip]
+            columns = self.batch.columns.items()
+            names = [n for n, c in columns if n == "event.original" or not (n.startswith(_OURS) or c.type in skip)]
+            self._searched = names
         return self._searched
 
 

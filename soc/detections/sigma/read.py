@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +20,13 @@ from sigma.rule.detection import SigmaDetection
 
 from soc.content import Document
 from soc.detections.sigma.aggregation import advice
-from soc.detections.sigma.collection import Filter, apply, shown
+from soc.detections.sigma.collection import Filter, apply, plain_name, shown
 from soc.detections.sigma.mapping import field_name
 from soc.detections.sigma.modifiers import as_text, complete
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
 from soc.detections.sigma.routing import NoRoute, Way, ways
-from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Glob, Node, Not, Refused, Rule, Test, Variant
-from soc.detections.sigma.site_sources import SiteSource
+from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not, Refused, Rule, Test, Variant, simplest
+from soc.detections.sigma.site import Site
 from soc.detections.sigma.values import fold, text_of
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
@@ -41,6 +41,9 @@ _COMPARE = {"LT": ("lt", "<"), "LTE": ("lte", "<="), "GT": ("gt", ">"), "GTE": (
 complete()
 
 
+NO_SITE = Site()
+
+
 class CannotRun(ValueError):
     """The rule cannot run here: the reason, and the keys of the place it stands at."""
 
@@ -51,12 +54,14 @@ class CannotRun(ValueError):
 
 @dataclass
 class Names:
-    """Maps one way's field names, and remembers which were used and which nobody writes."""
+    """Maps one way's field names and named filters; remembers which were used, and which fields nobody writes."""
 
     way: Way
     fields: FieldDictionary
+    filters: Mapping[str, Node | str] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
+    named: dict[str, Node] = field(default_factory=dict)
 
     def of(self, name: str) -> str:
         """The event's name; an unknown one is noted and kept."""
@@ -70,9 +75,9 @@ class Names:
         return mapped
 
 
-def version_of(*documents: Document) -> str:
-    """Twelve hex digits that change with the definition, and with the filters that are joined to it."""
-    digest = hashlib.blake2b(digest_size=6)
+def version_of(*documents: Document, named: Mapping[str, Node] | None = None) -> str:
+    """Twelve hex digits that change with the definition, the filters that are joined to it and those that it names."""
+    digest = hashlib.blake2b(repr(named).encode() if named else b"", digest_size=6)
     for document in documents:
         digest.update(orjson.dumps(document.data, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
     return digest.hexdigest()
@@ -90,12 +95,12 @@ def read_rule(
     pipelines: Sequence[ProcessingPipeline] = (),
     *,
     filters: Sequence[Filter] = (),
-    sources: Sequence[SiteSource] = (),
+    site: Site = NO_SITE,
     internal: bool = False,
 ) -> Rule | Refused:
     """Read one rule; what cannot run comes back as `Refused` with the reason and the line it stands on."""
     try:
-        return _rule(document, fields, pipelines, filters, sources, internal)
+        return _rule(document, fields, pipelines, filters, site, internal)
     except CannotRun as error:
         return Refused(identity(document), document.path, document.line(*error.keys), str(error))
     except NoRoute as error:
@@ -104,15 +109,24 @@ def read_rule(
         return Refused(identity(document), document.path, document.line("detection"), _reason(error))
 
 
+def _detection(data: dict[str, Any]) -> Any:
+    """As pySigma takes it: it reads Sigma 1's `timeframe` as keywords, and wants a detection in every rule."""
+    detection = as_text(data.get("detection"))
+    if not isinstance(detection, dict):
+        return detection
+    own = {name: value for name, value in detection.items() if name != "timeframe" or not isinstance(value, str)}
+    return own if own.keys() - {"condition"} or not own else {"_": "a condition of nothing but named filters", **own}
+
+
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else "no text"
     return text if isinstance(error, SigmaError) else f"malformed: {text}"
 
 
-def _ways(source: Any, sources: Sequence[SiteSource]) -> list[Way]:
+def _ways(source: Any, site: Site) -> list[Way]:
     """Our ways and those of the site. Raises NoRoute where there is neither."""
     key = (source.category or "", source.product or "", source.service or "")
-    own = [each.way for each in sources if each.key == key]
+    own = [each.way for each in site.sources if each.key == key]
     try:
         return [*ways(*key), *own]
     except NoRoute:
@@ -126,15 +140,13 @@ def _rule(
     fields: FieldDictionary,
     pipelines: Sequence[Any],
     filters: Sequence[Filter],
-    sources: Sequence[SiteSource],
+    site: Site,
     internal: bool,
 ) -> Rule:
     data = document.data
     if instead := advice(data.get("detection")):
         raise CannotRun(instead, "detection", "condition")
-    sigma = SigmaRule.from_dict(
-        {**data, "detection": as_text(data.get("detection"))}, collect_errors=True, policy=POLICY
-    )
+    sigma = SigmaRule.from_dict({**data, "detection": _detection(data)}, collect_errors=True, policy=POLICY)
     if sigma.errors:
         raise CannotRun("; ".join(dict.fromkeys(_reason(error) for error in sigma.errors)))
     filtered = apply(filters, data, sigma)
@@ -142,9 +154,11 @@ def _rule(
         pipeline.apply(sigma)
     variants: list[Variant] = []
     unknown: dict[str, None] = {}
-    for way in _ways(sigma.logsource, sources):
-        names = Names(way, fields)
+    named: dict[str, Node] = {}
+    for way in _ways(sigma.logsource, site):
+        names = Names(way, fields, site.filters)
         node = _conditions(sigma.detection, names)
+        named.update(names.named)
         if names.unknown:
             unknown.update(names.unknown)
         else:
@@ -155,7 +169,7 @@ def _rule(
     return Rule(
         id=identity(document),
         name=str(data.get("name") or ""),
-        version=version_of(document, *(each.document for each in filtered)),
+        version=version_of(document, *(each.document for each in filtered), named=named),
         title=str(data.get("title") or identity(document)),
         level=level if level in LEVELS else "medium",
         variants=tuple(variants),
@@ -199,7 +213,7 @@ def _condition(item: Any, detections: Any, names: Names) -> Node:
     match item:
         case cond.ConditionIdentifier():
             if item.identifier not in detections.detections:
-                raise CannotRun(f"condition names '{item.identifier}', which is no detection")
+                return _named(plain_name(item.identifier), names)
             return lower_detection(shown(item.identifier), detections.detections[item.identifier], names)
         case cond.ConditionSelector():
             found = [_condition(i, detections, names) for i in item.resolve_referenced_detections(detections)]
@@ -211,6 +225,16 @@ def _condition(item: Any, detections: Any, names: Names) -> Node:
         case cond.ConditionAND() | cond.ConditionOR():
             return _joined(type(item), [_condition(arg, detections, names) for arg in item.args])
     raise CannotRun(f"unknown condition {type(item).__name__}")
+
+
+def _named(name: str, names: Names) -> Node:
+    found = names.filters.get(name)
+    if found is None:
+        raise CannotRun(f"condition names '{name}', which is no detection and no filter")
+    if isinstance(found, str):
+        raise CannotRun(f"filter '{name}': {found}")
+    names.named[name] = found
+    return found
 
 
 def _joined(kind: type, nodes: list[Node]) -> Node:
@@ -333,23 +357,5 @@ def _string(item: _Item, value: Any) -> Test:
             glob.append(piece)
     if behind and glob[-1:] != [STAR]:
         glob.append(STAR)
-    op, operand = _simplest(tuple(glob))
+    op, operand = simplest(tuple(glob))
     return item.test(op, operand, value.to_plain(), cased)
-
-
-def _simplest(glob: Glob) -> tuple[str, Any]:
-    """The cheapest comparison that means the same as the glob."""
-    match glob:
-        case ():
-            return "equals", ""
-        case (0,):
-            return "any", None
-        case (str(text),):
-            return "equals", text
-        case (str(text), 0):
-            return "prefix", text
-        case (0, str(text)):
-            return "suffix", text
-        case (0, str(text), 0):
-            return "contains", text
-    return "glob", glob

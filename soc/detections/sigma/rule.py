@@ -156,3 +156,21 @@ def tests_of(node: Node) -> list[Test]:
             return tests_of(node.part)
         case All() | AnyOf():
             return [test for part in node.parts for test in tests_of(part)]
+
+
+def simplest(glob: Glob) -> tuple[str, Any]:
+    """The cheapest comparison that means the same as the glob."""
+    match glob:
+        case ():
+            return "equals", ""
+        case (0,):
+            return "any", None
+        case (str(text),):
+            return "equals", text
+        case (str(text), 0):
+            return "prefix", text
+        case (0, str(text)):
+            return "suffix", text
+        case (0, str(text), 0):
+            return "contains", text
+    return "glob", glob

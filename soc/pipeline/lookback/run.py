@@ -58,7 +58,7 @@ class Run:
         self._jobs, self._sink, self.job = jobs, sink, jobs.get(id)
         self._state = jobs.state(id)
         self._verdicts = jobs.verdicts(id)
-        where = parse(self.job.where, parsers.fields)
+        where = parse(self.job.where, parsers.fields, places.saved_filters(settings, parsers.fields).texts())
         self._query, self._columns, self._lookers, self._reach_us = self._prepared(where)
         self._axis = "event.created" if self.job.by_receipt else "@timestamp"
         self._tallies = {rule: Tally.from_state(state) for rule, state in self._state.get("tallies", {}).items()}

@@ -17,7 +17,7 @@ def lower(text: str) -> str:
     return pc.utf8_lower(pa.scalar(text)).as_py()  # type: ignore[no-any-return]
 
 
-def _pieces(pattern: str) -> list[tuple[str, bool]]:
+def pieces_of(pattern: str) -> list[tuple[str, bool]]:
     """(text, is it a wildcard), escapes resolved."""
     pieces: list[tuple[str, bool]] = []
     escaped = False
@@ -37,7 +37,7 @@ def _pieces(pattern: str) -> list[tuple[str, bool]]:
 @functools.lru_cache(maxsize=1024)
 def fixed_text(pattern: str) -> tuple[str, str] | None:
     """`("starts_with", "abc")` for `abc*`, likewise `ends_with` and `contains`; None when it takes an expression."""
-    pieces = _pieces(pattern)
+    pieces = pieces_of(pattern)
     front = bool(pieces) and pieces[0] == ("*", True)
     back = len(pieces) > 1 and pieces[-1] == ("*", True)
     inner = pieces[front : len(pieces) - back]
@@ -53,7 +53,7 @@ def fixed_text(pattern: str) -> tuple[str, str] | None:
 def regex_of(pattern: str, *, fold: bool = False) -> str:
     """An expression that the whole text must match; `.` is meant to match line ends too (flag `s`)."""
     wild = {"*": ".*", "?": "."}
-    return "".join(wild[c] if is_wild else re2.escape(lower(c) if fold else c) for c, is_wild in _pieces(pattern))
+    return "".join(wild[c] if is_wild else re2.escape(lower(c) if fold else c) for c, is_wild in pieces_of(pattern))
 
 
 def words_of(text: str) -> list[str]:

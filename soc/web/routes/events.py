@@ -25,7 +25,7 @@ _ID_BYTES = 16
 
 def query_of(ask: Asking, text: str) -> Tree:
     """The tree of a search text. Raises QueryError with the column."""
-    return parse(text, ask.services.fields)
+    return parse(text, ask.services.fields, ask.services.filters.texts())
 
 
 def id_bytes(text: str) -> bytes:

@@ -14,9 +14,9 @@ from soc.model.lookback import OPEN, Lookback, RuleText
 from soc.pipeline.lookback.run import view
 from soc.pipeline.states import read_state, state_file
 from soc.store.cases import Tx
-from soc.store.query import parse
 from soc.web.auth import Allowed, Asking
 from soc.web.envelope import EVENTS, PAGE, Body, Id, Limit, Name, Text, answer
+from soc.web.routes.events import query_of
 from soc.web.times import moment_us
 
 router = APIRouter()
@@ -58,7 +58,7 @@ def create(ask: Hunt, body: Ask) -> Response:
         raise UsageError("name rules, or what to search for")
     if body.against and not (body.rules or body.texts):
         raise UsageError("a search text alone has nothing to be compared with")
-    parse(body.where, ask.services.fields)
+    query_of(ask, body.where)
     since_us = moment_us(body.since, ask.now_us)
     until_us = min(moment_us(body.until, ask.now_us) or ask.now_us, ask.now_us)
     if since_us is None or not 0 < until_us - since_us <= LONGEST_US:

@@ -1,17 +1,21 @@
-"""Log sources of a site: what the rules of others call events that only the site knows."""
+"""What a site says beside the rules: which events a log source means there, and filters that have a name."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from soc.content import Document
 from soc.detections.sigma.routing import KEYS, Key, Way, windows
-from soc.detections.sigma.rule import Route
+from soc.detections.sigma.rule import Node, Route
 from soc.errors import nearest
 from soc.model.fields import FieldDictionary
 
-KEY = "mapping"
+MAPPING = "mapping"
+"""The key of what a log source means here."""
+QUERY = "query"
+"""The key of a named filter (`soc.detections.saved`)."""
 _KNOWN = ("datasets", "channels", "event_ids", "fields")
 
 
@@ -24,9 +28,12 @@ class SiteSource:
     way: Way
 
 
-def is_site_source(document: Document) -> bool:
-    """Whether the document maps a log source."""
-    return isinstance(document.data, dict) and KEY in document.data
+@dataclass(frozen=True)
+class Site:
+    """`filters` are the conditions that the conditions of rules may name; a text is the reason why one cannot run."""
+
+    sources: Sequence[SiteSource] = ()
+    filters: Mapping[str, Node | str] = field(default_factory=dict)
 
 
 def read_site_source(document: Document, fields: FieldDictionary) -> SiteSource:
@@ -34,17 +41,17 @@ def read_site_source(document: Document, fields: FieldDictionary) -> SiteSource:
     (Sigma's name: the event's name). Raises ValueError with the reason.
     """
     data = document.data
-    source, mapping = data.get("logsource"), data[KEY]
+    source, mapping = data.get("logsource"), data[MAPPING]
     if not isinstance(source, dict) or not isinstance(mapping, dict):
-        raise ValueError(f"'logsource' and '{KEY}' are mappings")
+        raise ValueError(f"'logsource' and '{MAPPING}' are mappings")
     if unknown := [str(name) for name in mapping if name not in _KNOWN]:
-        raise ValueError(f"'{KEY}' has no '{unknown[0]}'{nearest(unknown[0], _KNOWN)}; it has {', '.join(_KNOWN)}")
+        raise ValueError(f"'{MAPPING}' has no '{unknown[0]}'{nearest(unknown[0], _KNOWN)}; it has {', '.join(_KNOWN)}")
     key: Key = tuple(str(source.get(name) or "") for name in KEYS)  # type: ignore[assignment]
     if not any(key):
         raise ValueError(f"'logsource' names none of {', '.join(KEYS)}")
     datasets, channels, ids = (_texts(mapping, name) for name in ("datasets", "channels", "event_ids"))
     if bool(datasets) == bool(channels) or (ids and not channels):
-        raise ValueError(f"'{KEY}' has either 'datasets', or 'channels' of Windows and perhaps 'event_ids'")
+        raise ValueError(f"'{MAPPING}' has either 'datasets', or 'channels' of Windows and perhaps 'event_ids'")
     return SiteSource(document, key, Way(_route(datasets, channels, ids), _renamed(mapping, fields)))
 
 
