@@ -285,7 +285,7 @@ def correlate(settings: Settings) -> None:
     with _running(settings, "correlate") as me:
         correlating = pipeline.Correlating(settings, me.clock)
         me.ready()
-        _steps(me, correlating.step, lambda: correlating.counts)
+        _steps(me, correlating.step, correlating.told)
         correlating.close()
 
 

@@ -144,6 +144,11 @@ def word(family: str) -> Callable[[Any], str]:
     return shown
 
 
+def counted(family: str, counts: Mapping[str, int]) -> str:
+    """How many of each, with the reader's words."""
+    return ", ".join(f"{word(family)(name)}: {number(count)}" for name, count in counts.items())
+
+
 def yes_no(value: Any) -> str:
     """`yes` or `no`, empty when it is not known."""
     return "" if value is None else t("cmd.yes" if value else "cmd.no")

@@ -17,6 +17,11 @@ from soc.detections.load import DetectionSet
 from soc.errors import StoreError
 from soc.model.finding import Finding
 
+LEFT_OUT = (
+    "late", "ungrouped", "valueless", "not_a_number", "dropped_events", "unchecked_windows", "evicted_groups",
+    "changed_definitions", "incomplete", "evicted_entities", "evicted_values", "unwatched_sources",
+)  # fmt: skip
+"""What was not counted, or is not remembered any more, by reason: see docs/detections.md."""
 FORMAT = "soc.correlate/2"
 _READ = (FORMAT, "soc.correlate/1")
 
@@ -63,6 +68,13 @@ class Correlator:
         """Call after a start: silence is measured from this moment (µs UTC) or later."""
         for model in self.models.values():
             model.wake(at_us)
+
+    def left_out(self) -> dict[str, int]:
+        """What was not counted, by reason of `LEFT_OUT`; only those that there were."""
+        total = self.counters + self.correlations.counters
+        for model in self.models.values():
+            total += model.counters
+        return {name: total[name] for name in LEFT_OUT if total[name]}
 
     def sources(self, most: int) -> list[dict[str, Any]]:
         """Cadence, silence and clock of the sources heard last, at most so many; see `SourceSilent.known`."""

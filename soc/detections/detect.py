@@ -24,11 +24,12 @@ def detect(
     *,
     pipelines: Sequence[Path | str] = (),
     fields: FieldDictionary = FIELDS,
+    left_out: dict[str, int] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Hits as `soc detect` prints them: rule, title, level, file, record, matched; correlations with `records`.
 
     `record` is 1-based in its file. A hit that an exception takes has its id as `exception`. Anomaly models take part;
-    silence needs a clock and does not.
+    silence needs a clock and does not. In the end `left_out` gets what correlations did not count, by reason.
     """
     detections = (
         rules if isinstance(rules, DetectionSet) else DetectionSet.load(rules, pipelines=pipelines, fields=fields)
@@ -46,6 +47,8 @@ def detect(
         places.update({d["event_id"]: here[d["event_id"]] for d in documents})
         yield from _correlated(replay.take(documents), places)
     yield from _correlated(replay.finish(), places)
+    if left_out is not None:
+        left_out |= correlator.left_out()
 
 
 def _correlated(findings: Iterable[Finding], places: Mapping[str, Place]) -> Iterator[dict[str, Any]]:

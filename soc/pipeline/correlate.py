@@ -94,7 +94,13 @@ class Correlating:
         self._correlator = Correlator(fresh)
         self._correlator.restore(state)
         self._correlator.wake(self._woken_us)
+        self._journal.close()  # the next save is a whole: what changed since the last one was told to nobody
         self._dirty = True
+
+    def told(self) -> dict[str, Any]:
+        """What people see of it: what it did, how many groups it keeps, and `left_out`, by reason."""
+        groups = self._correlator.correlations.groups
+        return {**self.counts, "groups": groups, "left_out": self._correlator.left_out()}
 
     def _tell(self) -> None:
         """What people see of the sources' habits; nothing depends on it, so it need not be durable."""

@@ -264,6 +264,15 @@ def test_detect_sums_up_and_profiles(site: Path, capsys: pytest.CaptureFixture[s
     assert re.search(r"1  6d3f6b1e-5a5e-4a53-9d0e-1f6c8f0f1a11  SSH login failed", err)
 
 
+def test_detect_says_what_correlations_left_out(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An event that lacks the field to group by is no silent miss."""
+    count = "{type: event_count, rules: [failed], group-by: [url.path], timespan: 1m, condition: {gte: 1}}"
+    rule = RULE.replace("title:", "name: failed\ntitle:")
+    (site / "count.yml").write_text(f"{rule}---\ntitle: count\ncorrelation: {count}\n")
+    assert run(["detect", "--rules", str(site / "count.yml"), str(site / "auth.log")]) == 0
+    assert "correlations left out: without a field to group by: 1" in capsys.readouterr().err
+
+
 def test_detect_lists_refusals_only_so_far(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ten are shown, the rest is counted, and `--refused` shows all."""
     for n in range(15):

@@ -606,6 +606,16 @@ def test_the_share_of_the_queue_is_shown(soc: Soc, client: FakeClient) -> None:
     assert "SENDERS WAIT since 12 s" in " ".join(soc("status").out.split())
 
 
+def test_what_correlations_left_out_is_said_in_words(soc: Soc, client: FakeClient) -> None:
+    """Caps, late events and what lacks a field: a person sees how many."""
+    counts = {"documents": 9, "groups": 2, "left_out": {"late": 1_200, "evicted_groups": 3}}
+    process = {"name": "correlate", "state": "running", "pid": 1, "at_us": NOW_US, "counts": counts}
+    client.answers[("GET", "/v1/status")]["processes"] = [process]
+    said = " ".join(soc("status").out.split())
+    assert "came too late: 1,200, groups put out, there were too many: 3" in said
+    assert "documents=9 groups=2" in said
+
+
 def test_no_wall_is_said(soc: Soc) -> None:
     """Where the service runs as the caller, `me` says that nothing keeps its files from them."""
     assert "nothing keeps its files from you" in soc("me").err

@@ -14,7 +14,7 @@ import typer
 from soc.console.commands.call import Call, command
 from soc.console.commands.parse import FORMAT_HELP, Files, Reading, writer
 from soc.console.i18n import t
-from soc.console.render import number
+from soc.console.render import counted, number
 from soc.errors import EXIT_FINDINGS, UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Meter:
     events: int = 0
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
     excepted: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, int] = field(default_factory=dict)
     parse_s: float = 0.0
     match_s: float = 0.0
     load_s: float = 0.0
@@ -144,7 +145,8 @@ def _load(
 def _hits(loaded: DetectionSet, parsers: ParserSet, reading: Reading, meter: Meter) -> Iterator[dict[str, Any]]:
     from soc.detections.detect import detect
 
-    for hit in detect(loaded, meter.batches(reading.blocks(parsers)), fields=parsers.fields):
+    batches = meter.batches(reading.blocks(parsers))
+    for hit in detect(loaded, batches, fields=parsers.fields, left_out=meter.left_out):
         if "exception" in hit:
             meter.excepted[hit["exception"]] += 1
         else:
@@ -162,6 +164,8 @@ def _summary(call: Call, loaded: DetectionSet, meter: Meter, *, all_refused: boo
     rate = int(meter.events / meter.seconds) if meter.seconds else 0
     say(t("cmd.detect.summary", hits=number(sum(meter.hits.values())), events=number(meter.events), rate=number(rate),
           loaded=number(loaded.loaded), refused=number(len(loaded.refused))))  # fmt: skip
+    if meter.left_out:
+        say(t("cmd.detect.left_out", what=counted("left_out", meter.left_out)))
     for exception, count in meter.excepted.most_common():
         say(t("cmd.detect.excepted", count=number(count), exception=exception))
 

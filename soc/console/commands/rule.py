@@ -10,7 +10,7 @@ import typer
 from soc.console.commands import rule_exception, rule_state, rule_test
 from soc.console.commands.call import Call, command, group
 from soc.console.i18n import t
-from soc.console.render import Column, number, word
+from soc.console.render import Column, counted, number, word
 from soc.errors import EXIT_FINDINGS, UsageError
 
 REASONS = (
@@ -101,9 +101,6 @@ def _status(call: Call, rules: list[Path] | None, lists: list[Path] | None) -> d
 
 
 def _figures(found: dict[str, Any]) -> list[tuple[str, Any]]:
-    def counted(family: str, counts: dict[str, int]) -> str:
-        return ", ".join(f"{word(family)(name)}: {number(n)}" for name, n in counts.items())
-
     return [
         ("cmd.rule.loaded", f"{number(found['loaded'])} ({counted('kind', found['kinds'])})"),
         ("cmd.rule.levels", counted("level", found["levels"])),

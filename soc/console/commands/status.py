@@ -9,7 +9,7 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.i18n import t
-from soc.console.render import Column, moment, number, plain, size, word, yes_no
+from soc.console.render import Column, counted, moment, number, plain, size, word, yes_no
 
 PROCESSES = (
     Column("cmd.col.process", "name"),
@@ -21,7 +21,7 @@ PROCESSES = (
 
 
 def _counted(counts: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={plain(value)}" for name, value in counts.items())
+    return " ".join(f"{name}={plain(value)}" for name, value in counts.items() if not isinstance(value, Mapping))
 
 
 def add(app: typer.Typer) -> None:
@@ -71,16 +71,23 @@ def _shares(processes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]
             )
 
 
+def _left_out(processes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """What the correlations did not count, in words."""
+    for counts in (process.get("counts") or {} for process in processes):
+        if counts.get("left_out"):
+            yield "cmd.status.left_out", counted("left_out", counts["left_out"])
+
+
 def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     store, queue = data.get("store") or {}, data.get("queue") or {}
     pairs: list[tuple[str, Any]] = [
         ("cmd.status.queue", _counted(queue)), *_shares(data.get("processes") or []),
+        *_left_out(data.get("processes") or []),
         ("cmd.status.rows", number(store.get("rows_sealed"))), ("cmd.status.segments", number(store.get("segments"))),
         ("cmd.status.bytes", size(store.get("bytes"))),
     ]  # fmt: skip
     for destination, counts in (data.get("outbox") or {}).items():
-        states = ", ".join(f"{word('outbox')(state)}: {number(count)}" for state, count in counts.items())
-        pairs.append(("cmd.status.outbox", f"{destination}: {states}"))
+        pairs.append(("cmd.status.outbox", f"{destination}: {counted('outbox', counts)}"))
     if data.get("withheld"):
         pairs.append(("cmd.status.withheld", number(data["withheld"])))
     if data.get("unfit_findings"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,7 +24,12 @@ _SPAN = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 
 
 class AnomalyModel(Protocol):
-    """Learns from documents of the `matched` log and speaks up; deterministic, with state that is saved."""
+    """Learns from documents of the `matched` log and speaks up; deterministic, with state that is saved.
+
+    `counters` say what was left out.
+    """
+
+    counters: Counter[str]
 
     def feed(self, document: Mapping[str, Any], now_us: int) -> list[Finding]:
         """Learn from one document; `now_us` is the receipt-side clock, µs UTC."""
