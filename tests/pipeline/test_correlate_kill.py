@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from soc.config import Settings
-from soc.pipeline import places
+from soc.pipeline import Correlating, places
 from soc.pipeline.states import read_states
 from soc.store.queue import LogReader
 from tests.pipeline.correlate_program import outcome
@@ -55,6 +55,12 @@ correlation:
   group-by: [source.ip]
   timespan: 15s
   condition: {field: source.port, gte: 4001}
+---
+title: seen
+name: seen
+logsource: {product: linux, service: sshd}
+detection: {s: {event.outcome: failure}, condition: s}
+anomaly: {entity: [source.ip], metric: user.name, model: first_seen}
 """
 
 
@@ -151,6 +157,29 @@ def test_a_kill_at_random_moments_under_load_changes_nothing(tmp_path: Path) -> 
     disturbed = outcome(settings.home)
     assert len(disturbed["findings"]) > 10
     assert same(disturbed, undisturbed)
+
+
+def test_definitions_that_are_read_again_lose_nothing_of_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fed since the last save is in the next one, though another correlator took over in between."""
+    made = world(tmp_path / "home", 3)
+    correlating = Correlating(made.settings, made.clock)
+    correlating.step()
+    correlating.save()
+    made.receive(failures(9, source="203.0.113.99"))
+    made.work()
+    correlating.step()
+    again = iter([places.load_detections(made.settings, places.load_parsers(made.settings))])
+    monkeypatch.setattr(correlating._definitions, "again", lambda: next(again, None))
+    correlating.step()
+    state = correlating._correlator.snapshot()
+    correlating.save()
+    correlating.close()
+    assert b"203.0.113.99" in orjson.dumps(orjson.loads(state)["models"])
+    restarted = Correlating(made.settings, made.clock)
+    assert restarted._correlator.snapshot() == state
+    restarted.close()
 
 
 def started(settings: Settings) -> subprocess.Popen[bytes]:
