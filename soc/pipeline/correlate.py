@@ -59,6 +59,7 @@ class Correlating:
         self._told_ns = self._saved_ns - TOLD_NS
         self.counts = {"frames": 0, "repeated": 0, "documents": 0, "findings": 0}
         self._restore()
+        self._durable = dict(self._cursors)
         self._woken_us = clock.now_ns() // 1000
         self._correlator.wake(self._woken_us)
 
@@ -104,7 +105,10 @@ class Correlating:
 
     def _tell(self) -> None:
         """What people see of the sources' habits; nothing depends on it, so it need not be durable."""
-        told = {"at_us": self._clock.now_ns() // 1000, "sources": self._correlator.sources(MAX_TOLD)}
+        told = {
+            "at_us": self._clock.now_ns() // 1000, "sources": self._correlator.sources(MAX_TOLD),
+            "cursors": {str(k): str(v) for k, v in self._durable.items()},
+        }  # fmt: skip
         path = places.habits(self._settings)
         fresh = path.with_suffix(".new")
         with suppress(OSError):
@@ -164,6 +168,7 @@ class Correlating:
             self._journal.append(orjson.dumps(changes))
         self._dirty, self._saved_ns = False, self._clock.monotonic_ns()
         self._save_took_ns = self._saved_ns - began
+        self._durable = dict(self._cursors)
         trim(self._root, places.MATCHED, self._cursors)
 
     def _restore(self) -> None:

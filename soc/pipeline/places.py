@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 from soc import content
 from soc.collectors.enrol import Authority
 from soc.config import Settings
@@ -69,6 +71,15 @@ def poll_counters(settings: Settings) -> Path:
 def habits(settings: Settings) -> Path:
     """What `correlate` knows of the sources: how often they speak, whether they fell silent, how their clocks go."""
     return settings.path("run", "sources.json")
+
+
+def correlated(settings: Settings) -> Cursors:
+    """How far `correlate` is, durably, in the log of what matched; nothing until it said so."""
+    try:
+        told = orjson.loads(habits(settings).read_bytes())
+        return {Partition.parse(key): Position.parse(text) for key, text in told["cursors"].items()}
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def sense_node(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from soc.model.record import RawBlock
 from soc.parsers import ParserState
 from soc.parsers.groups import EARLY, PAUSE, Group, Groups
 from soc.pipeline import aside, places, records
+from soc.pipeline.coverage import counting
 from soc.pipeline.reread import Definitions
 from soc.store import files
 from soc.store.events import EventStore
@@ -55,6 +57,8 @@ class _Made:
     batches: list[EventBatch] = field(default_factory=list)
     projected: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    missed: counting.Counts = field(default_factory=Counter)
+    ruleset: str = ""
     left: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -78,7 +82,7 @@ class Worker:
         self._mibs_at = self._mibs.stamp
         self.parsers = places.load_parsers(settings)
         self._definitions = Definitions(settings, self.parsers, clock)
-        self._detector = Detector(self._definitions.loaded)
+        self._use(self._definitions.loaded)
         self._registry_at = _stamp(settings)
         self._registry = places.load_registry(settings)
         self._registry_due_ns = 0
@@ -129,11 +133,17 @@ class Worker:
         """What it matches."""
         return self._definitions.loaded
 
+    def _use(self, detections: DetectionSet) -> None:
+        """Match with these from now on; which they are is kept before the first event is held against them."""
+        ruleset = counting.note_rules(self._settings, detections, self._clock.now_ns() // 1000)
+        self._detector, self._ruleset = Detector(detections), ruleset
+
     def step(self) -> int:
         """Handle what waits, up to the bounds; how many frames that were. Raises DiskFull, StoreError."""
         self._refresh_registry()
-        if (fresh := self._definitions.again()) is not None:
-            self._detector = Detector(fresh)
+        self._definitions.again()
+        if self._detector.detections is not self._definitions.loaded:  # a full disk may have put it off
+            self._use(self._definitions.loaded)
         if self._held is None:
             blocks = self._take()
             if len(blocks) < MAX_FRAMES:
@@ -155,6 +165,7 @@ class Worker:
     def _prepare(self, blocks: list[RawBlock]) -> _Made:
         now_ns = self._clock.now_ns()
         made = self._understood([(block, self._parse(block, now_ns)) for block in blocks])
+        made.ruleset = self._ruleset
         made.left = [
             partial(self._hand_on, self._matched, "matched", made, [(d["position"], d) for d in made.projected]),
             partial(
@@ -175,6 +186,7 @@ class Worker:
                 made.projected += self._detector.project(batch, findings)
                 made.findings += findings
                 made.batches.append(batch)
+                made.missed += counting.failed(batch, self._detector.failures, self._ruleset)
         except BREAKS as error:
             if len(parsed) > 1:
                 return _joined([self._understood([one]) for one in parsed])
@@ -190,6 +202,7 @@ class Worker:
             return _Made([(block, [])])
         _log.error("frame %s:%s:%s of %s was not searched: %s", block.node, block.log, block.seq, block.source, error)
         self.counts["unmatched"] += block.n
+        made.missed = counting.skipped(made.batches, self._ruleset)
         return made
 
     def _kept_aside(self) -> list[RawBlock]:
@@ -344,20 +357,22 @@ class Worker:
     def _store(self, made: _Made) -> None:
         upto = {block.partition: Position(block.node, block.log, block.seq) for block in made.blocks}
         try:
-            self.store.append(made.batches, upto)
+            self.store.append(made.batches, upto, counting.stored(made.batches, made.ruleset) + made.missed)
         except (UnfitEvents, *BREAKS) as error:
-            self._store_apart(made.parsed, error)
+            self._store_apart(made, error)
         self._cursors |= upto
 
-    def _store_apart(self, parsed: _Parsed, error: Exception) -> None:
+    def _store_apart(self, made: _Made, error: Exception) -> None:
         """Frame by frame; what the store cannot take is kept aside instead of its neighbours."""
-        if len(parsed) > 1:
-            for one in parsed:
-                self._store(_Made([one], self._enriched([one])))
+        if len(made.parsed) > 1:
+            missed = made.missed  # told with the first: of which frame it was is not known any more
+            for one in made.parsed:
+                self._store(_Made([one], self._enriched([one]), missed=missed, ruleset=made.ruleset))
+                missed = Counter()
             return
-        [(block, _)] = parsed
+        [(block, _)] = made.parsed
         self._bury([block], _why(error))
-        self.store.append([], {block.partition: Position(block.node, block.log, block.seq)})
+        self.store.append([], {block.partition: Position(block.node, block.log, block.seq)}, made.missed)
 
     def _count(self, made: _Made) -> None:
         self.counts["frames"] += len(made.parsed)
@@ -433,6 +448,7 @@ def _joined(several: Sequence[_Made]) -> _Made:
         [batch for made in several for batch in made.batches],
         [document for made in several for document in made.projected],
         [finding for made in several for finding in made.findings],
+        sum((made.missed for made in several), Counter()),
     )
 
 

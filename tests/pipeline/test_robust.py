@@ -117,10 +117,10 @@ def test_what_the_store_cannot_take_is_kept_aside_alone(
     worker = Worker(world.settings, world.clock)
     append = worker.store.append
 
-    def breaks(batches: Sequence[EventBatch], upto: Any) -> int:
+    def breaks(batches: Sequence[EventBatch], *rest: Any) -> int:
         if any(POISON in batch.values("source.ip") for batch in batches):
             raise fault
-        return append(batches, upto)
+        return append(batches, *rest)
 
     monkeypatch.setattr(worker.store, "append", breaks)
     while worker.step():

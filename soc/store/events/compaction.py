@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,13 @@ class Compactor:
 
     def _seal(self, group: Sequence[HotFile]) -> None:
         marks: Marks = {}
+        counts: Counter[tuple[int, str]] = Counter()
         for file in group:
             advance(marks, file.marks)
+            counts.update(file.counts)
         tables = [t for file in group if (t := file.table()) is not None]
         segments = self._write(segment.split(concat(tables))) if tables else []
-        self._manifest.swap_hot([f.path.name for f in group], segments, marks, self._now_us)
+        self._manifest.swap_hot([f.path.name for f in group], segments, marks, counts, self._now_us)
         self.report["sealed_files"] += len(group)
         self.report["sealed_rows"] += sum(f.rows for f in group)
         for file in group:

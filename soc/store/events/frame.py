@@ -2,7 +2,7 @@
 
 file  = "SOC-HOT\\0" · u32 version · u32 reserved             (big endian)
 frame = as in `soc.store.frames`
-payload = u32 header length · header (JSON: upto, parts) · one Arrow IPC stream (LZ4) for each part
+payload = u32 header length · header (JSON: upto, parts, counts) · one Arrow IPC stream (LZ4) for each part
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ FILE_HEADER_SIZE = _FILE.size
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 Marks = dict[Partition, Position]
+Counts = Mapping[tuple[int, str], int]
+"""What is counted with the rows, by a moment (µs UTC) and a name of the caller's: `EventStore.counts` adds it up."""
 
 
 def check_file_header(head: bytes, place: str) -> None:
@@ -45,13 +47,14 @@ def _stream(table: Any) -> bytes:
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def encode(tables: Sequence[Any], upto: Mapping[Partition, Position]) -> bytes:
-    """One frame of these tables and marks."""
+def encode(tables: Sequence[Any], upto: Mapping[Partition, Position], counted: Counts) -> bytes:
+    """One frame of these tables, marks and counts."""
     streams = [_stream(table) for table in tables]
     header = orjson.dumps(
         {
             "upto": {str(k): str(v) for k, v in upto.items()},
             "parts": [[len(s), t.num_rows] for s, t in zip(streams, tables, strict=True)],
+            **({"counts": [[at_us, name, n] for (at_us, name), n in counted.items()]} if counted else {}),
         }
     )
     payload = b"".join((_LENGTH.pack(len(header)), header, *streams))
@@ -67,6 +70,11 @@ def _header(payload: memoryview) -> tuple[dict[str, Any], int]:
 def marks(payload: memoryview) -> Marks:
     """The cursor of a frame."""
     return {Partition.parse(k): Position.parse(v) for k, v in _header(payload)[0]["upto"].items()}
+
+
+def counts(payload: memoryview) -> dict[tuple[int, str], int]:
+    """What was counted with the rows of a frame."""
+    return {(at_us, name): n for at_us, name, n in _header(payload)[0].get("counts", ())}
 
 
 def row_count(payload: memoryview) -> int:

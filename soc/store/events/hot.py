@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class HotFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.marks: Marks = {}
+        self.counts: Counter[tuple[int, str]] = Counter()
         self.rows = 0
         self.damaged = 0
         self.end = frame.FILE_HEADER_SIZE
@@ -52,7 +54,7 @@ class HotFile:
         self._tables: list[Any] = []
 
     def _forget(self) -> None:
-        self.marks, self.rows, self.damaged = {}, 0, 0
+        self.marks, self.counts, self.rows, self.damaged = {}, Counter(), 0, 0
         self.end, self._last, self._tables = frame.FILE_HEADER_SIZE, None, []
 
     def refresh(self, *, decode: bool = True) -> None:
@@ -76,6 +78,7 @@ class HotFile:
         for found in scan(data, base):
             self.damaged += found.start != self.end
             advance(self.marks, frame.marks(found.payload))
+            self.counts.update(frame.counts(found.payload))
             self.rows += frame.row_count(found.payload)
             if decode:
                 self._tables.extend(frame.tables(found.payload))
@@ -116,24 +119,33 @@ class HotCache:
     def snapshot(self) -> tuple[dict[str, Any], Marks]:
         """Every hot file's table by name, and the marks of them all, as they stand now."""
         with self._lock:
-            names = list_hot(self._folder)
-            for gone in set(self._files) - set(names):
-                del self._files[gone]
+            self._refresh()
             tables: dict[str, Any] = {}
             marks: Marks = {}
-            for name in names:
-                file = self._files.setdefault(name, HotFile(self._folder / name))
-                try:
-                    file.refresh(decode=self._decode)
-                except FileNotFoundError:
-                    # Sealed between the listing and the reading: the manifest, read after this, has its rows.
-                    del self._files[name]
-                    continue
+            for name, file in self._files.items():
                 advance(marks, file.marks)
                 table = file.table()
                 if table is not None:
                     tables[name] = table
             return tables, marks
+
+    def _refresh(self) -> None:
+        names = list_hot(self._folder)
+        for gone in set(self._files) - set(names):
+            del self._files[gone]
+        for name in names:
+            file = self._files.setdefault(name, HotFile(self._folder / name))
+            try:
+                file.refresh(decode=self._decode)
+            except FileNotFoundError:
+                # Sealed between the listing and the reading: the manifest, read after this, has its rows.
+                del self._files[name]
+
+    def counts(self) -> dict[str, Counter[tuple[int, str]]]:
+        """What was counted with the rows of every hot file, by its name, as of now."""
+        with self._lock:
+            self._refresh()
+            return {name: Counter(file.counts) for name, file in self._files.items()}
 
 
 class HotWriter:
@@ -202,13 +214,13 @@ class HotWriter:
         self._fd, self.number, self.rows = fd, number, 0
         self._length, self._born_ns = frame.FILE_HEADER_SIZE, now_ns
 
-    def append(self, tables: Sequence[Any], upto: Mapping[Partition, Position]) -> None:
+    def append(self, tables: Sequence[Any], upto: Mapping[Partition, Position], counted: frame.Counts) -> None:
         """One frame, one write, one fdatasync. Raises DiskFull or StoreError, and then nothing was stored."""
         if self._broken:
             raise StoreError(
                 f"{hot_name(self.writer, self.number)} could not be rolled back", hint="restart the writer"
             )
-        data = frame.encode(tables, upto)
+        data = frame.encode(tables, upto, counted)
         try:
             files.write_all(self._fd, data)
             self._sync()

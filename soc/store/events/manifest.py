@@ -6,17 +6,24 @@ import contextlib
 import json
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from soc.errors import DiskFull, NewerStore, StoreError
 from soc.model.position import Partition, Position
+from soc.store.events.frame import Counts
 from soc.store.events.hot import parse_name
 from soc.store.events.marks import Marks, advance
 from soc.store.events.nouns import Segment, Tombstone
 
-VERSION = 1
+VERSION = 2
+_TALLY = """CREATE TABLE tally (
+    at_us INTEGER NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (at_us, name)
+) WITHOUT ROWID"""
+_UPGRADES = {1: (_TALLY,)}
+"""What makes a manifest of this version one of the next."""
 _SCHEMA = (
     """CREATE TABLE segment (
         id TEXT PRIMARY KEY, state TEXT NOT NULL, path TEXT NOT NULL, day TEXT NOT NULL, level TEXT NOT NULL,
@@ -28,6 +35,7 @@ _SCHEMA = (
     "CREATE INDEX segment_state ON segment (state)",
     "CREATE TABLE sealed_hot (name TEXT PRIMARY KEY, sealed_us INTEGER NOT NULL)",
     "CREATE TABLE mark (partition TEXT PRIMARY KEY, position TEXT NOT NULL)",
+    _TALLY,
     "CREATE TABLE writer (name TEXT PRIMARY KEY, last_sealed INTEGER NOT NULL)",
 )
 # States of a segment: writing → sealed → (retired | dropping → dropped). A reader sees `sealed` only.
@@ -67,12 +75,12 @@ class Manifest:
         version = self._version()
         if version > VERSION:
             raise NewerStore(f"{self._path}: version {version}, this soc reads up to {VERSION}", hint="upgrade soc")
-        if version == 0:
+        if version < VERSION:
             with self.change():
-                if self._version() == 0:  # nobody was quicker
-                    for statement in _SCHEMA:
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {VERSION}")
+                version = self._version()  # somebody may have been quicker
+                for statement in _SCHEMA if version == 0 else _UPGRADES.get(version, ()):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -143,6 +151,19 @@ class Manifest:
         """The cursor of everything sealed."""
         return {Partition.parse(p): Position.parse(q) for p, q in self._rows("SELECT partition, position FROM mark")}
 
+    def tallies(self, since_us: int, until_us: int) -> tuple[Counter[tuple[int, str]], frozenset[str]]:
+        """What was counted with sealed rows, and the hot files whose counts are in it, of one moment."""
+        with self._lock, self._errors():
+            self._db.execute("BEGIN")
+            try:
+                rows = self._db.execute(
+                    "SELECT at_us, name, n FROM tally WHERE at_us >= ? AND at_us < ?", (since_us, until_us)
+                )
+                found = Counter({(at_us, name): n for at_us, name, n in rows})
+                return found, frozenset(name for (name,) in self._db.execute("SELECT name FROM sealed_hot"))
+            finally:
+                self._db.execute("COMMIT")
+
     def last_sealed(self, writer: str) -> int:
         """The highest number of this writer's sealed hot files, or 0."""
         rows = self._rows("SELECT last_sealed FROM writer WHERE name = ?", writer)
@@ -157,9 +178,15 @@ class Manifest:
                 [(i, path, day, level) for i, day, level, path in segments],
             )
 
-    def swap_hot(self, names: Sequence[str], segments: Sequence[Segment], marks: Marks, now_us: int) -> None:
-        """Hot files become segments: one transaction, with the marks they carried."""
+    def swap_hot(
+        self, names: Sequence[str], segments: Sequence[Segment], marks: Marks, counts: Counts, now_us: int
+    ) -> None:
+        """Hot files become segments: one transaction, with the marks and counts they carried."""
         with self.change() as db:
+            db.executemany(
+                "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT (at_us, name) DO UPDATE SET n = n + excluded.n",
+                [(at_us, name, n) for (at_us, name), n in counts.items()],
+            )
             merged = self.marks()
             advance(merged, marks)
             for segment in segments:

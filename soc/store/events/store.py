@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from soc.model.values import iso
 from soc.store import files
 from soc.store.events import proof, segment
 from soc.store.events.compaction import Compactor, unlink
+from soc.store.events.frame import Counts
 from soc.store.events.hot import HotCache, HotWriter
 from soc.store.events.manifest import Manifest
 from soc.store.events.marks import Marks, advance, fresh
@@ -36,6 +38,7 @@ MERGE_FILES = 8
 MERGE_ROWS = 1_000_000
 GRACE_US = 60 * 1_000_000
 """How long the files that a merge replaced stay, for the readers that are in them."""
+NO_COUNTS: Counts = {}
 NEEDED = ("@timestamp", "event.id", "event.created")
 _ID, _TIME = quote("event.id"), quote("@timestamp")
 
@@ -71,8 +74,10 @@ class EventStore:
 
     # --- writing -------------------------------------------------------------------------------------------------
 
-    def append(self, batches: Sequence[EventBatch], upto: Mapping[Partition, Position]) -> int:
-        """Store these events and the cursor in one frame, durable on return; how many rows were new.
+    def append(
+        self, batches: Sequence[EventBatch], upto: Mapping[Partition, Position], counted: Counts = NO_COUNTS
+    ) -> int:
+        """Store these events, the cursor and what was counted in one frame, durable on return; how many rows were new.
 
         Rows at or before the remembered mark of their partition are skipped. Raises DiskFull or StoreError, and then
         neither rows nor cursor were taken. Whoever takes over a partition calls `cursors()` first.
@@ -87,7 +92,7 @@ class EventStore:
             if not tables and not news:
                 return 0
             self._roll_if_due(self._clock.now_ns())
-            self._writer.append(tables, news)
+            self._writer.append(tables, news, counted)
             advance(self._marks, news)
             return sum(table.num_rows for table in tables)
 
@@ -131,6 +136,15 @@ class EventStore:
         with self._lock:
             advance(self._marks, marks)
         return marks
+
+    def counts(self, since_us: int, until_us: int) -> Counter[tuple[int, str]]:
+        """What `append` was told to count, added up by moment (since <= µs < until) and name."""
+        hot = self._cursor_cache.counts()  # before the manifest: what is sealed in between is found there, once
+        found, sealed = self._manifest.tallies(since_us, until_us)
+        for name, counts in hot.items():
+            if name not in sealed:
+                found.update({key: n for key, n in counts.items() if since_us <= key[0] < until_us})
+        return found
 
     def _read_marks(self) -> Marks:
         _, marks = self._cursor_cache.snapshot()

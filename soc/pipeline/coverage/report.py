@@ -1,0 +1,194 @@
+"""Which rule saw the events of which window: pure, and every rule × window has exactly one status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from soc.pipeline.coverage.counting import EVENTS, FAILED, SKIPPED, WINDOW_US
+
+EVALUATED, LATE, MISSED, BROKE, BACKFILLED = "evaluated", "late", "skipped", "failed", "backfilled"
+STATUSES = (EVALUATED, LATE, MISSED, BROKE, BACKFILLED)
+NOT_LOADED, NOT_SEARCHED, UNCOUNTED = "not_loaded", "not_searched", "uncounted"
+WAITING, BROKEN = "waiting", "rule_broke"
+"""Why: the rule was not at work then; a frame broke the matching; events came past the worker; they still wait; an
+event broke the rule, or one that it builds on."""
+GAPS = (LATE, MISSED, BROKE)
+RULES_SHOWN = 20
+"""Rules of a range that are named; all are counted."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One rule in one window: its status, why, and how many events it is about."""
+
+    status: str
+    why: str = ""
+    events: int = 0
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """These rules were held against everything received in `since_us <= t < until_us` (µs UTC) later on."""
+
+    id: str
+    rules: frozenset[str]
+    since_us: int
+    until_us: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the report is made of. Times are µs UTC of receipt; `counts` are those of `counting`.
+
+    `in_store` are the events of each window as the store has them now. What was received from `waiting_us` on may
+    still wait for the worker, from `waiting_matched_us` on for the correlations; None: nothing waits.
+    """
+
+    since_us: int
+    until_us: int
+    rulesets: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[tuple[int, str], int]
+    in_store: Mapping[int, int]
+    backfills: Sequence[Backfill] = ()
+    waiting_us: int | None = None
+    waiting_matched_us: int | None = None
+
+
+@dataclass
+class _Window:
+    """What was counted in one window: events and skipped ones by set of rules, broken ones by rule."""
+
+    events: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+
+class Coverage:
+    """Answers for the rules of the set that was at work last."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._windows: dict[int, _Window] = {}
+        for (at_us, name), n in known.counts.items():
+            self._add(self._windows.setdefault(at_us, _Window()), name, n)
+        newest = max(known.rulesets.values(), key=lambda each: int(each["last_us"]), default=None)
+        self.rules: list[str] = sorted(newest["rules"]) if newest else []
+        self._newest: Mapping[str, Any] = newest or {"builds_on": {}, "models": [], "titles": {}}
+        self._stateful = {*self._newest["builds_on"], *self._newest["models"]}
+        begins = known.since_us // WINDOW_US * WINDOW_US
+        self.starts = range(begins, known.until_us - WINDOW_US + 1, WINDOW_US)
+
+    def _add(self, window: _Window, name: str, n: int) -> None:
+        ruleset, what, rule = [*name.split(" ", 2), ""][:3]
+        if what == EVENTS:
+            window.events[ruleset] += n
+        elif what == SKIPPED:
+            window.skipped += n
+        elif what == FAILED:
+            window.failed[rule] += n
+
+    def cell(self, rule: str, start_us: int) -> Cell:
+        """The one status of a rule in a window."""
+        found = self._plain(rule, start_us)
+        if found.status in (MISSED, BROKE) and self._is_backfilled(rule, start_us):
+            return Cell(BACKFILLED, found.why, found.events)
+        return found
+
+    def _plain(self, rule: str, start_us: int) -> Cell:
+        known, window = self._known, self._windows.get(start_us, _Window())
+        waits = [known.waiting_us, known.waiting_matched_us if rule in self._stateful else None]
+        broken = sum(window.failed[each] for each in self._under(rule))
+        counted = sum(window.events.values())
+        past = known.in_store.get(start_us, 0) - counted
+        unloaded = sum(n for ruleset, n in window.events.items() if not self._has(ruleset, rule))
+        if any(at_us is not None and at_us < start_us + WINDOW_US for at_us in waits):
+            return Cell(LATE, WAITING)
+        if broken:
+            return Cell(BROKE, BROKEN, broken)
+        if window.skipped:
+            return Cell(MISSED, NOT_SEARCHED, window.skipped)
+        if past > 0:
+            return Cell(MISSED, UNCOUNTED, past)
+        if unloaded:
+            return Cell(MISSED, NOT_LOADED, unloaded)
+        return Cell(EVALUATED, "", counted)
+
+    def _under(self, rule: str) -> Iterator[str]:
+        """The rule and everything it builds on."""
+        yield rule
+        for each in self._newest["builds_on"].get(rule, ()):
+            yield from self._under(each)
+
+    def _has(self, ruleset: str, rule: str) -> bool:
+        """Whether a set has this rule; of a set whose file is gone nothing is claimed."""
+        return rule in self._known.rulesets.get(ruleset, {"rules": ()})["rules"]
+
+    def _is_backfilled(self, rule: str, start_us: int) -> bool:
+        end_us = start_us + WINDOW_US
+        return any(
+            rule in each.rules and each.since_us <= start_us and end_us <= each.until_us
+            for each in self._known.backfills
+        )
+
+    def report(self, rules: Iterable[str] | None = None) -> dict[str, Any]:
+        """Plain data: how many rule × windows have which status, and the ranges that are not evaluated.
+
+        Rules with the same ranges stand together; `rules_total` of them, the ids of the first `RULES_SHOWN`.
+        """
+        wanted = self.rules if rules is None else [rule for rule in self.rules if rule in set(rules)]
+        totals: Counter[str] = Counter()
+        alike: dict[tuple[tuple[int, int, Cell], ...], list[str]] = {}
+        known: dict[Any, tuple[tuple[int, int, Cell], ...]] = {}
+        for rule in wanted:
+            kind = self._kind(rule)
+            ranges = known.get(kind) if kind is not None else None
+            if ranges is None:
+                ranges = tuple(_joined((start, self.cell(rule, start)) for start in self.starts))
+                if kind is not None:
+                    known[kind] = ranges
+            for since_us, until_us, cell in ranges:
+                totals[cell.status] += (until_us - since_us) // WINDOW_US
+            alike.setdefault(tuple(each for each in ranges if each[2].status != EVALUATED), []).append(rule)
+        alike.pop((), None)
+        begins = self.starts.start
+        return {
+            "since_us": begins, "until_us": begins + len(self.starts) * WINDOW_US,
+            "window_us": WINDOW_US, "windows": len(self.starts), "rules": len(wanted),
+            "totals": {status: totals[status] for status in STATUSES},
+            "gaps": sum(totals[status] for status in GAPS),
+            "ranges": [row for ranges, several in alike.items() for row in self._rows(ranges, several)],
+        }  # fmt: skip
+
+    def _kind(self, rule: str) -> Any:
+        """Rules of one kind have the same cells, so that thousands of them cost as much as one; None: alone."""
+        if any(window.failed[each] for window in self._windows.values() for each in self._under(rule)):
+            return None
+        sets = tuple(self._has(ruleset, rule) for ruleset in sorted(self._known.rulesets))
+        return sets, rule in self._stateful, tuple(rule in each.rules for each in self._known.backfills)
+
+    def _rows(self, ranges: Sequence[tuple[int, int, Cell]], rules: Sequence[str]) -> Iterator[dict[str, Any]]:
+        titles = self._newest["titles"]
+        shown = [{"rule": id, "title": titles[id][0], "title_vi": titles[id][1]} for id in rules[:RULES_SHOWN]]
+        for since_us, until_us, cell in ranges:
+            yield {
+                "since_us": since_us, "until_us": until_us, "status": cell.status, "why": cell.why,
+                "events": cell.events, "rules": shown, "rules_total": len(rules),
+            }  # fmt: skip
+
+
+def _joined(cells: Iterable[tuple[int, Cell]]) -> Iterator[tuple[int, int, Cell]]:
+    """Windows side by side with the same status and reason as one range, their events added up."""
+    held: tuple[int, int, Cell] | None = None
+    for start_us, cell in cells:
+        end_us = start_us + WINDOW_US
+        if held is not None and (held[2].status, held[2].why) == (cell.status, cell.why):
+            held = (held[0], end_us, Cell(cell.status, cell.why, held[2].events + cell.events))
+            continue
+        if held is not None:
+            yield held
+        held = (start_us, end_us, cell)
+    if held is not None:
+        yield held
