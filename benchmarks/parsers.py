@@ -78,6 +78,7 @@ def _cases(records: int) -> list[Case]:
             "a plain regex loop",
             _loop(_PAIR.findall),
         ),
+        ("zeek.conn", "json", [_zeek(i) for i in n], "json.loads", _loads),
         ("linux.sudo", "syslog", sudo, "a plain regex loop", _loop(_HEADER.match)),
         ("linux.sshd", "syslog", ssh, "a plain regex loop", _loop(_HEADER.match)),
         ("cisco.asa", "syslog", asa, "a plain regex loop", _loop(_ASA_LINE.match)),
@@ -88,6 +89,16 @@ def _cases(records: int) -> list[Case]:
         ("netflow.v5", "netflow", [_flows(i) for i in range(records // 10)], "struct.unpack a record", _unpack),
         ("snmp.trap", "snmp", [_TRAP] * (records // 4), "scapy", _scapy),
     ]
+
+
+def _zeek(i: int) -> bytes:
+    return json.dumps({
+        "ts": 1795143598.5 + i, "uid": f"C{i}", "id.orig_h": f"10.1.{i % 99}.{i % 250}", "id.orig_p": 1024 + i % 60000,
+        "id.resp_h": f"203.0.113.{i % 250}", "id.resp_p": 443, "proto": "tcp", "service": "ssl", "duration": 1.5,
+        "orig_bytes": i, "resp_bytes": 9 * i, "conn_state": "SF", "local_orig": True, "local_resp": False,
+        "missed_bytes": 0, "history": "ShADadfF", "orig_pkts": 10, "orig_ip_bytes": i + 400, "resp_pkts": 9,
+        "resp_ip_bytes": 9 * i + 360,
+    }).encode()  # fmt: skip
 
 
 def _rows(

@@ -16,14 +16,14 @@ from evtx import PyEvtxParser
 from soc.collectors.archives import Budget, Member, leaves
 from soc.collectors.blocks import Packer, Record, Run
 from soc.collectors.lines import PLAIN, Coding, coding
-from soc.collectors.tables import Row, csv_delimiter, csv_rows, looks_like_w3c, w3c_rows
+from soc.collectors.tables import Row, csv_delimiter, csv_rows, directed_rows, looks_like_w3c, looks_like_zeek
 from soc.collectors.unpack import limit_of
 from soc.collectors.xml_records import xml_records
 from soc.errors import SocError, UsageError
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
 
-FORMATS = ("auto", "lines", "json", "csv", "w3c", "xml", "evtx", "pcap")
+FORMATS = ("auto", "lines", "json", "csv", "w3c", "zeek", "xml", "evtx", "pcap")
 WIRE_FORMATS = ("netflow", "sflow", "snmp", "syslog")
 """What a listener would have received: the UDP datagrams in a capture, or a file that is one datagram."""
 MAX_RECORD = 1 << 20
@@ -76,8 +76,8 @@ class Captures(NamedTuple):
 
 
 def detect_format(source: Path | bytes) -> str:
-    """`evtx`, `xml`, `pcap`, `w3c` by their first bytes, `json` by a brace or bracket, `csv` by a header and rows that
-    fit it, else `lines`; of a file looks through compression, and in an archive at its first member."""
+    """`evtx`, `xml`, `pcap`, `w3c`, `zeek` by their first bytes, `json` by a brace or bracket, `csv` by a header and
+    rows that fit it, else `lines`; of a file looks through compression, and in an archive at its first member."""
     if isinstance(source, Path):
         with _opened(source) as (stream, budget):
             found = (inner for _, inner in leaves(stream, str(source), budget) if inner is not None)
@@ -96,6 +96,8 @@ def detect_format(source: Path | bytes) -> str:
         return "json"
     if looks_like_w3c(text):
         return "w3c"
+    if looks_like_zeek(text):
+        return "zeek"
     return "csv" if csv_delimiter(source) else "lines"
 
 
@@ -164,8 +166,8 @@ def _records(stream: io.BufferedReader, member: Member, captures: Captures | Non
         return _json(stream, name)
     if chosen == "csv":
         return _rows(csv_rows(stream, head, csv_delimiter(head) or ","))
-    if chosen == "w3c":
-        return _rows(w3c_rows((record.data, record.number) for record in _singly(_lines(stream))))
+    if chosen in ("w3c", "zeek"):
+        return _rows(directed_rows((record.data, record.number) for record in _singly(_lines(stream))))
     if chosen == "xml":
         return (r for number, data in enumerate(xml_records(stream, head, name), 1) for r in _whole(data, number))
     return _lines(stream)

@@ -1,21 +1,25 @@
-"""Tables of text: CSV with header and dialect, W3C extended logs with their `#Fields`; rows stay as they came."""
+"""Tables of text: CSV with header and dialect, W3C extended logs and Zeek's with their directives; rows stay as they
+came."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import orjson
 
 from soc.collectors.lines import Coding, coding
 
-W3C = "w3c"
+W3C, ZEEK = "w3c", "zeek"
 COLUMNS, DELIMITER, SOFTWARE, TIME = "columns", "delimiter", "software", "time"
 """Keys of `RawBlock.origin`: the names of the columns (a JSON list), what parts them; who wrote a W3C log, and whether
 its times are `local`, as Windows Firewall's are, and not UTC."""
+SEPARATOR = "separator"
+"""The same of a Zeek log: what parts its columns. Its other directives (`path`, `types`, `unset_field`, …) go by their
+own names (https://docs.zeek.org/en/master/log-formats.html)."""
 MAX_ROW = 1 << 20
 """Bytes of a row; a quote that never ends must not take the rest of the file."""
 MAX_COLUMNS = 1000
@@ -23,6 +27,8 @@ MAX_HEADER = 64 << 10
 _DELIMITERS = ",;\t|"
 _NAME = re.compile(r"[A-Za-z_][\w .()#/@-]{0,127}")
 _DIRECTIVE = re.compile(rb"#([A-Za-z][A-Za-z -]{0,30}): ?")
+_ZEEK = re.compile(rb"#separator (\\x[0-9a-fA-F]{2}|[^\w\s])(?:[\r\n]|$)")
+_ZEEK_WORDS = frozenset({"set_separator", "empty_field", "unset_field", "path", "types"})
 _FIRST = re.compile(rb"#(?:Software|Version|Fields|Date|Start-Date|Remark): ?")
 
 
@@ -37,6 +43,16 @@ class Row(NamedTuple):
 def looks_like_w3c(head: bytes) -> bool:
     """Whether a file that begins like this is a W3C extended log (W3C WD-logfile-960323)."""
     return _FIRST.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
+
+
+def looks_like_zeek(head: bytes) -> bool:
+    """Whether a file that begins like this is a log of Zeek in its own format, tab separated or the like."""
+    return _ZEEK.match(head) is not None
+
+
+def form_of(origin: Mapping[str, str]) -> str:
+    """`w3c` or `zeek`, by the header of the rows."""
+    return ZEEK if SEPARATOR in origin else W3C
 
 
 def csv_delimiter(head: bytes) -> str:
@@ -84,6 +100,10 @@ def directives(chunk: bytes, header: str) -> tuple[int, str]:
 
 def _directed(line: bytes, origin: dict[str, str]) -> dict[str, str] | None:
     """The header with what a directive says; None when the line is none."""
+    if (first := _ZEEK.match(line)) is not None:
+        return {SEPARATOR: chr(int(first[1][2:], 16)) if len(first[1]) > 1 else first[1].decode()}
+    if SEPARATOR in origin:
+        return _zeek_directed(line, origin)
     found = _DIRECTIVE.match(line)
     if found is None:
         return None
@@ -98,8 +118,21 @@ def _directed(line: bytes, origin: dict[str, str]) -> dict[str, str] | None:
     return origin
 
 
-def w3c_rows(lines: Iterator[tuple[bytes, int]]) -> Iterator[Row]:
-    """Rows under the `#Fields` before them. Directives are no records; a row before any `#Fields` has no columns."""
+def _zeek_directed(line: bytes, origin: dict[str, str]) -> dict[str, str] | None:
+    if not line.startswith(b"#"):
+        return None
+    text = line.decode("utf-8", "replace").rstrip("\r\n")
+    word, *values = text[1:MAX_HEADER].split(origin[SEPARATOR])[: MAX_COLUMNS + 1]
+    if word == "fields":
+        return {**origin, COLUMNS: orjson.dumps(values).decode()}
+    if word in _ZEEK_WORDS:
+        return {**origin, word: orjson.dumps(values).decode() if word == "types" else values[0] if values else ""}
+    return origin
+
+
+def directed_rows(lines: Iterator[tuple[bytes, int]]) -> Iterator[Row]:
+    """Rows of a W3C or Zeek log under the `#Fields` before them. Directives are no records; a row before any `#Fields`
+    has no columns."""
     origin: dict[str, str] = {}
     for line, number in lines:
         directed = _directed(line, origin)

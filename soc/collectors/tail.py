@@ -25,7 +25,7 @@ from soc.collectors.intake import Intake
 from soc.collectors.lines import CODINGS, MIN_HOLE, PLAIN, Coding, Lines, coding, cut
 from soc.collectors.listeners import ListenerSpec
 from soc.collectors.multiline import join
-from soc.collectors.tables import W3C, directives, looks_like_w3c
+from soc.collectors.tables import directives, form_of, looks_like_w3c, looks_like_zeek
 from soc.collectors.tail_paths import matching, stem
 from soc.collectors.tail_streams import (
     ORIGIN,
@@ -424,7 +424,7 @@ class TailReceiver:
         if not chunk:
             self._at_end(stream, source, now)
             return False
-        if mark.header or (not mark.offset and looks_like_w3c(chunk)):
+        if mark.header or (not mark.offset and (looks_like_w3c(chunk) or looks_like_zeek(chunk))):
             used, header = directives(chunk, mark.header)
             if used:
                 stream.code = PLAIN.name
@@ -509,7 +509,8 @@ class TailReceiver:
             }
             form = spec.format
             if stream.mark.header:
-                form, origin = W3C, origin | orjson.loads(stream.mark.header)
+                header = orjson.loads(stream.mark.header)
+                form, origin = form_of(header), origin | header
             if spec.product:
                 origin["as_product"] = spec.product
             block = RawBlock.of(

@@ -36,7 +36,8 @@ NOWHERE: Place = (0, 0)
 @dataclass
 class Mark:
     """How far a stream was read: `offset` in plain bytes, and what was before it. `inside` are `lines.cut`'s flags;
-    `trail` the last offsets before, with the checksum of all up to there; `header` what a W3C log says of its rows."""
+    `trail` the last offsets before, with the checksum of all up to there; `header` what a W3C or Zeek log says of its
+    rows."""
 
     offset: int = 0
     crc: int = 0

@@ -63,11 +63,14 @@ class FieldDictionary:
         self.called = dict(called or {})
 
     def of_dataset(self, dataset: str, name: str) -> str | None:
-        """The field that is called `name` in events of this dataset, or stands under `<dataset>.<name>`."""
-        found = self.called.get(dataset, {}).get(name)
-        if found is None and f"{dataset}.{name}" in self._fields:
-            found = f"{dataset}.{name}"
-        return found
+        """The field that is called `name` in events of this dataset, or stands under `<dataset>.<name>`; one that is
+        a part of another (`linux.auditd.execve`) has the names of that one."""
+        while "." in dataset:
+            found = self.called.get(dataset, {}).get(name)
+            if found is not None or (found := f"{dataset}.{name}") in self._fields:
+                return found
+            dataset = dataset.rpartition(".")[0]
+        return None
 
     def get(self, name: str) -> Field | None:
         """The entry of `name`, from the table or from its family (`winlog.event_data.*`), or None."""

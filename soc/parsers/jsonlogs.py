@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
 from soc.model.batch import EventBatch
+from soc.model.fields import FieldType
 from soc.parsers.decoders.flat import flatten
-from soc.parsers.decoders.paths import as_text, plain, stands, values_at
+from soc.parsers.decoders.paths import as_text, column_at, stands, values_at
 from soc.parsers.definition import Definition, FieldMap, Shape
 from soc.parsers.mapping import Mapped
 from soc.parsers.text import TextRecords
@@ -50,7 +51,8 @@ def _batch(
                 _map(mapped, spec, documents, definition.missing)
     columns = text.header_columns(rows)
     columns.pop("message", None)  # it is the document itself, which `event.original` holds
-    used = frozenset(s for spec in (*definition.maps, *(shape.maps if shape else ())) for s in spec.sources)
+    mapped_by = (*definition.maps, *(shape.maps if shape else ()))
+    used = _said_by_the_product(definition) | {source for spec in mapped_by for source in spec.sources}
     rest = {k: left for k, document in enumerate(documents) if (left := _left(document, used))}
     flags: Flags = {} if shape or not definition.shapes else dict.fromkeys(range(len(rows)), ("no_shape",))
     return make_batch(
@@ -67,16 +69,25 @@ def _batch(
     )
 
 
+def _said_by_the_product(definition: Definition) -> frozenset[str]:
+    """Paths at which all of its documents say the same."""
+    each = definition.recognise.documents
+    return frozenset(p for one in each for p, allowed in one.items() if len(allowed) == 1 and "*" not in allowed)
+
+
 def _map(mapped: Mapped, spec: FieldMap, documents: Documents, missing: frozenset[str]) -> None:
     if spec.join:
         joined = [_joined(document, spec) for document in documents]
         mapped.fields((replace(spec, sources=spec.sources[:1]),), lambda _: joined, missing)
         return
     is_many = spec.field.many and not spec.split and spec.table is None and not spec.take
+    is_text = spec.field.type in (FieldType.KEYWORD, FieldType.TEXT) and not is_many
 
     def values(path: str) -> Sequence[Any] | None:
-        found = [plain(values_at(document, path), many=is_many) for document in documents]
-        return found if any(value is not None for value in found) else None
+        found = column_at(documents, path, many=is_many)
+        if found is None or not is_text:
+            return found
+        return [value if value is None or value.__class__ is str else str(value) for value in found]
 
     mapped.fields((spec,), values, missing)
 
@@ -86,12 +97,14 @@ def _joined(document: Mapping[str, Any], spec: FieldMap) -> str | None:
     return spec.join.join(found) if found else None
 
 
-def _left(document: Mapping[str, Any], used: frozenset[str]) -> dict[str, Any]:
+def _left(document: Mapping[str, Any], used: Set[str]) -> dict[str, Any]:
     """What no mapping reads; below a path that is read whole nothing is left."""
+    if document.keys() <= used:
+        return {}
     return {name: value for name, value in flatten(document).items() if not _is_used(name, value, used)}
 
 
-def _is_used(name: str, value: Any, used: frozenset[str]) -> bool:
+def _is_used(name: str, value: Any, used: Set[str]) -> bool:
     if name in used:
         return True
     heads = name.split(".")

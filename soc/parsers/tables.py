@@ -1,4 +1,4 @@
-"""Rows of tables (CSV, W3C extended logs) and XML elements: each becomes named values under the header it came with."""
+"""Rows of tables (CSV, W3C extended logs, Zeek's) and XML elements: each becomes named values under its header."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 
 from soc.model.batch import EventBatch
-from soc.parsers.decoders import w3c, xml_tree
+from soc.parsers.decoders import w3c, xml_tree, zeek
 from soc.parsers.documents import JsonRecords
 from soc.parsers.text import TextRecords
 from soc.parsers.work import Work
 
-FORMATS = ("csv", "w3c", "xml")
+FORMATS = ("csv", "w3c", "zeek", "xml")
 W3C = "w3c"
 _HTTP = {"cs-method", "cs-uri-stem", "sc-status"}
 """Columns that a web server's log has."""
@@ -55,6 +55,8 @@ def _rows(work: Work, texts: Sequence[str], form: str) -> list[dict[str, Any] | 
         return [None] * len(texts)
     if form == W3C:
         return [w3c.decode(text, names, is_local=origin.get("time") == "local") for text in texts]
+    if form == "zeek":
+        return zeek.rows(texts, names, origin)
     csv.field_size_limit(_MAX_FIELD)
     return [_csv(text, names, origin.get("delimiter", ",")) for text in texts]
 

@@ -78,6 +78,20 @@ def test_w3c_rows_stand_under_the_fields_before_them(rows):
     assert rows(text) == [(4, b"1 2 3", ["date", "time", "c-ip"]), (6, b"4 5", ["date", "x"])]
 
 
+def test_zeek_rows_stand_under_their_directives(tmp_path):
+    """The header says what parts them; #close and a second header in the file are no records."""
+    head = "#separator {}\n#set_separator{}|\n#path{}{}\n#fields{}ts{}uid\n#types{}time{}string\n"
+    first, second = head.format("\\x09", "\t", "\t", "conn", *"\t" * 4), head.format("|", "|", "|", "dns", *"|" * 4)
+    text = f"{first}1.5\tC1\n#close\t2026\n{second}2.5|C2\n"
+    assert detect_format(text.encode()) == "zeek"
+    path = tmp_path / "conn.log"
+    path.write_text(text)
+    found = [
+        (b.format, b.origin["path"], b.origin["separator"], list(b.records())) for b in read_blocks(path, clock=CLOCK)
+    ]
+    assert found == [("zeek", "conn", "\t", [b"1.5\tC1"]), ("zeek", "dns", "|", [b"2.5|C2"])]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("around", ["{}", "<Events>{}</Events>", '<?xml version="1.0"?>\r\n<Events>\r\n {}</Events>'])
 def test_windows_events_with_or_without_a_root(rows, encoding, around):

@@ -450,6 +450,18 @@ def test_a_w3c_log_keeps_its_header(it):
     assert found == [(r, names, "w3c") for r, names in ((b"1 2 3", old), (b"4 5 6", old), (b"7 8", new), (b"9 9", new))]
 
 
+def test_a_zeek_log_keeps_its_header(it):
+    """The rotated file's #close ends it, the new one brings a header of its own."""
+    path = it.logs / "conn.log"
+    write(path, b"#separator \\x09\n#path\tconn\n#fields\tts\tuid\n#types\ttime\tstring\n1.5\tC1\n")
+    it.settle()
+    it.kill()
+    write(path, b"2.5\tC2\n#close\t2026-11-20\n")
+    it.settle()
+    found = [(r, b.format, b.origin["path"], b.origin["separator"]) for b in it.blocks for r in b.records()]
+    assert found == [(b"1.5\tC1", "zeek", "conn", "\t"), (b"2.5\tC2", "zeek", "conn", "\t")]
+
+
 def test_a_full_queue_holds_the_reading_back(tmp_path):
     """Nothing is dropped, memory stays bounded, and it goes on where it was."""
     it = Tail(tmp_path)

@@ -34,7 +34,32 @@ SYSMON = (
     '</System><EventData><Data Name="Image">/usr/bin/nc</Data><Data Name="ParentImage">/bin/sh</Data>'
     '<Data Name="{}">{}</Data></EventData></Event>'
 )
+ZEEK = '{"ts":1.5,"uid":"C","id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"203.0.113.9","id.resp_p":53,'
 REACHES = [
+    Reach(
+        "{product: zeek, service: dns}",
+        "{query|endswith: .example, id.resp_p: 53, answers|contains: 192.0, rejected: 'false'}",
+        ZEEK + '"trans_id":1,"rejected":false,"query":"x.example","answers":["a","192.0.2.1"]}',
+        ZEEK + '"trans_id":1,"rejected":true,"query":"x.example","answers":["a","192.0.2.1"]}',
+    ),
+    Reach(
+        "{category: dns}",
+        "{query|endswith: .example}",
+        ZEEK + '"trans_id":1,"rejected":false,"query":"x.example"}',
+        ZEEK + '"trans_id":1,"rejected":false,"query":"x.org"}',
+    ),
+    Reach(
+        "{product: zeek, service: smb_files}",
+        "{path|endswith: 'ADMIN$', name|endswith: .tmp}",
+        ZEEK + r'"action":"SMB::FILE_OPEN","path":"\\\\h\\ADMIN$","name":"a.tmp"}',
+        ZEEK + r'"action":"SMB::FILE_OPEN","path":"\\\\h\\C$","name":"a.tmp"}',
+    ),
+    Reach(
+        "{product: zeek, service: http}",
+        "{c-useragent|contains: WebDAV, c-uri|endswith: .exe}",
+        ZEEK + '"trans_depth":1,"method":"GET","uri":"/x.exe","user_agent":"Microsoft-WebDAV"}',
+        ZEEK + '"trans_depth":1,"method":"GET","uri":"/x.txt","user_agent":"Microsoft-WebDAV"}',
+    ),
     Reach(
         "{product: linux, service: auditd}",
         "{type: execve, a0: cat, a1|endswith: .png}",

@@ -63,11 +63,12 @@ def field_name(
 ) -> str | None:
     """The event's name of a Sigma field, None when no parser can write it.
 
-    What the parser of a dataset calls it comes first, for the general names mean other things elsewhere.
+    What the parser of a dataset calls it comes first, for the general names mean other things elsewhere; of several
+    datasets all must mean the same by it.
     """
-    own = next((found for dataset in datasets if (found := fields.of_dataset(dataset, name))), None)
-    if own is not None:
-        return own
+    own = {fields.of_dataset(dataset, name) for dataset in datasets} - ({None} if len(datasets) == 1 else set())
+    if len(own) == 1 and (found := own.pop()) is not None:
+        return found
     if "." in name and name in fields:
         return name
     if windows:

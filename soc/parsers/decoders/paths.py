@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 MOST = 1000
 """So many values of one path are taken."""
+_SIMPLE = {str, int, float, bool, type(None)}
 _VALUES = ("value", "Value", "multiValue", "intValue", "boolValue")
 
 
@@ -23,10 +24,10 @@ def values_at(tree: Any, path: str) -> list[Any]:
     if isinstance(tree, list):
         found: list[Any] = []
         for element in tree[:MOST]:
-            if isinstance(element, Mapping):
+            if isinstance(element, dict):
                 found += values_at(element, path)
         return found[:MOST]
-    if not isinstance(tree, Mapping):
+    if not isinstance(tree, dict):
         return []
     value = tree.get(path)
     if value is not None:
@@ -47,7 +48,7 @@ def values_at(tree: Any, path: str) -> list[Any]:
 def _paired(pairs: Any, key: str) -> list[Any]:
     found: list[Any] = []
     for pair in pairs[:MOST] if isinstance(pairs, list) else ():
-        if isinstance(pair, Mapping) and key in (pair.get("name"), pair.get("Name"), pair.get("key")):
+        if isinstance(pair, dict) and key in (pair.get("name"), pair.get("Name"), pair.get("key")):
             value = next((pair[word] for word in _VALUES if pair.get(word) is not None), None)
             found += value if isinstance(value, list) else [] if value is None else [value]
     return found[:MOST]
@@ -62,8 +63,30 @@ def stands(document: Mapping[str, Any], wanted: Mapping[str, Collection[str]]) -
     return True
 
 
-def plain(found: list[Any], *, many: bool) -> Any:
-    """The values as a field takes them: one, or a list for `many`; what is nested or one too many as JSON text."""
+def column_at(documents: Sequence[Mapping[str, Any]], path: str, *, many: bool) -> list[Any] | None:
+    """The values of each document as a field takes them: one, or a list for `many`; what is nested or one too many is
+    JSON text, what is not there None. None for the whole when no document has any."""
+    found: list[Any] = [document.get(path) for document in documents]
+    kinds = set(map(type, found))
+    is_deep = "." in path or "[" in path
+    if not kinds <= _SIMPLE or (is_deep and type(None) in kinds):
+        return _walked(documents, path, found, many)
+    if kinds == {type(None)}:
+        return None
+    if bool in kinds:
+        found = [as_text(value) for value in found]
+    return [None if value is None else [value] for value in found] if many else found
+
+
+def _walked(documents: Sequence[Mapping[str, Any]], path: str, found: list[Any], many: bool) -> list[Any] | None:
+    column = [
+        _taken([value] if value.__class__ in _SIMPLE and value is not None else values_at(document, path), many)
+        for document, value in zip(documents, found, strict=True)
+    ]
+    return column if any(value is not None for value in column) else None
+
+
+def _taken(found: list[Any], many: bool) -> Any:
     if many:
         return [as_text(value) for value in found] or None
     if len(found) == 1:
