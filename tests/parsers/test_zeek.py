@@ -21,7 +21,8 @@ count count count set[string]"""
 ROW = """1521911721.255387 C8Tful1TvM3Zf5x8fl 10.164.94.120 39681 10.47.3.155 3389 tcp - 0.004266 97 19 RSTR - T 0
 ShADTdtr 10 730 6 342 -"""
 HEADER = {
-    "separator": "\t", "path": "conn", "columns": json.dumps(CONN.split()), "types": json.dumps(TYPES.split()), "set_separator": ",",
+    "separator": "\t", "path": "conn", "columns": json.dumps(CONN.split()), "types": json.dumps(TYPES.split()),
+    "set_separator": ",",
     "empty_field": "(empty)", "unset_field": "-",
 }  # fmt: skip
 
