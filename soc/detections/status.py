@@ -8,19 +8,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from soc.detections.attack import NO_TACTIC, TACTICS, techniques_of
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.read import tests_in
 from soc.detections.sigma.rule import Rule
 from soc.model.finding import LEVELS
 
-TACTICS = (
-    "reconnaissance", "resource-development", "initial-access", "execution", "persistence", "privilege-escalation",
-    "defense-evasion", "credential-access", "discovery", "lateral-movement", "collection", "command-and-control",
-    "exfiltration", "impact",
-)  # fmt: skip
-"""MITRE ATT&CK for enterprises, in the order of its matrix."""
-_TECHNIQUE = re.compile(r"attack\.(t\d{4}(?:\.\d{3})?)", re.IGNORECASE)
-_NO_TACTIC = re.compile(r"[tgsc]\d{4}", re.IGNORECASE)
 _QUOTED = re.compile(r"'[^']*'(?:, '[^']*')*")
 
 
@@ -28,7 +21,7 @@ def status(detections: DetectionSet) -> dict[str, Any]:
     """Plain data."""
     rules = list(_rules(detections))
     tags = Counter(tag for rule in rules for tag in set(rule["tags"]))
-    techniques = {found[1].upper() for tag in tags if (found := _TECHNIQUE.fullmatch(tag))}
+    techniques = techniques_of(tags)
     return {
         "loaded": detections.loaded,
         "refused": len(detections.refused),
@@ -49,7 +42,7 @@ def status(detections: DetectionSet) -> dict[str, Any]:
 def _tactics(tags: Counter[str]) -> dict[str, int]:
     """Rules by tactic in the order of the matrix, those it does not know (newer or older ones) behind."""
     named = {tag.removeprefix("attack."): n for tag, n in tags.items() if tag.startswith("attack.")}
-    others = sorted(name for name in named if name not in TACTICS and not _NO_TACTIC.match(name))
+    others = sorted(name for name in named if name not in TACTICS and not NO_TACTIC.match(name))
     return {name: named[name] for name in (*TACTICS, *others) if name in named}
 
 

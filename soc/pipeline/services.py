@@ -47,6 +47,7 @@ from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
 from soc.pipeline.lookback.jobs import Jobs
 from soc.pipeline.rule_exceptions import RuleExceptions
+from soc.pipeline.rule_measures import Measures
 from soc.pipeline.rules import Rules
 from soc.pipeline.states import read_state, read_states, state_file
 from soc.playbooks.definition import PlaybookSet
@@ -102,6 +103,7 @@ class Services:
     rules: Rules
     exceptions: RuleExceptions
     filters: SavedFilters
+    measures: Measures
     world: DemoWorld | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -186,6 +188,7 @@ class Services:
             rules=rules,
             exceptions=RuleExceptions(rules, store),
             filters=places.saved_filters(settings, parsers.fields),
+            measures=Measures(rules, store),
             world=world,
         )
         made._closers = [made.findings.close, store.close, writer.close, cases.close]

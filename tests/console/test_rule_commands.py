@@ -148,3 +148,50 @@ def test_a_decision_is_sent_with_its_reason(client: FakeClient, verb: str, state
     client.answers["POST", "/v1/rules/a%2Fb/state"] = {"title": "T", "state": "live"}
     assert run(["rule", verb, "a/b", "--reason", "why"], world(client)) == 0
     assert client.calls[-1] == ("POST", "/v1/rules/a%2Fb/state", {"state": state, "reason": "why"})
+
+
+ATTACK = {
+    "techniques": [
+        {"technique": "T1110", "tactics": ["credential-access"], "counted": [{"id": "a", "title": "Guessing"}],
+         "others": [{"id": "b", "title": "Spraying", "missing": ["untested", "not_fed"]}]},
+    ],
+    "tactics": [{"tactic": "credential-access", "techniques": ["T1110"], "counted": [{}], "others": [{}]}],
+    "counted": 1,
+}  # fmt: skip
+
+
+def test_coverage_says_what_counts_and_what_others_lack(
+    client: FakeClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By technique, by tactic, and as a layer of the Navigator."""
+    client.answers["GET", "/v1/attack"] = ATTACK
+    layer = tmp_path / "layer.json"
+    assert run(["rule", "coverage", "--navigator", str(layer)], world(client)) == 0
+    out, err = capsys.readouterr()
+    assert "Spraying (untested, no data)" in out
+    assert "1 of 1 techniques count" in err
+    assert json.loads(layer.read_text())["techniques"][0]["score"] == 1
+    assert run(["rule", "coverage", "--kill-chain"], world(client)) == 0
+    assert "T1110" in capsys.readouterr().out
+    assert run(["rule", "coverage", "--navigator", str(tmp_path)], world(client)) == 2
+
+
+def test_noise_gives_the_command_that_would_help(client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """The advice is a command line to copy."""
+    row = {
+        "rule": "r1", "title": "Noisy", "level": "low", "alerts": 9, "per_day": 0.3, "judged": 5, "share": 0.8,
+        "entities": {"source.ip=10.0.0.5": 9}, "advice": "source.ip=10.0.0.5",
+    }  # fmt: skip
+    client.answers["GET", "/v1/noise"] = [row]
+    assert run(["rule", "noise"], world(client)) == 0
+    assert "soc rule except add r1 --when source.ip=10.0.0.5" in capsys.readouterr().err
+
+
+def test_status_names_deaf_rules_when_a_service_answers(client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without one the others stand there all the same."""
+    client.answers["GET", "/v1/deaf-rules"] = [{"id": "x"}]
+    assert run(["rule", "status"], world(client)) == 0
+    assert "Deaf for 30 days" in capsys.readouterr().out
+    del client.answers["GET", "/v1/deaf-rules"]
+    assert run(["rule", "status", "--json"], world(client)) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["deaf"] is None

@@ -27,6 +27,8 @@ logsource: {product: linux, service: sshd}
 filter: {rules: [failed], scanner: {source.ip: 10.0.0.5}, condition: not scanner}
 x-exception: {owner: lan, reason: weekly scan, ticket: T-1, expires: 2027-11-20}
 """
+SSH = "9b14315e-9dee-5227-a0ff-7f61e5f7f0a4"
+GUESSING = "248f0d90-e4c3-55b0-bf46-2d6158f13c2f"
 ID = "5d0c9a3e-8f0e-4c0b-9a55-0d6c2b7d6f10"
 ATTACKER, SCANNER = "203.0.113.9", "10.0.0.5"
 
@@ -194,3 +196,36 @@ def test_a_broken_file_of_an_exception_leaves_no_trace(place: World, monkeypatch
     assert post(place, apply=True).status_code == 500
     assert not place.services.settings.path(places.DETECTIONS, "filters", f"{ID}.yml").exists()
     assert ok(place.caller(ROLE).get("/v1/exceptions")) == []
+
+
+def test_deaf_rules_and_coverage_follow_what_really_came(place: World) -> None:
+    """SSH came, a firewall did not; a rule in shadow does not count though it is tested and fed."""
+    deaf = {row["id"]: row for row in ok(place.caller(ROLE).get("/v1/deaf-rules"))}
+    assert "failed" not in deaf
+    assert SSH not in deaf
+    assert "fortinet.fortigate" in ", ".join(deaf["ea8934d3-0945-5609-bafa-6d44c18b9fbc"]["listens_to"])
+    counted = {id for row in ok(place.caller(ROLE).get("/v1/attack"))["techniques"] for id in ids(row["counted"])}
+    assert GUESSING in counted
+    ok(place.caller(ROLE).post(f"/v1/rules/{GUESSING}/state", {"state": "shadow", "reason": "x"}))
+    found = ok(place.caller(ROLE).get("/v1/attack"))
+    others = {each["id"]: each["missing"] for row in found["techniques"] for each in row["others"]}
+    assert others[GUESSING] == ["not_live"]
+    assert others["ea8934d3-0945-5609-bafa-6d44c18b9fbc"] == ["not_fed"]
+
+
+def ids(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["id"] for row in rows]
+
+
+def test_a_source_that_fell_silent_feeds_no_rule(place: World) -> None:
+    """After a month without an event of SSH its rules are deaf."""
+    place.clock.advance(31 * 86_400)
+    assert SSH in ids(ok(place.caller(ROLE).get("/v1/deaf-rules")))
+
+
+def test_noise_is_counted_within_the_scope(place: World) -> None:
+    """Two alerts of the site's rule, one judged; a person of one unit is shown their own."""
+    close(place, SCANNER, "false_positive_logic")
+    [row] = [row for row in ok(place.caller("an").get("/v1/noise")) if row["rule"] == "failed"]
+    assert (row["alerts"], row["findings"], row["judged"], row["share"]) == (2, 3, 1, 1.0)
+    assert "failed" not in [row["rule"] for row in ok(place.caller("officer-b").get("/v1/noise"))]

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from soc.console.commands import rule_exception, rule_state, rule_test
+from soc.console.commands import rule_exception, rule_measures, rule_state, rule_test
 from soc.console.commands.call import Call, command, group
 from soc.console.i18n import t
 from soc.console.render import Column, counted, number, word
-from soc.errors import EXIT_FINDINGS, UsageError
+from soc.errors import EXIT_FINDINGS, SocError, UsageError
 
 REASONS = (
     Column("cmd.col.rules", "rules", number, right=True),
@@ -38,7 +38,7 @@ Lists = Annotated[list[Path] | None, typer.Option("--lists", help="Folders of li
 def add(app: typer.Typer) -> None:
     """Add the commands."""
     rule = group(app, "rule", "Detection rules: read, tested, put into use, excepted from.")
-    for part in (rule_test, rule_state, rule_exception):
+    for part in (rule_test, rule_state, rule_exception, rule_measures):
         part.add(rule)
 
     @command(
@@ -54,6 +54,7 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Count rules by level and ATT&CK tactic, and say why others are refused."""
         found = _status(call, rules, lists)
+        found["deaf"] = None if rules else _deaf(call)
         if call.json:
             call.output.own("soc.rule.status/v1", found)
             return
@@ -100,6 +101,15 @@ def _status(call: Call, rules: list[Path] | None, lists: list[Path] | None) -> d
     return status(loaded)
 
 
+def _deaf(call: Call) -> list[dict[str, Any]] | None:
+    """The rules that no log source feeds; None where no service says so."""
+    try:
+        found: list[dict[str, Any]] = call.client.get("/v1/deaf-rules").data
+    except SocError:
+        return None
+    return found
+
+
 def _figures(found: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("cmd.rule.loaded", f"{number(found['loaded'])} ({counted('kind', found['kinds'])})"),
@@ -108,4 +118,5 @@ def _figures(found: dict[str, Any]) -> list[tuple[str, Any]]:
         ("cmd.rule.techniques", number(len(found["techniques"]))),
         ("cmd.rule.untested", number(found["untested"])),
         ("cmd.rule.refused", number(found["refused"])),
+        ("cmd.rule.deaf_count", None if found["deaf"] is None else number(len(found["deaf"]))),
     ]

@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from soc.alerts.withheld import KIND
+from soc.pipeline.rule_measures import MOST_ALERTS
 from soc.web.auth import Allowed, Asking
 from soc.web.envelope import Before, Body, Id, Limit, Name, Text, Words, answer, page, several
 
@@ -100,6 +101,31 @@ def reload(ask: Manage) -> Response:
     """Read all definitions again, in all processes; no event and no window of a correlation is lost."""
     ask.whole()
     return answer("rule.reload", ask.services.rules.reload())
+
+
+@router.get("/v1/deaf-rules")
+def deaf(ask: Read) -> Response:
+    """Rules whose log source sent nothing for 30 days, with what they listen to."""
+    ask.whole()
+    return answer("rule.deaf", ask.services.measures.deaf())
+
+
+@router.get("/v1/attack")
+def attack(ask: Read) -> Response:
+    """ATT&CK techniques and tactics with the rules that count (live, tested, fed by events of now) and the others."""
+    ask.whole()
+    return answer("rule.attack", ask.services.measures.attack())
+
+
+@router.get("/v1/noise")
+def noise(
+    ask: Annotated[Asking, Depends(Allowed("alert.read"))], days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> Response:
+    """Alerts by rule and day, the share that people judged false, top entities, and where an exception would help."""
+    with ask.read() as tx:
+        found = ask.find(tx, "alert", limit=MOST_ALERTS + 1)
+    rows = ask.services.measures.noise((stored.document for _, stored in found[:MOST_ALERTS]), days)
+    return answer("rule.noise", rows, truncated=len(found) > MOST_ALERTS)
 
 
 @router.get("/v1/exceptions")

@@ -1,0 +1,116 @@
+"""`soc rule coverage | noise | deaf`: what the rules of the service are worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from soc.console.commands.call import Call, command
+from soc.console.i18n import t
+from soc.console.render import Column, number, word
+from soc.console.text import clean
+from soc.errors import UsageError
+
+
+def _others(row: Mapping[str, Any]) -> str:
+    shown = (f"{each['title']} ({', '.join(map(word('rule.missing'), each['missing']))})" for each in row["others"])
+    return "; ".join(shown)
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{number(round(share * 100))} %"
+
+
+def _entities(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{entity} ({number(n)})" for entity, n in row["entities"].items())
+
+
+TECHNIQUES = (
+    Column("cmd.col.technique", "technique"),
+    Column("cmd.col.tactic", lambda row: [word("tactic")(name) for name in row["tactics"]], fold=True, drop=1),
+    Column("cmd.col.counted", lambda row: len(row["counted"]), number, right=True),
+    Column("cmd.col.others", _others, fold=True, drop=2),
+)
+TACTICS = (
+    Column("cmd.col.tactic", "tactic", word("tactic")),
+    Column("cmd.col.techniques", "techniques", fold=True),
+    Column("cmd.col.counted", lambda row: len(row["counted"]), number, right=True),
+    Column("cmd.col.others", lambda row: len(row["others"]), number, right=True),
+)
+NOISE = (
+    Column("cmd.col.title", "title", fold=True),
+    Column("cmd.col.id", "rule", drop=5),
+    Column("cmd.col.level", "level", word("level"), drop=3),
+    Column("cmd.col.alerts", "alerts", number, right=True),
+    Column("cmd.col.per_day", "per_day", lambda n: number(round(n, 1)), right=True),
+    Column("cmd.col.judged", "judged", number, right=True, drop=4),
+    Column("cmd.col.false_share", "share", _share, right=True),
+    Column("cmd.col.entities", _entities, fold=True, drop=1),
+)
+DEAF = (
+    Column("cmd.col.level", "level", word("level")),
+    Column("cmd.col.id", "id", drop=1),
+    Column("cmd.col.title", "title", fold=True),
+    Column("cmd.col.listens_to", "listens_to", fold=True),
+)
+
+
+def add(rule: typer.Typer) -> None:
+    """Add the commands to the group `rule`."""
+
+    @command(
+        rule, "coverage", "soc rule coverage", "soc rule coverage --kill-chain",
+        "soc rule coverage --navigator layer.json",
+    )  # fmt: skip
+    def coverage(
+        call: Call,
+        kill_chain: Annotated[bool, typer.Option("--kill-chain", help="By tactic, in the order of an attack.")] = False,
+        navigator: Annotated[
+            Path | None, typer.Option(help="Also write a layer for the ATT&CK Navigator (format 4.5).")
+        ] = None,
+    ) -> None:
+        """Show which ATT&CK techniques are covered by rules that are live, tested and fed; and what others lack."""
+        answer = call.client.get("/v1/attack")
+        if navigator is not None:
+            _write_layer(call, navigator, answer.data)
+        rows = answer.data["tactics" if kill_chain else "techniques"]
+        call.output.answer(answer, TACTICS if kill_chain else TECHNIQUES, rows)
+        if not call.json:
+            every = number(len(answer.data["techniques"]))
+            call.output.say(t("cmd.rule.coverage", counted=number(answer.data["counted"]), all=every))
+
+    @command(rule, "noise", "soc rule noise", "soc rule noise --days 7 --json")
+    def noise(call: Call, days: Annotated[int, typer.Option(min=1, max=366, help="Over so many days.")] = 30) -> None:
+        """Show alerts by rule and day, how many were judged false, and where an exception would help."""
+        answer = call.client.get("/v1/noise", days=days)
+        call.output.answer(answer, NOISE, answer.data)
+        for row in answer.data if not call.json else ():
+            if row["advice"]:
+                hint = f"soc rule except add {row['rule']} --when {row['advice']}"
+                call.output.say(
+                    t("cmd.rule.advice", title=clean(row["title"]), share=number(round(row["share"] * 100)),
+                      entity=clean(row["advice"]), command=clean(hint))
+                )  # fmt: skip
+
+    @command(rule, "deaf", "soc rule deaf", "soc rule deaf --json")
+    def deaf(call: Call) -> None:
+        """List the rules whose log source sent nothing for 30 days, with what they listen to."""
+        answer = call.client.get("/v1/deaf-rules")
+        call.output.answer(answer, DEAF, answer.data)
+        if not call.json:
+            call.output.say(t("cmd.rule.deaf", count=number(len(answer.data))))
+
+
+def _write_layer(call: Call, path: Path, found: Mapping[str, Any]) -> None:
+    from soc.detections.attack import layer
+
+    name = f"soc-toolkit {call.settings.site_name or call.settings.site_id}"
+    try:
+        path.write_text(json.dumps(layer(found, name), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    call.output.say(t("cmd.rule.layer", path=path))
