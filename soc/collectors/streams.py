@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -26,6 +27,9 @@ MAX_CONNECTIONS = 4096
 TOO_MANY = "too_many"
 TOO_SLOW = "too_slow"
 NOT_ALLOWED = "not_allowed"
+VANISHED = "vanished"
+IDLE_S, ASK_S, ASKED = 600, 30, 4
+"""A peer that has been silent for so long is asked whether it is still there, every so often, so many times."""
 _READ = 256 << 10
 _STOP_READ = 256 << 10
 _STOP_TOTAL = 8 << 20
@@ -36,6 +40,7 @@ _TIMES_S = 1.0
 _TURN = 4 << 20
 _LINGER_S = 5.0
 _LOG_S = 10.0
+_GONE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 _log = logging.getLogger("soc.collectors")
 Bytes = bytes | memoryview
 
@@ -289,7 +294,12 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         self._is_lost = True
+        has_vanished = isinstance(exc, OSError) and exc.errno in _GONE
+        if has_vanished:
+            self.receiver.refuse(self.spec, self.peer, VANISHED, "it is there no more, and never took its leave")
         if not self._talk.is_behind:
+            if has_vanished:
+                self._talk.cut()
             self._end()
 
     def change(self, door: _Door) -> None:
@@ -501,10 +511,17 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 def _notice_the_dead(sock: socket.socket) -> None:
-    """Ask a silent peer after ten minutes whether it is still there, and give up two minutes later."""
+    """Give a peer up that answers nothing, neither our questions when it is silent nor what we sent it (which is not
+    asked, but repeated)."""
+    options = {
+        socket.TCP_KEEPIDLE: IDLE_S,
+        socket.TCP_KEEPINTVL: ASK_S,
+        socket.TCP_KEEPCNT: ASKED,
+        socket.TCP_USER_TIMEOUT: (IDLE_S + ASK_S * ASKED) * 1000,
+    }
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in ((socket.TCP_KEEPIDLE, 600), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4)):
+        for option, value in options.items():
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

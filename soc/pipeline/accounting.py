@@ -10,10 +10,11 @@ from typing import Any
 
 from soc.collectors.counters import EVERYBODY, OTHERS
 from soc.model.position import Partition, Position
-from soc.model.query import And, Between, Equals, Not, Wildcard
+from soc.model.query import And, Between, Equals, Not, Or, Wildcard
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.model.values import micros
+from soc.parsers.groups import EARLY
 from soc.store.events import EventStore
 from soc.store.events.nouns import Aggregate
 
@@ -25,6 +26,8 @@ FRAMES_AT_ONCE = 64
 """So many of them are in memory at a time: a frame may have 4 MiB."""
 HISTORY = "history"
 """The node of simulated history."""
+FORGOTTEN = ("exporter_forgotten", "template_forgotten", "replay_full", EARLY)
+"""Flags of what parsers had no room for."""
 Cursors = dict[Partition, Position]
 Key = tuple[str, str, str]
 """Site, listener, peer."""
@@ -37,6 +40,8 @@ class Account:
     `bytes` and `flagged` are the collector's, of queued records; `products` says what parsers took records for;
     `oldest_us` is the receipt of the oldest record that waits. `peers` is more than one where the collector could not
     count each by name (`+others`).
+    `refused` are connections that were turned away or given up; `forgotten` is what parsers had no room for,
+    by the flag of its events: exporters and templates of flows, data that waited for a template, lines for their rest.
     `unbelieved` are records that were kept although their sender could not be verified, by reason.
     """
 
@@ -46,6 +51,8 @@ class Account:
     flagged: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     unbelieved: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    forgotten: Counter[str] = field(default_factory=Counter)
     stored: int = 0
     dead: int = 0
     pending: int = 0
@@ -82,6 +89,8 @@ class Account:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.dropped.update(other.dropped)
         self.unbelieved.update(other.unbelieved)
+        self.refused.update(other.refused)
+        self.forgotten.update(other.forgotten)
         self.products.update(other.products)
         self.datasets |= other.datasets
         self.first_seen_us = _earlier(self.first_seen_us, other.first_seen_us)
@@ -98,6 +107,7 @@ class Account:
             "rate_per_s": round(self.recent / (RATE_US / 1_000_000), 2),
             "received": self.received, "bytes": self.bytes, "queued": self.queued, "flagged": self.flagged,
             "dropped": dict(self.dropped), "unbelieved": dict(self.unbelieved),
+            "refused": dict(self.refused), "forgotten": dict(self.forgotten),
             "stored": self.stored, "dead": self.dead, "pending": self.pending,
             "lag_us": max(now_us - self.oldest_us, 0) if self.oldest_us else 0,
             "unparsed": self.unparsed, "unparsed_share": round(self.unparsed / self.stored, 4) if self.stored else None,
@@ -143,6 +153,7 @@ class Accounts:
             if row["peer"] == OTHERS:
                 self._crowded.setdefault(key[:2], set()).add(row["hour_us"])
             account.unbelieved.update(row.get("unbelieved", {}))
+            account.refused.update(row.get("refused_for", {}))
 
     def queued(self, key: Key, records: int) -> None:
         """Records that the queue took and no counter says yet. What has no wire before it is received by that."""
@@ -188,7 +199,19 @@ class Accounts:
         recent = And((Between("event.created", low=self.now_us - RATE_US), *firsts))
         for row in store.aggregate(scope, recent, Aggregate(group_by=("soc.source", "soc.joined"))):
             self.of(key_of(row["soc.source"])).recent += row["count"] * (row["soc.joined"] or 1)
+        self._forgotten(store, scope)
         return cursors
+
+    def _forgotten(self, store: EventStore, scope: Scope) -> None:
+        """Each is told once: by an event, or by all that a datagram brought, of which the first is counted."""
+        told = Or((
+            And((Equals("soc.flags", FORGOTTEN[0]), Equals("soc.part", 0))),
+            *(Equals("soc.flags", flag) for flag in FORGOTTEN[1:]),
+        ))  # fmt: skip
+        asked = And((Between("event.created", low=self.since_us), told))
+        for row in store.aggregate(scope, asked, Aggregate(group_by=("soc.source", "soc.flags"))):
+            if row["soc.flags"] in FORGOTTEN:
+                self.of(key_of(row["soc.source"])).forgotten[row["soc.flags"]] += row["count"]
 
     def pending(self, block: RawBlock) -> None:
         """A frame behind the store's cursors."""
@@ -217,7 +240,8 @@ class Accounts:
         accounts = list(self._folded().values())
         names = ("received", "bytes", "queued", "flagged", "stored", "dead", "pending", "unparsed")
         sums: dict[str, Any] = {name: sum(getattr(a, name) for a in accounts) for name in names}
-        sums["dropped"] = dict(sum((a.dropped for a in accounts), Counter()))
+        for name in ("dropped", "refused", "forgotten"):
+            sums[name] = dict(sum((getattr(a, name) for a in accounts), Counter()))
         balanced = all(a.is_balanced for a in accounts) if self.is_whole else None
         return {**sums, "sources": sum(a.peers for a in accounts), "balanced": balanced}
 

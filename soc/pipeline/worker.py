@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-
-import pyarrow.compute as pc
 
 from soc.config import Settings
 from soc.detections.detector import Detector
@@ -26,7 +24,7 @@ from soc.model.finding import Finding
 from soc.model.position import PARTITIONS, Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserState
-from soc.parsers.groups import EARLY, PAUSE, Group, Groups
+from soc.parsers.groups import PAUSE, Group, Groups
 from soc.pipeline import aside, places, records
 from soc.pipeline.coverage import counting
 from soc.pipeline.reread import Definitions
@@ -37,8 +35,6 @@ from soc.store.queue import DiskLog, LogReader, trim
 MAX_FRAMES = 512
 MAX_BYTES = 8 << 20
 """One step takes at most so many frames and about so many bytes: memory stays bounded, a crash repeats little."""
-FORGOTTEN = ("exporter_forgotten", "template_forgotten", "replay_full", EARLY)
-"""Flags of what parsers had no room for, each counted."""
 SIMULATED = "simulated"
 PRODUCT = "as_product"
 REGISTRY_CHECK_NS = 2_000_000_000
@@ -102,10 +98,7 @@ class Worker:
         self.store = EventStore(places.events(settings), clock, self.parsers.fields, writer=node)
         self._held: _Made | None = None
         self._leases: list[int] = []
-        self.counts = {
-            "frames": 0, "records": 0, "events": 0, "findings": 0, "dead": 0, "unparsed": 0, "unmatched": 0,
-            **dict.fromkeys(FORGOTTEN, 0),
-        }  # fmt: skip
+        self.counts = {"frames": 0, "records": 0, "events": 0, "findings": 0, "dead": 0, "unparsed": 0, "unmatched": 0}
         try:
             self._lease()  # before the cursors are read: whoever had a partition moves them no more
             self._cursors = places.passed(self.store.cursors(), places.RAW, places.DEAD, places.PAUSES)
@@ -380,10 +373,6 @@ class Worker:
         self.counts["events"] += sum(batch.n for batch in made.batches)
         self.counts["unparsed"] += sum(batch.n for batch in made.batches if batch.dataset == "unparsed")
         self.counts["findings"] += len(made.findings)
-        for _, batches in made.parsed:
-            for batch in batches:
-                for word, n in _forgotten(batch):
-                    self.counts[word] += n
 
     def _refresh_registry(self) -> None:
         now = self._clock.monotonic_ns()
@@ -426,14 +415,6 @@ def merged(batches: Iterable[EventBatch]) -> list[EventBatch]:
     for batch in batches:
         by_dataset.setdefault(batch.dataset, []).append(batch)
     return [EventBatch.concat(several) for several in by_dataset.values()]
-
-
-def _forgotten(batch: EventBatch) -> Iterator[tuple[str, int]]:
-    """How many events have each of these flags; whole columns at a time, for every flow may have some flag."""
-    if not batch.columns[FLAGS].is_missing():
-        for count in pc.value_counts(batch.columns[FLAGS].to_arrow().flatten()).to_pylist():
-            if count["values"] in FORGOTTEN:
-                yield count["values"], count["counts"]
 
 
 def flag_simulated(batch: EventBatch) -> EventBatch:

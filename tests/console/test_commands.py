@@ -551,7 +551,11 @@ def test_sources_say_what_was_dropped_and_whether_it_balances(soc: Soc, client: 
     assert "Balances: 1,000 received" in result.err
     accounts = client.answers[("GET", "/v1/sources")]
     accounts["sources"][0]["unbelieved"] = {"a wrong digest": 3}
-    assert "3 records kept but not believed (a wrong digest)" in soc("source", "list").err
+    accounts["sources"][0] |= {"refused": {"vanished": 2}, "forgotten": {"exporter_forgotten": 4}}
+    said = soc("source", "list").err
+    assert "3 records kept but not believed (a wrong digest)" in said
+    assert "2 connections turned away or given up (vanished)" in said
+    assert "4 times a parser had no room and let something go (exporter_forgotten)" in said
     client.answers[("GET", "/v1/sources")] = {**accounts, "totals": {**accounts["totals"], "balanced": False}}
     assert "DOES NOT BALANCE" in soc("source", "list").err
     client.answers[("GET", "/v1/sources")] = {**accounts, "totals": None}

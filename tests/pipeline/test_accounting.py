@@ -102,8 +102,10 @@ def test_drops_are_part_of_what_was_received() -> None:
         "flagged": 0,
     }
     accounts.collected([{**row, "dropped": {"queue_full": 3, "kernel": 2}, "unbelieved": {"a wrong digest": 2}}])
+    accounts.collected([{**row, "dropped": {}, "received": 0, "refused_for": {"vanished": 2, "not_allowed": 1}}])
     [found] = accounts.rows()
     assert found["unbelieved"] == {"a wrong digest": 2}
+    assert found["refused"] == accounts.totals()["refused"] == {"vanished": 2, "not_allowed": 1}
     assert found["balanced"] is True
     assert found["dropped"] == {"queue_full": 3, "kernel": 2}
     assert accounts.totals()["dropped"] == {"queue_full": 3, "kernel": 2}

@@ -12,7 +12,8 @@ import pytest
 
 from soc.model.query import MatchAll
 from soc.model.record import RawBlock
-from soc.pipeline import Worker, worker
+from soc.parsers.decoders import flow_state
+from soc.pipeline import Services, Worker, worker
 from soc.store import files
 from soc.store.events import EventStore
 from tests.parsers.flow_bytes import PLAIN, a_set, plain, v9, v9_template
@@ -136,3 +137,23 @@ def test_a_damaged_state_costs_templates_only(tmp_path: Path) -> None:
     world.work()
     (flow,) = flows(stored(world))
     assert (flow["network.bytes"], "replayed" in flow["soc.flags"]) == (700, True)
+
+
+def test_forgotten_exporters_and_templates_are_counted_at_their_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for each exporter, however many flows its datagram brought; one for each template."""
+    monkeypatch.setattr(flow_state, "MAX_EXPORTERS", 2)
+    monkeypatch.setattr(flow_state, "MAX_TEMPLATES", 2)
+    world = World.make(tmp_path)
+    both = v9_template(256, PLAIN) + a_set(256, plain(octets=1) + plain(octets=2))
+    receive(world, *(v9(both, domain=n, count=3) for n in range(5)))
+    receive(world, *(v9(v9_template(300 + n, PLAIN), seq=n + 2, domain=4) for n in range(3)))
+    world.work()
+    services = Services.open(world.settings, world.clock)
+    try:
+        found = services.sources(0)
+    finally:
+        services.close()
+    assert found["sources"][0]["forgotten"] == {"exporter_forgotten": 3, "template_forgotten": 2}
+    assert found["totals"]["forgotten"] == found["sources"][0]["forgotten"]

@@ -197,12 +197,11 @@ def _remarks(call: Call, data: Mapping[str, Any]) -> None:
     for row in data["sources"]:
         if row.get("poll"):
             call.output.say(_polled(row["poll"]))
-        for reason, count in sorted((row.get("dropped") or {}).items()):
-            call.output.say(t("cmd.source.dropped", peer=clean(row["peer"]), count=number(count), reason=clean(reason)))
-        for reason, count in sorted((row.get("unbelieved") or {}).items()):
-            call.output.say(
-                t("cmd.source.unbelieved", peer=clean(row["peer"]), count=number(count), reason=clean(reason))
-            )
+        for name in ("dropped", "unbelieved", "refused", "forgotten"):
+            for reason, count in sorted((row.get(name) or {}).items()):
+                call.output.say(
+                    t(f"cmd.source.{name}", peer=clean(row["peer"]), count=number(count), reason=clean(reason))
+                )
     totals = data.get("totals")
     if totals is None:  # an owner unit's person sees its own sources only
         return

@@ -530,6 +530,14 @@ SENTENCES: Catalogue = {
     "cmd.source.point.edge": ("đơn vị", "unit"),
     "cmd.source.point.listener": ("cổng nhận", "listener"),
     "cmd.source.dropped": ("{peer}: bỏ {count} bản ghi ({reason})", "{peer}: {count} records dropped ({reason})"),
+    "cmd.source.refused": (
+        "{peer}: {count} kết nối bị từ chối hoặc bị bỏ ({reason})",
+        "{peer}: {count} connections turned away or given up ({reason})",
+    ),
+    "cmd.source.forgotten": (
+        "{peer}: {count} lần bộ phân tích hết chỗ, phải bỏ bớt ({reason})",
+        "{peer}: {count} times a parser had no room and let something go ({reason})",
+    ),
     "cmd.source.unbelieved": (
         "{peer}: giữ nhưng không tin {count} bản ghi ({reason})",
         "{peer}: {count} records kept but not believed ({reason})",
