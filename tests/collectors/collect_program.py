@@ -1,5 +1,6 @@
-"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT [early] [users=F]]`, prints its port.
+"""A collector in a process of its own: `collect_program ROOT PROTOCOL HOST [PORT [early] [users=F] [tls=F]]`.
 
+It prints its port. `tls` is the folder of a test's authority with a pair for `collector`; peers show one of `fw01`;
 `early` is a mutant that tells senders that their records are durable before they are.
 """
 
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 from soc.collectors.collect import Collector
-from soc.collectors.listeners import ListenerSpec
+from soc.collectors.listeners import ListenerSpec, Tls
 from soc.model.clock import SystemClock
 from soc.store.queue import DiskLog
 
@@ -28,7 +29,9 @@ def main(root: Path, protocol: str, host: str, port: int = 0, *options: str) -> 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     users = next((Path(option[6:]) for option in options if option.startswith("users=")), None)
-    spec = ListenerSpec("wire", protocol, host, port, "province", users=users)
+    keys = next((Path(option[4:]) for option in options if option.startswith("tls=")), None)
+    tls = Tls(keys / "ca-collector.pem", keys / "ca-collector.key", keys / "ca.pem", ("fw01",)) if keys else None
+    spec = ListenerSpec("wire", protocol, host, port, "province", users=users, tls=tls)
     kind = Early if "early" in options else Collector
     with DiskLog(root, "raw", "n1", SystemClock()) as log:
         collector = kind([spec], log, SystemClock(), counters_path=root / "counters.json")

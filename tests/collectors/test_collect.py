@@ -251,9 +251,10 @@ def test_a_privileged_port_is_an_error_that_says_so(monkeypatch):
 # processes that are killed -----------------------------------------------------------------------------------------
 
 
-def start(root, protocol, port=0):
+def start(root, protocol, port=0, *options):
+    command = [sys.executable, "-m", "tests.collectors.collect_program", str(root), protocol, "127.7.0.1", str(port)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.collectors.collect_program", str(root), protocol, "127.7.0.1", str(port)],
+        [*command, *options],
         stdout=subprocess.PIPE, text=True, cwd=TOP,
     )  # fmt: skip
     return process, int(process.stdout.readline())

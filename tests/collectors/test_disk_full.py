@@ -26,6 +26,25 @@ def seen(request, tmp_path_factory):
     return {**json.loads(done.stdout), "mode": request.param}
 
 
+def test_relp_answers_nothing_while_the_disk_is_full(tmp_path):
+    """rsyslogd and a client of ours get no answer before there is room again; then everything is there, once, in
+    order, for nobody had a reason to send it again."""
+    folder, work = tmp_path / "disk", tmp_path / "work"
+    folder.mkdir()
+    work.mkdir()
+    command = [sys.executable, "-m", "tests.collectors.full_disk_relp_program", str(folder), str(work)]
+    done = subprocess.run([*NAMESPACE, *command], cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    relp = json.loads(done.stdout)
+    assert relp["is_full"]
+    assert (relp["early"], relp["answer"]) == ("", "2 rsp 6 200 OK\n")
+    # librelp sends 128 ahead; what more could wait would be ours to lose.
+    assert 0 < relp["held"][0] == relp["held"][1] <= 129
+    assert relp["goes_on"]
+    assert relp["balances"]
+    assert (relp["is_whole"], relp["own"], relp["dropped"]) == (True, 1, 0)
+
+
 def test_one_clear_sentence_is_said(seen):
     """The log, what is missing, nothing else; once, not with every try."""
     assert seen["is_full"]

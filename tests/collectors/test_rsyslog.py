@@ -105,18 +105,21 @@ def test_omfwd_over_tls_arrives(tmp_path, mode):
     assert queue.records == lines()
 
 
+def mutual(folder):
+    """A listener's side of mutual TLS, and omrelp's."""
+    authority = Authority(folder)
+    mine, theirs = authority.pair("collector", dns=["collector.example"]), authority.pair("fw01")
+    return Tls(*mine, authority.path, ("fw01",)), (
+        f'tls="on" tls.authmode="name" tls.permittedpeer=["collector.example"] tls.cacert="{authority.path}"'
+        f' tls.mycert="{theirs[0]}" tls.myprivkey="{theirs[1]}"'
+    )
+
+
 @pytest.mark.parametrize("protocol", ["relp", "relp-tls"])
 def test_omrelp_arrives(tmp_path, protocol):
     """librelp's client, plain and over mutual TLS: N messages sent, N stored, in order, none twice."""
-    queue, tls, more = MemoryQueue(), None, ""
-    if protocol == "relp-tls":
-        authority = Authority(tmp_path)
-        mine, theirs = authority.pair("collector", dns=["collector.example"]), authority.pair("fw01")
-        tls = Tls(*mine, authority.path, ("fw01",))
-        more = (
-            f'tls="on" tls.authmode="name" tls.permittedpeer=["collector.example"] tls.cacert="{authority.path}"'
-            f' tls.mycert="{theirs[0]}" tls.myprivkey="{theirs[1]}"'
-        )
+    queue = MemoryQueue()
+    tls, more = mutual(tmp_path) if protocol == "relp-tls" else (None, "")
     with (
         running([ListenerSpec("wire", protocol, HOST, 0, "s", tls=tls)], queue, tmp_path / "c.json") as (c, ports),
         rsyslogd(tmp_path, f'type="omrelp" port="{ports["wire"]}" {more}') as said,
@@ -141,18 +144,21 @@ def test_a_full_queue_costs_relp_nothing(tmp_path):
     assert set(second.records) == set(lines())
 
 
-def test_relp_survives_kill_9(tmp_path):
+@pytest.mark.parametrize("protocol", ["relp", "relp-tls"])
+def test_relp_survives_kill_9(tmp_path, protocol):
     """The collector is killed again and again under load: every message is stored; only a resend is there twice."""
-    n, before = 60_000, []
-    process, port = start(tmp_path / "home", "relp")
-    with rsyslogd(tmp_path, f'type="omrelp" port="{port}"', n=n):
+    n, before, more, options = 60_000, [], "", ()
+    if protocol == "relp-tls":
+        (_, more), options = mutual(tmp_path), (f"tls={tmp_path}",)
+    process, port = start(tmp_path / "home", protocol, 0, *options)
+    with rsyslogd(tmp_path, f'type="omrelp" port="{port}" {more}', n=n):
         for alive in (1.3, 1.2, 1.4):
             time.sleep(alive)
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             process.stdout.close()
             before.append(sum(map(len, stored(tmp_path / "home").values())))
-            process, _ = start(tmp_path / "home", "relp", port)
+            process, _ = start(tmp_path / "home", protocol, port, *options)
         found = []
 
         def is_complete():
