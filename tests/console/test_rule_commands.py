@@ -195,3 +195,62 @@ def test_status_names_deaf_rules_when_a_service_answers(client: FakeClient, caps
     del client.answers["GET", "/v1/deaf-rules"]
     assert run(["rule", "status", "--json"], world(client)) == 0
     assert json.loads(capsys.readouterr().out)["data"]["deaf"] is None
+
+
+class Writer:
+    """Somebody who saves another text at each look, and then ends it."""
+
+    def __init__(self, file: Path, *texts: str) -> None:
+        self.file, self.texts = file, list(texts)
+
+    def look(self, _seconds: float) -> None:
+        if not self.texts:
+            raise KeyboardInterrupt
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(self.texts.pop(0))
+        fresh.replace(self.file)
+
+
+LOG = """\
+Nov 20 10:00:00 h1 sshd[1]: Failed password for root from 203.0.113.9 port 50022 ssh2
+Nov 20 10:00:01 h1 sshd[1]: Accepted password for lan from 10.0.0.9 port 50023 ssh2
+"""
+TRIED = """
+title: Tried
+name: tried
+logsource: {product: linux, service: sshd}
+detection: {s: {event.outcome: OUTCOME}, condition: s}
+"""
+
+
+def test_a_rule_is_tried_each_time_it_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hits of one text, then of the next; broken YAML is said and the next save works again; once for each save."""
+    monkeypatch.setenv("SOC_HOME", str(tmp_path / "home"))
+    rule, log = tmp_path / "rule.yml", tmp_path / "auth.log"
+    log.write_text(LOG)
+    rule.write_text(TRIED.replace("OUTCOME", "failure"))
+    writer = Writer(rule, TRIED.replace("OUTCOME", "success"), "title: [", TRIED.replace("OUTCOME", "'*'"))
+    made = World(clock=FixedClock(NOW_US * 1000), sleep=writer.look, terminal=False, width=120)
+    assert run(["rule", "try", str(rule), "--on", str(log), "--json"], made) == 130
+    said = [json.loads(line)["data"] for line in capsys.readouterr().out.splitlines()]
+    assert [(each["hits"], bool(each["faults"])) for each in said] == [
+        ([{"id": "tried", "title": "Tried", "hits": 1}], False),
+        ([{"id": "tried", "title": "Tried", "hits": 1}], False),
+        ([], True),
+        ([{"id": "tried", "title": "Tried", "hits": 2}], False),
+    ]
+    assert [hit["record"] for hit in said[1]["first"]] == [2]
+
+
+def test_a_rule_is_tried_on_events_of_the_service(client: FakeClient, tmp_path: Path) -> None:
+    """With `--since`; a wrong test of the rule is exit 3 with `--once`."""
+    rule = tmp_path / "rule.yml"
+    rule.write_text(TRIED.replace("OUTCOME", "failure"))
+    client.answers["GET", "/v1/events"] = [{"event.dataset": "linux.sshd", "event.outcome": "failure"}]
+    assert run(["rule", "try", str(rule), "--since", "1h", "--once"], world(client)) == 0
+    assert client.calls[-1] == ("GET", "/v1/events", {"limit": 1000, "since": "1h"})
+    rule.write_text(rule.read_text() + "tests:\n  - {event: {event.dataset: linux.sshd}, hit: true}\n")
+    assert run(["rule", "try", str(rule), "--since", "1h", "--once"], world(client)) == 3
+    assert run(["rule", "try", str(rule), "--once"], world(client)) == 2

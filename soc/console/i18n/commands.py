@@ -142,6 +142,8 @@ HEADINGS: Catalogue = {
     "cmd.col.false_share": ("Báo nhầm", "False"),
     "cmd.col.entities": ("Đối tượng", "Entities"),
     "cmd.col.listens_to": ("Nghe", "Listens to"),
+    "cmd.col.hits": ("Lần khớp", "Hits"),
+    "cmd.col.record": ("Bản ghi", "Record"),
     "cmd.col.matched": ("Khớp với", "Matched"),
     "cmd.col.state": ("Trạng thái", "State"),
     "cmd.col.status": ("Trạng thái", "Status"),
@@ -217,6 +219,15 @@ STORED: Catalogue = {
     "cmd.rule.deaf": (
         "{count} luật không nhận được sự kiện nào trong 30 ngày",
         "{count} rules heard no event for 30 days",
+    ),
+    "cmd.rule.try.needs": ("cần sự kiện: --on TỆP hoặc --since", "there are no events: give --on FILE or --since"),
+    "cmd.rule.try.capped": (
+        "chỉ {most} sự kiện đầu tiên được giữ trong bộ nhớ",
+        "only the first {most} events are kept in memory",
+    ),
+    "cmd.rule.try.summary": (
+        "{hits} lần khớp trên {events} sự kiện, {excepted} do ngoại lệ lấy; {seconds} s",
+        "{hits} hits in {events} events, {excepted} taken by exceptions; {seconds} s",
     ),
     "cmd.rule.is.live": ("hoạt động", "live"),
     "cmd.rule.is.shadow": ("chạy thử", "shadow"),
