@@ -2,6 +2,7 @@
 
 from soc.content.archive import Source, source, sources
 from soc.content.document import Document, decode, load, loads, pieces, yaml_files
+from soc.content.flow import flow
 from soc.content.reader import Faults, Node
 from soc.content.roots import KINDS, documents, roots, shipped
 
@@ -13,6 +14,7 @@ __all__ = [
     "Source",
     "decode",
     "documents",
+    "flow",
     "load",
     "loads",
     "pieces",

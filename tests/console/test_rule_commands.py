@@ -254,3 +254,37 @@ def test_a_rule_is_tried_on_events_of_the_service(client: FakeClient, tmp_path: 
     rule.write_text(rule.read_text() + "tests:\n  - {event: {event.dataset: linux.sshd}, hit: true}\n")
     assert run(["rule", "try", str(rule), "--since", "1h", "--once"], world(client)) == 3
     assert run(["rule", "try", str(rule), "--once"], world(client)) == 2
+
+
+def test_a_rule_is_written_out_of_a_record_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It passes its own tests at once; an existing file is never written over; a record that is not there is said."""
+    monkeypatch.setenv("SOC_HOME", str(tmp_path / "home"))
+    log, out = tmp_path / "auth.log", tmp_path / "new.yml"
+    log.write_text(LOG)
+    arguments = ["rule", "new", "Login of lan", "--from", str(log), "--record", "2", "--field", "user.name"]
+    assert run([*arguments, "--out", str(out)]) == 0
+    assert "user.name" in out.read_text()
+    assert run(["rule", "test", str(out)]) == 0
+    assert run([*arguments, "--out", str(out)]) == 2
+    assert run(["rule", "new", "x", "--from", str(log), "--record", "9"]) != 0
+    assert "has no record 9" in capsys.readouterr().err
+
+
+def test_a_difference_is_said_with_the_hits_that_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 3 on a change, 0 without one."""
+    monkeypatch.setenv("SOC_HOME", str(tmp_path / "home"))
+    old, new, log = tmp_path / "old.yml", tmp_path / "new.yml", tmp_path / "auth.log"
+    log.write_text(LOG)
+    old.write_text(TRIED.replace("OUTCOME", "failure"))
+    new.write_text(TRIED.replace("OUTCOME", "success"))
+    assert run(["rule", "diff", str(old), str(new), "--on", str(log), "--json"]) == 3
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert [(c["what"], c["where"], c["before"], c["after"]) for c in data["changes"]] == [
+        ("removed", "s: event.outcome", "failure", ""), ("added", "s: event.outcome", "", "success"),
+    ]  # fmt: skip
+    assert [(hit["what"], hit["record"]) for hit in data["hits"]] == [("removed", 1), ("added", 2)]
+    assert run(["rule", "diff", str(old), str(old), "--on", str(log)]) == 0

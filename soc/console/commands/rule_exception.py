@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,7 +127,9 @@ def _made(
     call: Call, rule: str | None, when: Sequence[str], reason: str, ticket: str, expires: str, owner: str | None,
     title: str | None,
 ) -> str:  # fmt: skip
-    """The YAML of an exception; its values are JSON, which YAML reads."""
+    """The YAML of an exception."""
+    from soc.content import flow
+
     if not rule or not when:
         raise UsageError(t("cmd.rule.except.needs"), hint="soc rule except add RULE --when source.ip=10.0.0.5 …")
     found = call.client.get(f"/v1/rules/{quote(rule, safe='')}").data
@@ -138,21 +139,17 @@ def _made(
     person = owner or call.client.get("/v1/me").data["name"]
     said = {"owner": person, "reason": reason, "ticket": ticket, "expires": expires}
     return "\n".join((
-        f"title: {_one(title or ', '.join((found['title'], *when)))}",
+        f"title: {flow(title or ', '.join((found['title'], *when)))}",
         f"id: {uuid.uuid4()}",
         f"date: {today}",
-        f"logsource: {_one(found['logsource'])}",
+        f"logsource: {flow(found['logsource'])}",
         "filter:",
-        f"  rules: [{_one(found['id'])}]",
-        f"  known: {_one(_selection(when))}",
+        f"  rules: [{flow(found['id'])}]",
+        f"  known: {flow(_selection(when))}",
         "  condition: not known",
-        f"x-exception: {_one(said)}",
+        f"x-exception: {flow(said)}",
         "",
     ))  # fmt: skip
-
-
-def _one(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _selection(when: Sequence[str]) -> dict[str, list[str]]:

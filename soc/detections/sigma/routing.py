@@ -283,3 +283,17 @@ _RENAMES = _renames()
 def renamed(route: Route) -> dict[str, str]:
     """The names that the events of a route use instead of Sigma's, for fields that a rule itself does not read."""
     return _RENAMES.get(route, {})
+
+
+def log_source_of(dataset: str, channel: str, event_id: str) -> dict[str, str]:
+    """The narrowest log source that means events like this one: the other way round of `ways`."""
+    if not channel:
+        product, _, service = dataset.partition(".")
+        return {"product": product, "service": service} if service else {"product": product}
+    folded = channel.lower()
+    service = next((name for name, known in _SERVICES.items() if folded in map(str.lower, known)), "")
+    if service == "sysmon" or (service == "security" and event_id == "4688"):
+        for category, ids in _SYSMON.items():
+            if event_id in map(str, ids) or (category == "process_creation" and event_id == "4688"):
+                return {"category": category, "product": "windows"}
+    return {"product": "windows", "service": service} if service else {"product": "windows"}
