@@ -13,7 +13,7 @@ _READ = ("alert.read", "ticket.read", "event.search", "playbook.read", "report.r
 _TABLE: dict[str, tuple[str, ...]] = {
     "tier1": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
-        "ticket.report", "playbook.plan", "import.create", "national.read", "event.hunt",
+        "ticket.report", "playbook.plan", "import.create", "national.read", "event.hunt", "coverage.read",
     ),
     "tier2-unit": (
         "alert.read", "ticket.read", "event.search", "event.hunt", "playbook.read", "report.read", "system.read",
@@ -22,19 +22,23 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "tier3": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
         "ticket.report", "playbook.plan", "playbook.run", "playbook.revert", "import.create", "national.read",
-        "national.send", "retention.read", "retention.hold", "packet.read", "event.hunt", "rule.manage",
+        "national.send", "retention.read", "retention.hold", "packet.read", "event.hunt",
+        "coverage.read", "coverage.backfill", "rule.manage",
     ),
     "manager": (
         *_READ, "alert.acknowledge", "alert.close", "alert.note", "ticket.create", "ticket.move", "ticket.note",
         "ticket.report", "playbook.plan", "playbook.approve", "playbook.revert", "national.read", "national.send",
         "national.approve", "retention.read", "retention.plan", "retention.approve", "retention.hold",
-        "ledger.read", "ledger.verify", "access.read", "event.hunt", "rule.manage",
+        "ledger.read", "ledger.verify", "access.read", "event.hunt", "coverage.read",
+        "coverage.backfill", "rule.manage",
     ),
-    "auditor": (*_READ, "national.read", "retention.read", "ledger.read", "ledger.verify", "access.read"),
+    "auditor": (
+        *_READ, "national.read", "retention.read", "ledger.read", "ledger.verify", "access.read", "coverage.read",
+    ),
     "admin": (
         *_READ, "import.create", "national.read", "retention.read", "retention.plan", "retention.apply",
         "ledger.read", "ledger.verify", "access.read", "access.manage", "system.manage", "source.manage",
-        "event.hunt", "rule.manage",
+        "event.hunt", "rule.manage", "coverage.read", "coverage.backfill",
     ),
     "engine": (
         *_READ, "alert.create", "ticket.create", "ticket.move", "playbook.plan", "playbook.run", "playbook.revert",

@@ -17,6 +17,7 @@ from soc import __version__
 from soc.console.commands import (
     alert,
     check,
+    coverage,
     detect,
     events,
     fields,
@@ -54,8 +55,8 @@ app = typer.Typer(
     "  soc alert list --status new\n  soc detect --rules rules/ Security.evtx\n",
 )
 for _part in (
-    process, parse, detect, rule, check, fields, events, filters, lookback, source, imports, alert, ticket, playbook,
-    national, retention, ledger, system, mib, relay, packet, person, status, settings, simulation,
+    process, parse, detect, rule, check, fields, events, filters, lookback, coverage, source, imports, alert, ticket,
+    playbook, national, retention, ledger, system, mib, relay, packet, person, status, settings, simulation,
 ):  # fmt: skip
     _part.add(app)
 

@@ -17,6 +17,7 @@ from soc.detections.sigma.evaluate import EVENT_DATA, USER_DATA, Columns
 from soc.detections.sigma.rule import All, Route, Rule, tests_of
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding
+from soc.model.position import Position
 from soc.model.query import And, Equals, Exists, MatchAll, Or, Query, Wildcard
 
 BASE = (
@@ -51,6 +52,15 @@ def picked(detections: DetectionSet, names: Collection[str]) -> DetectionSet:
 def referable(detections: DetectionSet) -> list[Referable]:
     """What can be asked for by id."""
     return [*detections.rules, *detections.correlations]
+
+
+def unbroken(detections: DetectionSet, failures: Collection[str]) -> list[str]:
+    """The ids of those that did not fail, and build on nothing that did."""
+
+    def holds(each: Referable) -> bool:
+        return each.id not in failures and all(map(holds, getattr(each, "of", ())))
+
+    return sorted(each.id for each in referable(detections) if holds(each))
 
 
 def columns_of(*sets: DetectionSet) -> tuple[str, ...] | None:
@@ -103,9 +113,13 @@ class Looker(Protocol):
 
 
 class Backtest:
-    """The rules of a set; correlations in event time, also across slices. `failures` counts events by broken rule."""
+    """The rules of a set; correlations in event time, also across slices. `failures` counts events by broken rule.
 
-    def __init__(self, detections: DetectionSet) -> None:
+    `by_receipt`: events come in the order in which they were received, as they did live.
+    """
+
+    def __init__(self, detections: DetectionSet, *, by_receipt: bool = False) -> None:
+        self._clock = "receipt_us" if by_receipt else "at_us"
         self._detector, self._correlator = Detector(detections), Correlator(detections)
         self.failures: Counter[str] = Counter()
 
@@ -117,11 +131,11 @@ class Backtest:
             findings += self._detector.match(batch)
             documents += (each for each in self._detector.project(batch) if each["kind"] == "event")
             self.failures.update(failure.rule for failure in self._detector.failures)
-        documents.sort(key=lambda each: (each["at_us"], each["event_id"]))
+        documents.sort(key=lambda each: (each[self._clock], *_place(each["position"])))
         for document in documents:  # one by one: what is over between two of them is judged between them
-            findings += self._correlator.feed([document], document["at_us"])
+            findings += self._correlator.feed([document], document[self._clock])
         if documents:
-            findings += self._correlator.tick(documents[-1]["at_us"])
+            findings += self._correlator.tick(documents[-1][self._clock])
         return sorted(findings, key=_when)
 
     def finish(self) -> list[Finding]:
@@ -163,6 +177,14 @@ class QueryLooker:
 
     def restore(self, state: Any) -> None:
         """The inverse of `snapshot`."""
+
+
+def _place(position: str) -> tuple[int, ...]:
+    """Of events of one moment the order in which they came: most devices stamp whole seconds."""
+    if not position:
+        return ()
+    at = Position.parse(position)
+    return at.seq, at.ordinal, at.part
 
 
 def _when(finding: Finding) -> tuple[int, str]:

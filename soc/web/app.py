@@ -17,6 +17,7 @@ from soc.web.envelope import Envelope
 from soc.web.gate import Gate
 from soc.web.routes import (
     alerts,
+    coverage,
     events,
     filters,
     imports,
@@ -49,7 +50,7 @@ FILES = frozenset({"/v1/packets"})
 STREAMS = frozenset({"/v1/events/tail", "/v1/changes"})
 _NOUNS = (
     service, events, filters, sources, systems, alerts, tickets, playbooks, national, retention, rules, ledger, imports,
-    people, simulation, relays, mibs, packets, lookbacks, live,
+    people, simulation, relays, mibs, packets, lookbacks, coverage, live,
 )  # fmt: skip
 
 

@@ -176,6 +176,16 @@ JOB = {
 HIT = {"last_us": NOW_US, "level": "low", "title": f"Failed {ESCAPE}", "title_vi": f"Thất bại {ESCAPE}",
        "entity": f"source.ip=203.0.113.9 {ESCAPE}", "event_ids": ["0" * 32]}  # fmt: skip
 
+COVERAGE = {
+    "since_us": NOW_US - DAY_US, "until_us": NOW_US, "window_us": 300_000_000, "windows": 288, "rules": 20,
+    "begins_us": NOW_US - DAY_US, "gaps": 2, "not_loaded": 0,
+    "totals": {"evaluated": 5758, "late": 0, "skipped": 0, "failed": 2, "backfilled": 0},
+    "ranges": [{
+        "since_us": NOW_US - 600_000_000, "until_us": NOW_US, "status": "failed", "why": "rule_broke", "events": 12,
+        "rules": [{"rule": "r-1", "title": f"Failed {ESCAPE}", "title_vi": f"Thất bại {ESCAPE}"}], "rules_total": 2,
+    }],
+}  # fmt: skip
+
 Canned = Any | Callable[[Mapping[str, Any]], Any]
 
 
@@ -192,6 +202,7 @@ def _answers() -> dict[tuple[str, str], Canned]:
             "rest_query": f'source.ip:"203.0.113.9" {ESCAPE}',
         },
         **{("POST", f"{alert}/{verb}"): found for verb, found in changed.items()}, ("POST", f"{alert}/ticket"): TICKET,
+        ("GET", "/v1/coverage"): COVERAGE, ("POST", "/v1/coverage/backfill"): JOB,
         ("GET", "/v1/lookbacks"): [{**JOB, "state": "running"}, {**JOB, "id": CANCELLED_ID}],
         ("POST", "/v1/lookbacks"): JOB, ("GET", f"/v1/lookbacks/{JOB_ID}"): JOB,
         ("GET", f"/v1/lookbacks/{JOB_ID}/hits"): [HIT], ("POST", f"/v1/lookbacks/{JOB_ID}/cancel"): JOB,

@@ -58,7 +58,8 @@ work correlate lookback serve compact console
 source:list,points,adopt,release alert:list,show,events,ack,close,note,ticket ticket:list,show,move,note,done,classify
 playbook:list,show,plan,approve,run,status,revert,done national:status,messages,serve
 retention:check,plan,apply,verify,certificates ledger:list,verify system:list,show,add,set
-job:list,show,hits,cancel rule:status,lint,test person:list,add,token config:show,reload simulate:run,score
+job:list,show,hits,cancel coverage:show,backfill rule:status,lint,test
+person:list,add,token config:show,reload simulate:run,score
 """
 
 

@@ -106,8 +106,9 @@ def add(app: typer.Typer) -> None:
         """What rules would have found: alerts a day, entities, precision, cost. Exit 4 when it was cancelled."""
         if against not in (None, CURRENT):
             raise UsageError(t("cmd.lookback.against", text=against))
-        asked = {**_rules(rules), "where": where, "against": against == CURRENT, "reason": why}
-        return _asked(call, {**asked, "since": moment(since) or f"{days}d", "until": moment(until)}, wait, _report)
+        times = {"since": moment(since) or f"{days}d", "until": moment(until)}
+        asked = {**_rules(rules), **times, "where": where, "against": against == CURRENT, "reason": why}
+        return followed(call, "/v1/lookbacks", asked, wait, report)
 
     @command(app, "hunt", "soc hunt 'user.name:guest and event.outcome:success' --days 90", "soc hunt my-rule.yml")
     def hunt(
@@ -124,7 +125,7 @@ def add(app: typer.Typer) -> None:
         is_rule = Path(sought).exists() or sought.endswith((".yml", ".yaml"))
         what = {**_rules([sought]), "where": where} if is_rule else {"where": _both(sought, where)}
         asked = {**what, "reason": why, "since": moment(since) or f"{days}d", "until": moment(until)}
-        return _asked(call, asked, wait, _hits)
+        return followed(call, "/v1/lookbacks", asked, wait, _hits)
 
     job = group(app, "job", "Backtests, hunts and backfills: list, look, end.")
 
@@ -136,7 +137,7 @@ def add(app: typer.Typer) -> None:
     @command(job, "show", "soc job show 3f9a2c1b")
     def show(call: Call, id: Id, wait: Wait = False) -> int:
         """How far one is, and its figures until now. Exit 4 when they are not all."""
-        return _followed(call, call.whole_id("/v1/lookbacks", id), wait, _report)
+        return _followed(call, call.whole_id("/v1/lookbacks", id), wait, report)
 
     @command(job, "hits", "soc job hits 3f9a2c1b --limit 500")
     def hits(call: Call, id: Id, limit: Limit = 100) -> None:
@@ -176,8 +177,9 @@ def _both(one: str, other: str) -> str:
 Show = Callable[[Call, "Answer"], None]
 
 
-def _asked(call: Call, body: Mapping[str, Any], wait: bool, show: Show) -> int:
-    made = call.client.post("/v1/lookbacks", {name: value for name, value in body.items() if value is not None})
+def followed(call: Call, path: str, body: Mapping[str, Any], wait: bool, show: Show) -> int:
+    """Hand a lookback in and stay until it ends, unless nobody waits; the exit code."""
+    made = call.client.post(path, {name: value for name, value in body.items() if value is not None})
     if not wait:
         if call.json:
             call.output.envelope(made)
@@ -237,7 +239,8 @@ def _bar(call: Call) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         yield draw
 
 
-def _report(call: Call, answer: Answer) -> None:
+def report(call: Call, answer: Answer) -> None:
+    """The figures of a lookback, with bars by day where a person looks."""
     if call.json:
         call.output.envelope(answer)
         return

@@ -8,13 +8,12 @@ import orjson
 
 from soc.config import Settings
 from soc.model.fields import FieldType
-from soc.model.query import MatchAll
+from soc.model.query import Between
 from soc.model.scope import Scope
 from soc.model.values import one
 from soc.pipeline import places
 from soc.pipeline.coverage.counting import WINDOW_US, folder, rulesets
 from soc.pipeline.coverage.report import Backfill, Coverage, Known
-from soc.pipeline.lookback.slices import between
 from soc.store import files
 from soc.store.events import Aggregate, EventStore
 from soc.store.queue import LogReader
@@ -67,7 +66,7 @@ def _waiting(settings: Settings, store: EventStore) -> tuple[int | None, int | N
 
 
 def in_store(store: EventStore, since_us: int, until_us: int) -> dict[int, int]:
-    query = between(MatchAll(), "event.created", since_us // WINDOW_US * WINDOW_US, until_us)
+    query = Between("event.created", low=since_us // WINDOW_US * WINDOW_US, high=until_us, high_strict=True)
     spec = Aggregate(interval_us=WINDOW_US, interval_of="event.created")
     rows = store.aggregate(Scope.everything("engine", "coverage"), query, spec)
     return {int(one(FieldType.DATE, row["bucket"])): row["count"] for row in rows}

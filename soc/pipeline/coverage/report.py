@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,6 @@ NOT_LOADED, NOT_SEARCHED, UNCOUNTED = "not_loaded", "not_searched", "uncounted"
 WAITING, BROKEN = "waiting", "rule_broke"
 """Why: the rule was not at work then; a frame broke the matching; events came past the worker; they still wait; an
 event broke the rule, or one that it builds on."""
-GAPS = (LATE, MISSED, BROKE)
 RULES_SHOWN = 20
 """Rules of a range that are named; all are counted."""
 
@@ -27,6 +26,10 @@ class Cell:
     status: str
     why: str = ""
     events: int = 0
+
+
+Range = tuple[int, int, Cell]
+"""From (µs UTC), until, and what holds of each window in it."""
 
 
 @dataclass(frozen=True)
@@ -133,24 +136,22 @@ class Coverage:
             for each in self._known.backfills
         )
 
-    def report(self, rules: Iterable[str] | None = None) -> dict[str, Any]:
+    def report(self, rules: Collection[str] | None = None) -> dict[str, Any]:
         """Plain data: how many rule × windows have which status, and the ranges that are not evaluated.
 
-        Rules with the same ranges stand together; `rules_total` of them, the ids of the first `RULES_SHOWN`.
+        Rules with the same ranges stand together; `rules_total` of them, the ids of the first `RULES_SHOWN`. A rule
+        that was not there yet is told and counted, and is no gap.
         """
-        wanted = self.rules if rules is None else [rule for rule in self.rules if rule in set(rules)]
+        wanted = list(self._ranges(rules))
         totals: Counter[str] = Counter()
-        alike: dict[tuple[tuple[int, int, Cell], ...], list[str]] = {}
-        known: dict[Any, tuple[tuple[int, int, Cell], ...]] = {}
-        for rule in wanted:
-            kind = self._kind(rule)
-            ranges = known.get(kind) if kind is not None else None
-            if ranges is None:
-                ranges = tuple(_joined((start, self.cell(rule, start)) for start in self.starts))
-                if kind is not None:
-                    known[kind] = ranges
+        gaps = not_loaded = 0
+        alike: dict[tuple[Range, ...], list[str]] = {}
+        for rule, ranges in wanted:
             for since_us, until_us, cell in ranges:
-                totals[cell.status] += (until_us - since_us) // WINDOW_US
+                n = (until_us - since_us) // WINDOW_US
+                totals[cell.status] += n
+                gaps += n if is_gap(cell) else 0
+                not_loaded += n if cell == Cell(MISSED, NOT_LOADED, cell.events) else 0
             alike.setdefault(tuple(each for each in ranges if each[2].status != EVALUATED), []).append(rule)
         alike.pop((), None)
         begins = self.starts.start
@@ -158,9 +159,40 @@ class Coverage:
             "since_us": begins, "until_us": begins + len(self.starts) * WINDOW_US,
             "window_us": WINDOW_US, "windows": len(self.starts), "rules": len(wanted),
             "totals": {status: totals[status] for status in STATUSES},
-            "gaps": sum(totals[status] for status in GAPS),
+            "gaps": gaps, "not_loaded": not_loaded,
             "ranges": [row for ranges, several in alike.items() for row in self._rows(ranges, several)],
         }  # fmt: skip
+
+    def owed(self, rules: Collection[str] | None = None) -> tuple[list[str], int, int] | None:
+        """What a backfill has to make up for: which rules, from when until when; None for nothing.
+
+        Rules that were not there yet are left out unless they are named, and so are models: they learn from what
+        comes, in its order.
+        """
+        found = [
+            (rule, since_us, until_us)
+            for rule, ranges in self._ranges(rules)
+            for since_us, until_us, cell in ranges
+            if cell.status in (MISSED, BROKE) and rule not in self._newest["models"]
+            if rules is not None or cell.why != NOT_LOADED
+        ]
+        if not found:
+            return None
+        return sorted({rule for rule, _, _ in found}), min(a for _, a, _ in found), max(b for _, _, b in found)
+
+    def _ranges(self, rules: Collection[str] | None) -> Iterator[tuple[str, tuple[Range, ...]]]:
+        """Every rule with its ranges of one status each, in order and without a hole."""
+        known: dict[Any, tuple[Range, ...]] = {}
+        for rule in self.rules:
+            if rules is not None and rule not in rules:
+                continue
+            kind = self._kind(rule)
+            ranges = known.get(kind) if kind is not None else None
+            if ranges is None:
+                ranges = tuple(_joined((start, self.cell(rule, start)) for start in self.starts))
+                if kind is not None:
+                    known[kind] = ranges
+            yield rule, ranges
 
     def _kind(self, rule: str) -> Any:
         """Rules of one kind have the same cells, so that thousands of them cost as much as one; None: alone."""
@@ -169,7 +201,7 @@ class Coverage:
         sets = tuple(self._has(ruleset, rule) for ruleset in sorted(self._known.rulesets))
         return sets, rule in self._stateful, tuple(rule in each.rules for each in self._known.backfills)
 
-    def _rows(self, ranges: Sequence[tuple[int, int, Cell]], rules: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def _rows(self, ranges: Sequence[Range], rules: Sequence[str]) -> Iterator[dict[str, Any]]:
         titles = self._newest["titles"]
         shown = [{"rule": id, "title": titles[id][0], "title_vi": titles[id][1]} for id in rules[:RULES_SHOWN]]
         for since_us, until_us, cell in ranges:
@@ -179,9 +211,14 @@ class Coverage:
             }  # fmt: skip
 
 
-def _joined(cells: Iterable[tuple[int, Cell]]) -> Iterator[tuple[int, int, Cell]]:
+def is_gap(cell: Cell) -> bool:
+    """Whether a rule that was at work did not see all it should have seen."""
+    return cell.status in (LATE, BROKE) or (cell.status == MISSED and cell.why != NOT_LOADED)
+
+
+def _joined(cells: Iterable[tuple[int, Cell]]) -> Iterator[Range]:
     """Windows side by side with the same status and reason as one range, their events added up."""
-    held: tuple[int, int, Cell] | None = None
+    held: Range | None = None
     for start_us, cell in cells:
         end_us = start_us + WINDOW_US
         if held is not None and (held[2].status, held[2].why) == (cell.status, cell.why):

@@ -18,6 +18,7 @@ from soc.detections.backtest import (
     query_of,
     referable,
     spans_us,
+    unbroken,
 )
 from soc.detections.detector import ENTITIES
 from soc.detections.load import DetectionSet
@@ -28,6 +29,7 @@ from soc.model.lookback import CANCELLED, DONE, NEW, OLD, RUNNING, Lookback
 from soc.model.query import And, Query
 from soc.parsers import ParserSet
 from soc.pipeline import places
+from soc.pipeline.coverage.ledger import note_backfill
 from soc.pipeline.lookback.jobs import Jobs
 from soc.pipeline.lookback.slices import Slice, between, plan
 from soc.pipeline.lookback.tally import Tally, sided
@@ -58,6 +60,7 @@ class Run:
         self._jobs, self._sink, self.job = jobs, sink, jobs.get(id)
         self._state = jobs.state(id)
         self._verdicts = jobs.verdicts(id)
+        self._rules = DetectionSet()
         where = parse(self.job.where, parsers.fields, places.saved_filters(settings, parsers.fields).texts())
         self._query, self._columns, self._lookers, self._reach_us = self._prepared(where)
         self._axis = "event.created" if self.job.by_receipt else "@timestamp"
@@ -75,10 +78,12 @@ class Run:
             return where, tuple(dict.fromkeys((*BASE, *ENTITIES))), {NEW: QueryLooker(job.where)}, 0
         new, names = self._given()
         sets = {NEW: picked(new, names)}
+        self._rules = sets[NEW]
         if job.against:
             sets[OLD] = picked(places.all_detections(self._settings, self._parsers), names)
         query = And((query_of(*sets.values()), where))
-        return query, columns_of(*sets.values()), {s: Backtest(d) for s, d in sets.items()}, spans_us(sets[NEW])
+        lookers: dict[str, Looker] = {s: Backtest(d, by_receipt=job.by_receipt) for s, d in sets.items()}
+        return query, columns_of(*sets.values()), lookers, spans_us(sets[NEW])
 
     def _given(self) -> tuple[DetectionSet, set[str]]:
         """Everything loaded with the caller's texts over it, and the ids that are meant."""
@@ -177,6 +182,9 @@ class Run:
         }  # fmt: skip
         if state != RUNNING:
             self._state["lookers"] = {}
+        if state == DONE and self.job.backfill:
+            seen = [rule for rule in unbroken(self._rules, self._lookers[NEW].failures) if rule in self.job.rules]
+            note_backfill(self._settings, self.job.id, seen, self.job.since_us, self.job.until_us)
         self._jobs.save(self.job.id, self._state)
         self._saved = time.monotonic()
 
