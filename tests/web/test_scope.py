@@ -87,6 +87,8 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "POST /v1/mibs": ({}, {"files": ""}),
     "POST /v1/mibs/{id}/remove": ({"id": "officer"}, {}),
     "POST /v1/mibs/{id}/restore": ({"id": "officer"}, {}),
+    "GET /v1/filters": ({}, None),
+    "GET /v1/filters/{id}": ({"id": "officer"}, None),
     "GET /v1/coverage": ({}, None),
     "POST /v1/coverage/backfill": ({}, {}),
     "POST /v1/lookbacks": ({}, {"where": "user.name:root"}),
