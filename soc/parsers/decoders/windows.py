@@ -53,6 +53,8 @@ def decode(document: Mapping[str, Any]) -> WindowsEvent | None:
         return _winlogbeat(document, winlog)
     if "winlog.event_id" in document:
         return _winlogbeat(document, _undotted(document))
+    if "Event.System.EventID" in document:
+        return decode(_nested(document))
     if "EventID" in document and ("Channel" in document or "SourceName" in document or "ProviderName" in document):
         return _flat(document)
     return None
@@ -104,7 +106,36 @@ def _attribute(value: Any, name: str) -> str | None:
     return None
 
 
+def _nested(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of a document whose names are paths into it; names of data are taken whole, dots and all."""
+    event: dict[str, dict[str, Any]] = {"System": {}, "EventData": {}, "UserData": {}}
+    for name, value in document.items():
+        part, _, path = name.removeprefix("Event.").partition(".")
+        if path and part in event and name.startswith("Event."):
+            node = event[part]
+            *heads, last = path.split(".") if part != "EventData" else (path,)
+            for head in heads:
+                inner = node.setdefault(head, {})
+                node = inner if isinstance(inner, dict) else {}
+            node[last] = value
+    return {"Event": event}
+
+
+def _rejoined(system: dict[str, Any]) -> dict[str, Any]:
+    """The System part with its attributes where they belong; evtx_dump can be told to write them beside."""
+    joined: dict[str, Any] = {}
+    for name, value in system.items():
+        element = name.removesuffix("_attributes")
+        if element == name:
+            joined.setdefault(name, value)
+        elif isinstance(value, dict):
+            joined[element] = {"#attributes": value} | ({"#text": system[element]} if element in system else {})
+    return joined
+
+
 def _tree(event: dict[str, Any], system: dict[str, Any]) -> WindowsEvent:
+    if "Provider_attributes" in system:
+        system = _rejoined(system)
     data, user, rendering = event.get("EventData"), event.get("UserData"), event.get("RenderingInfo")
     if data.__class__ is not dict or "Data" in data or "#attributes" in data:
         data = _event_data(data)
