@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -208,17 +209,25 @@ def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> C
     return Column.arrow(first.type, pa.concat_arrays(parts), many=first.many)
 
 
+class LazyColumns(LazyMapping[Column]):
+    """Columns that are made when they are asked for; their types are known before."""
+
+    @abstractmethod
+    def type_of(self, name: str) -> FieldType:
+        """The type of the column of that name, one of `names`."""
+
+
 @dataclass(frozen=True)
 class EventBatch:
-    """`n` events of one dataset. `columns` maps a dotted field name to its `Column` of length `n`; it may be a
-    `LazyMapping`, whose columns are made when they are asked for."""
+    """`n` events of one dataset. `columns` maps a dotted field name to its `Column` of length `n`; it may be
+    `LazyColumns`, which are made when they are asked for."""
 
     dataset: str
     n: int
     columns: Mapping[str, Column]
 
     def __post_init__(self) -> None:
-        if isinstance(self.columns, LazyMapping):  # to look would be to make them
+        if isinstance(self.columns, LazyColumns):  # to look would be to make them
             return
         for name, column in self.columns.items():
             if column.n != self.n:
@@ -236,6 +245,13 @@ class EventBatch:
         return (self.dataset, self.n) == (other.dataset, other.n) and mine == theirs
 
     __hash__ = None  # type: ignore[assignment]
+
+    def types(self) -> Iterator[tuple[str, FieldType]]:
+        """Name and type of every column that there may be; none is made for it."""
+        columns = self.columns
+        if isinstance(columns, LazyColumns):
+            return ((name, columns.type_of(name)) for name in columns.names())
+        return ((name, column.type) for name, column in columns.items())
 
     def values(self, name: str) -> list[Any]:
         """The values of a field, all None when the batch does not have it."""

@@ -23,7 +23,7 @@ class LazyMapping(Mapping[str, V], Generic[V]):
 
     @abstractmethod
     def names(self) -> Iterable[str]:
-        """All names that may have a value, in order."""
+        """All names that may have a value, in order. Makes none."""
 
     @abstractmethod
     def make(self, name: str) -> V | None:

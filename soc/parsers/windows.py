@@ -143,10 +143,13 @@ class _Header(LazyMapping[Column]):
         return columns
 
     def names(self) -> Iterable[str]:
-        return self._columns
+        return HEADER_FIELDS
 
     def make(self, name: str) -> Column | None:
         return self._columns.get(name) if name in HEADER_FIELDS else None
+
+    def whole(self) -> dict[str, Column]:
+        return self._columns
 
 
 class _System(LazyMapping[Column]):

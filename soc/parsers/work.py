@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from soc.model.batch import REST, Column, EventBatch
+from soc.model.batch import REST, Column, EventBatch, LazyColumns
 from soc.model.fields import FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
 from soc.parsers import times
@@ -89,7 +90,7 @@ def make_batch_lazily(
         return stamps() if own is None else [a or b for a, b in zip(own, stamps(), strict=True)]
 
     columns = work.envelope.columns(rows, product, dataset, timed, flags, shape=shape)
-    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))])
+    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], work.fields)
     return EventBatch(dataset, len(rows), found)
 
 
@@ -136,28 +137,56 @@ def make_batch_of_parts(
     return _whole(dataset, [columns, *layers, mapped.columns], mapped.misfits, len(rows))
 
 
-class Layered(LazyMapping[Column]):
+class Layered(LazyColumns):
     """Columns of several layers, each over those before it."""
 
-    def __init__(self, layers: Sequence[Mapping[str, Column]]) -> None:
+    def __init__(self, layers: Sequence[Mapping[str, Column]], fields: FieldDictionary) -> None:
         super().__init__()
-        self._layers = layers
+        self._layers, self._fields = layers, fields
+
+    @functools.cached_property
+    def _where(self) -> dict[str, list[Mapping[str, Column]]]:
+        """The layers that may have a name."""
+        where: dict[str, list[Mapping[str, Column]]] = {}
+        for layer in self._layers:
+            for name in layer.names() if isinstance(layer, LazyMapping) else layer:
+                where.setdefault(name, []).append(layer)
+        return where
 
     def names(self) -> Iterable[str]:
-        return dict.fromkeys(chain.from_iterable(self._layers))
+        return self._where
+
+    def type_of(self, name: str) -> FieldType:
+        known = self._fields.get(name)
+        if known is None:
+            raise KeyError(name)
+        return known.type
 
     def make(self, name: str) -> Column | None:
-        column = None
-        for layer in self._layers:
-            later = layer.get(name)
-            if later is not None:
-                column = later if column is None else over(column, later)
-        return column
+        layers = self._where.get(name)
+        return None if layers is None else _topmost(layers, name)
+
+    def whole(self) -> dict[str, Column]:
+        if self._whole is None:  # in the order of those that are there
+            found = ((name, self.get(name)) for name in dict.fromkeys(chain.from_iterable(self._layers)))
+            self._whole = {name: column for name, column in found if column is not None}
+        return self._whole
+
+
+def _topmost(layers: Sequence[Mapping[str, Column]], name: str) -> Column | None:
+    """The column of the last layer, and of those before it where that has no value."""
+    column = None
+    for layer in layers:
+        later = layer.get(name)
+        if later is not None:
+            column = later if column is None else over(column, later)
+    return column
 
 
 def _whole(dataset: str, layers: Sequence[Mapping[str, Column]], rest: Rest, n: int) -> EventBatch:
-    left = {REST: _rest(rest, n)} if rest else {}
-    return EventBatch(dataset, n, Layered([*layers, left]).whole())
+    layers = [*layers, {REST: _rest(rest, n)} if rest else {}]
+    found = ((name, _topmost(layers, name)) for name in dict.fromkeys(chain.from_iterable(layers)))
+    return EventBatch(dataset, n, {name: column for name, column in found if column is not None})
 
 
 def _rest(rest: Rest, n: int) -> Column:

@@ -52,6 +52,8 @@ def test_a_column_is_the_same_alone_and_with_all_others(parsers: ParserSet, even
     assert sum(batch.n for batch in at_once) == len(events)
     for whole, single in zip(at_once, one_by_one, strict=True):
         names = list(whole.columns)
+        types = dict(single.types())
+        assert {name: types[name] for name in names} == {name: c.type for name, c in whole.columns.items()}
         for name in random.sample(names, len(names)):
             assert single.columns[name] == whole.columns[name], name
         assert list(single.columns) == names

@@ -60,9 +60,9 @@ class Columns:
         """The names whose values keywords search."""
         if self._searched is None:
             skip = (FieldType.BINARY, FieldType.DATE)
-            columns = self.batch.columns.items()
-            names = [n for n, c in columns if n == "event.original" or not (n.startswith(_OURS) or c.type in skip)]
-            self._searched = names
+            types = self.batch.types()  # of names only: a column that nobody searches need not be made
+            names = [n for n, type in types if n == "event.original" or not (n.startswith(_OURS) or type in skip)]
+            self._searched = [name for name in names if self.batch.columns.get(name) is not None]
         return self._searched
 
 
