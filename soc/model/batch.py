@@ -210,11 +210,11 @@ def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> C
 
 
 class LazyColumns(LazyMapping[Column]):
-    """Columns that are made when they are asked for; their types are known before."""
+    """Columns that are made when they are asked for."""
 
     @abstractmethod
-    def type_of(self, name: str) -> FieldType:
-        """The type of the column of that name, one of `names`."""
+    def said(self) -> Iterable[str]:
+        """Names of columns that hold what the events say themselves, not what parsers make of it. Makes none."""
 
 
 @dataclass(frozen=True)
@@ -246,12 +246,9 @@ class EventBatch:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def types(self) -> Iterator[tuple[str, FieldType]]:
-        """Name and type of every column that there may be; none is made for it."""
-        columns = self.columns
-        if isinstance(columns, LazyColumns):
-            return ((name, columns.type_of(name)) for name in columns.names())
-        return ((name, column.type) for name, column in columns.items())
+    def said(self) -> Iterable[str]:
+        """The names of the columns that hold what the events say themselves, where that is known; else all."""
+        return self.columns.said() if isinstance(self.columns, LazyColumns) else self.columns
 
     def values(self, name: str) -> list[Any]:
         """The values of a field, all None when the batch does not have it."""

@@ -25,6 +25,7 @@ K, L = FieldType.KEYWORD, FieldType.LONG
 Texts = list[str | None]
 _NAME = re.compile(r"[A-Za-z_][\w-]{0,127}", re.ASCII)
 _SLUG = re.compile(r"[^a-z0-9]+")
+ORIGINAL = "event.original"
 _DATA, _USER, _SYSTEM = "winlog.event_data.", "winlog.user_data.", "System."
 _SYSTEM_FIELDS = {
     "winlog.provider_name": "provider", "winlog.provider_guid": "guid", "winlog.event_id": "event_id",
@@ -125,7 +126,7 @@ def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
     return make_batch_lazily(
         work, rows, definition.id if definition else "windows", kind.dataset,
         stamps=stamps, layers=(_Header(text, rows), system, data), mapped=mapped, rest=data.rest,
-        shape=shape.name if shape else None,
+        said=lambda: (ORIGINAL, *system.names(), *data.names()), shape=shape.name if shape else None,
     )  # fmt: skip
 
 
@@ -146,6 +147,8 @@ class _Header(LazyMapping[Column]):
         return HEADER_FIELDS
 
     def make(self, name: str) -> Column | None:
+        if name == ORIGINAL:  # which keywords ask for, and nothing else of this
+            return self._text.work.envelope.text_columns(self._rows, self._text.texts)[name]
         return self._columns.get(name) if name in HEADER_FIELDS else None
 
     def whole(self) -> dict[str, Column]:
@@ -177,7 +180,7 @@ class _System(LazyMapping[Column]):
         if under is None:
             return None
         found = self.texts(under)
-        if not any(value is not None for value in found):
+        if found.count(None) == len(found):
             return None
         if under in _SYSTEM_NUMBERS:
             return Column.of(L, [_small(value) for value in found])

@@ -78,9 +78,10 @@ def make_batch_lazily(
     layers: Sequence[Mapping[str, Column]],
     mapped: LazilyMapped,
     rest: Callable[[], Rest],
+    said: Callable[[], Iterable[str]],
     shape: str | None = None,
 ) -> EventBatch:
-    """The same, where each column is made when it is asked for."""
+    """The same, where each column is made when it is asked for; `said` is `EventBatch.said`."""
 
     def flags() -> Flags:
         return dict.fromkeys(mapped.misfits(), ("type_mismatch",))
@@ -90,7 +91,7 @@ def make_batch_lazily(
         return stamps() if own is None else [a or b for a, b in zip(own, stamps(), strict=True)]
 
     columns = work.envelope.columns(rows, product, dataset, timed, flags, shape=shape)
-    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], work.fields)
+    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], said)
     return EventBatch(dataset, len(rows), found)
 
 
@@ -140,9 +141,9 @@ def make_batch_of_parts(
 class Layered(LazyColumns):
     """Columns of several layers, each over those before it."""
 
-    def __init__(self, layers: Sequence[Mapping[str, Column]], fields: FieldDictionary) -> None:
+    def __init__(self, layers: Sequence[Mapping[str, Column]], said: Callable[[], Iterable[str]]) -> None:
         super().__init__()
-        self._layers, self._fields = layers, fields
+        self._layers, self._said = layers, said
 
     @functools.cached_property
     def _where(self) -> dict[str, list[Mapping[str, Column]]]:
@@ -156,11 +157,8 @@ class Layered(LazyColumns):
     def names(self) -> Iterable[str]:
         return self._where
 
-    def type_of(self, name: str) -> FieldType:
-        known = self._fields.get(name)
-        if known is None:
-            raise KeyError(name)
-        return known.type
+    def said(self) -> Iterable[str]:
+        return self._said()
 
     def make(self, name: str) -> Column | None:
         layers = self._where.get(name)

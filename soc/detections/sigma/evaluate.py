@@ -60,9 +60,9 @@ class Columns:
         """The names whose values keywords search."""
         if self._searched is None:
             skip = (FieldType.BINARY, FieldType.DATE)
-            types = self.batch.types()  # of names only: a column that nobody searches need not be made
-            names = [n for n, type in types if n == "event.original" or not (n.startswith(_OURS) or type in skip)]
-            self._searched = [name for name in names if self.batch.columns.get(name) is not None]
+            names = [n for n in self.batch.said() if n == "event.original" or not n.startswith(_OURS)]
+            columns = [(name, self.batch.columns.get(name)) for name in names]
+            self._searched = [name for name, column in columns if column is not None and column.type not in skip]
         return self._searched
 
 

@@ -70,8 +70,13 @@ def system_text(system: Mapping[str, Any], name: str) -> str | None:
 def system_texts(systems: Sequence[Mapping[str, Any]], name: str) -> list[str | None]:
     """The same of many events."""
     element, attribute = SYSTEM[name]
-    values = [system.get(element) for system in systems]
-    return [_attribute(value, attribute) for value in values] if attribute else texts(values)
+    values: list[Any] = [system.get(element) for system in systems]
+    if not attribute or values.count(None) == len(values):
+        return texts(values)
+    try:
+        return texts([value["#attributes"][attribute] for value in values])
+    except (KeyError, TypeError):
+        return [_attribute(value, attribute) for value in values]
 
 
 def texts(values: list[Any]) -> list[str | None]:
