@@ -126,7 +126,7 @@ def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
     return make_batch_lazily(
         work, rows, definition.id if definition else "windows", kind.dataset,
         stamps=stamps, layers=(_Header(text, rows), system, data), mapped=mapped, rest=data.rest,
-        said=lambda: (ORIGINAL, *system.names(), *data.names()), shape=shape.name if shape else None,
+        said=lambda: (ORIGINAL, "message", *data.names()), shape=shape.name if shape else None,
     )  # fmt: skip
 
 
