@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # syslog-ng with its HTTP destination, unpacked into a folder of its own: Debian's package and rsyslog's exclude each
-# other. Prints the folder. What it is linked with (libivykis0 libnet1 libjson-c5 libwrap0 libcurl4) is in .ci/run.
+# other. Prints the folder. What it is linked with (libivykis0 libnet1 libjson-c5 libwrap0 libcurl4 libpcre3) is in .ci/run.
 set -euo pipefail
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/soc-tests/syslog-ng
 if [ ! -x "$folder/usr/sbin/syslog-ng" ]; then
