@@ -68,7 +68,8 @@ class Shape:
 class Recognise:
     """What tells a product from all others. Programs, channels and formats are looked up; the rest is tried in turn.
 
-    `documents` are alternatives: each says by path which values a JSON document has there, `*` any.
+    `only` narrows the programs: of what they write, messages of this form. `documents` are alternatives: each says by
+    path which values a JSON document has there, `*` any.
     """
 
     programs: tuple[str, ...] = ()
@@ -78,6 +79,7 @@ class Recognise:
     format: str = ""
     text: Pattern | None = None
     documents: tuple[Mapping[str, frozenset[str]], ...] = ()
+    only: Pattern | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ class _Reader:
             node.choice("format", FORMATS),
             self._pattern(node, "text"),
             _documents(node),
+            self._pattern(node, "only"),
         )
         if result == Recognise():
             node.fault("nothing to recognise it by; one of program, prefix, keys, channel, format, text, document")

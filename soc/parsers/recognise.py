@@ -22,7 +22,10 @@ class Index:
 
     def __init__(self, definitions: Iterable[Definition]) -> None:
         ordered = sorted(definitions, key=lambda d: d.id)
-        self.programs = {p: d for d in ordered for p in d.recognise.programs}
+        self.programs: dict[str, list[Definition]] = {}
+        for definition in sorted(ordered, key=lambda d: d.recognise.only is None):
+            for program in definition.recognise.programs:
+                self.programs.setdefault(program, []).append(definition)
         self.channels = {c: d for d in ordered for c in d.recognise.channels}
         self.formats = {d.recognise.format: d for d in ordered if d.recognise.format}
         # The surest first: a fixed prefix, then keys, then a pattern.
@@ -49,9 +52,10 @@ class Index:
     def of_text(self, program: str | None, message: str) -> Definition | None:
         """The product of a message whose header names this program (or none)."""
         if program is not None:
-            found = self.programs.get(program.rpartition("/")[2].lower())
-            if found is not None:
-                return found
+            for found in self.programs.get(program.rpartition("/")[2].lower(), ()):
+                only = found.recognise.only
+                if only is None or (len(message) <= MATCH_LIMIT and only.fullmatch(message) is not None):
+                    return found
         return next((d for d in self._probes if _fits(d.recognise, message)), None)
 
 

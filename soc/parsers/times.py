@@ -70,7 +70,9 @@ def _moment(year: int, parts: tuple[int, ...], fraction: int, tz: dt.tzinfo) -> 
 
 def iso(text: str, zone: dt.tzinfo = VIETNAM) -> Stamp:
     """An ISO 8601 or RFC 3339 stamp, with `T` or a blank, `.` or `,`; without an offset the zone is assumed."""
-    text = text.strip().replace(",", ".").removesuffix(" UTC")
+    text = text.strip().replace(",", ".")
+    if text.endswith(" UTC"):
+        text = f"{text[:-4]}+00:00"
     try:
         moment = dt.datetime.fromisoformat(text)
         if moment.tzinfo is None:

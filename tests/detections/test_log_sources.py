@@ -35,7 +35,61 @@ SYSMON = (
     '<Data Name="{}">{}</Data></EventData></Event>'
 )
 ZEEK = '{"ts":1.5,"uid":"C","id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"203.0.113.9","id.resp_p":53,'
+DEFENDER = (
+    '{"winlog":{"event_id":"1116","channel":"Microsoft-Windows-Windows Defender/Operational",'
+    '"event_data":{"Threat Name":"%s","Path":"C:\\\\x.exe"}}}'
+)
+SQUID = "1795143600.123    100 10.1.2.3 TCP_MISS/200 5000 GET http://%s/x.exe?a=b - HIER_DIRECT/203.0.113.9 text/html"
+FORTIGATE = 'date=2026-11-20 time=09:59:58 logid="0100044547" type="event" subtype="system" '
+COMMAND = "<189>45: *Nov 20 10:00:00.123: %PARSER-5-CFGLOG_LOGGEDCMD: User:admin  logged command:"
 REACHES = [
+    Reach("{category: antivirus}", "{Signature|contains: Mimikatz}", DEFENDER % "HackTool:Mimikatz", DEFENDER % "x"),
+    Reach(
+        "{category: antivirus}",
+        "{Signature|contains: Webshell, Filename|endswith: .php}",
+        "<22>Nov 20 10:00:00 web01 clamd[9]: /srv/x.php: Php.Webshell-1 FOUND",
+        "<22>Nov 20 10:00:00 web01 clamd[9]: /srv/x.php: OK",
+    ),
+    Reach(
+        "{product: linux, service: cron}",
+        "[REPLACE]",
+        "<78>Nov 20 10:00:00 web01 crontab[9]: (root) REPLACE (an)",
+        "<78>Nov 20 10:00:00 web01 crontab[9]: (root) LIST (an)",
+    ),
+    Reach(
+        "{product: linux}",
+        "['UID=0,']",
+        "<86>Nov 20 10:00:00 web01 useradd[9]: new user: name=x, UID=0, GID=0, home=/x, shell=/bin/sh",
+        "<86>Nov 20 10:00:00 web01 useradd[9]: new user: name=x, UID=1000, GID=0, home=/x, shell=/bin/sh",
+    ),
+    Reach("{product: cisco, service: aaa}", "[no logging]", COMMAND + "no logging", COMMAND + "logging"),
+    Reach(
+        "{category: proxy}", "{c-uri|endswith: 'x.exe?a=b', cs-host: a.example}", SQUID % "a.example", SQUID % "b.vn"
+    ),
+    Reach(
+        "{category: webserver}",
+        "{cs-uri-query|contains: UNION, sc-status: 200, cs-referer|contains: r}",
+        r'10.0.0.1 - - [20/Nov/2026:10:00:00 +0700] "GET /a?x=UNION HTTP/1.1" 200 5 "r" "a\"b"',
+        r'10.0.0.1 - - [20/Nov/2026:10:00:00 +0700] "GET /a?x=UNION HTTP/1.1" 404 5 "r" "a\"b"',
+    ),
+    Reach(
+        "{service: apache}",
+        "['exit signal Segmentation Fault']",
+        "[Fri Nov 20 10:00:00.123456 2026] [core:notice] [pid 9] AH00051: child 1 exit signal Segmentation fault",
+        "[Fri Nov 20 10:00:00.123456 2026] [core:notice] [pid 9] AH00051: child 1 exit signal Hangup",
+    ),
+    Reach(
+        "{category: application, product: spring}",
+        "[org.springframework.expression.ExpressionException]",
+        "2026-11-20 10:00:00,123 ERROR [main] c.e.App - org.springframework.expression.ExpressionException: x",
+        "2026-11-20 10:00:00,123 ERROR [main] c.e.App - fine",
+    ),
+    Reach(
+        "{product: fortigate, service: event}",
+        "{action: Add, cfgpath: system.admin}",
+        FORTIGATE + 'action="Add" cfgpath="system.admin"',
+        FORTIGATE + 'action="Edit" cfgpath="system.admin"',
+    ),
     Reach(
         "{product: zeek, service: dns}",
         "{query|endswith: .example, id.resp_p: 53, answers|contains: 192.0, rejected: 'false'}",

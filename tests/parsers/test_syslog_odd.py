@@ -97,6 +97,7 @@ def test_an_application_line_keeps_its_stamp_in_the_message():
     assert read(line) == (None, None, None, None, None, line)
     line = "2026-11-20T09:00:00Z INFO started"
     assert read(f"<13>Nov 20 09:00:00 web01 {line}") == (13, TWO, "web01", None, None, line)
+    assert read(line) == (None, "2026-11-20T09:00:00", None, None, None, "INFO started")
 
 
 @pytest.mark.parametrize(

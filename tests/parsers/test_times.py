@@ -37,6 +37,7 @@ def test_a_missing_year_comes_from_the_receipt(stamp: str, receipt: str, expecte
 def test_a_zone_that_is_written_is_believed() -> None:
     """Year and zone stand there: the device said it all."""
     assert times.bsd("Nov 20 2026 02:00:00 UTC", 0) == (us("2026-11-20T02:00:00Z"), times.DEVICE)
+    assert times.iso("2026-11-20 02:00:00.123 UTC") == (us("2026-11-20T02:00:00.123Z"), times.DEVICE)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,9 @@ _AUDIT_NAMES = {
     "LogonId": "SubjectLogonId",
     "IntegrityLevel": "MandatoryLabel",
 }
+# What Microsoft Defender found or did about it (its events 1006 to 1119), in Sigma's words for any antivirus.
+_DEFENDER = (1006, 1007, 1008, 1015, 1116, 1117, 1118, 1119)
+_DEFENDER_NAMES = {"Signature": "ThreatName", "Filename": "Path"}
 # An EXECVE record and what the other records of its event say; who its parent was it does not know.
 _EXECVE = Route(datasets=("linux.auditd.execve",))
 _EXECVE_NAMES = {
@@ -145,6 +148,16 @@ _DATASETS: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "linux", "auth"): ("linux.sshd", "linux.sudo", "linux.auth"),
     ("", "linux", "syslog"): ("linux.*",),
     ("", "linux", ""): ("linux.*",),
+    ("", "linux", "cron"): ("linux.cron",),
+    ("application", "jvm", ""): ("application.java",),
+    ("application", "spring", ""): ("application.java",),
+    ("application", "velocity", ""): ("application.java",),
+    ("application", "django", ""): ("application.python",),
+    ("application", "python", ""): ("application.python",),
+    ("application", "nodejs", ""): ("application.nodejs",),
+    ("application", "ruby_on_rails", ""): ("application.ruby",),
+    ("application", "sql", ""): ("application.*", "postgresql.log"),
+    ("database", "", ""): ("postgresql.log",),
     ("firewall", "", ""): ("cisco.asa", "fortinet.fortigate"),
     ("network_connection", "", ""): (
         "netflow.*",
@@ -155,15 +168,25 @@ _DATASETS: dict[tuple[str, str, str], tuple[str, ...]] = {
         "fortinet.fortigate",
     ),
     ("dns", "", ""): ("packet.dns", "zeek.dns"),
-    ("proxy", "", ""): ("packet.http",),
+    ("proxy", "", ""): ("packet.http", "squid.access"),
     ("netflow", "", ""): ("netflow.*",),
     ("", "netflow", ""): ("netflow.*",),
     ("", "", "netflow"): ("netflow.*",),
-    ("webserver", "", ""): ("nginx.access", "apache.access", "iis.access", "packet.http"),
+    ("webserver", "", ""): ("nginx.access", "apache.access", "iis.w3c", "packet.http"),
+    ("webserver", "apache", ""): ("apache.access",),
+    ("webserver", "iis", ""): ("iis.w3c",),
+    ("", "apache", ""): ("apache.access", "apache.error"),
+    ("", "", "apache"): ("apache.access", "apache.error"),
+    ("", "", "nginx"): ("nginx.access", "nginx.error"),
+    ("", "squid", ""): ("squid.access",),
     ("webserver", "nginx", ""): ("nginx.access",),
-    ("", "nginx", ""): ("nginx.access",),
+    ("", "nginx", ""): ("nginx.access", "nginx.error"),
     ("", "nginx", "access"): ("nginx.access",),
     ("", "cisco", ""): ("cisco.*",),
+    ("", "cisco", "aaa"): ("cisco.aaa",),
+    ("", "cisco", "bgp"): ("cisco.ios",),
+    ("", "cisco", "ldp"): ("cisco.ios",),
+    ("", "cisco", "syslog"): ("cisco.ios",),
     ("", "cisco", "asa"): ("cisco.asa",),
     ("firewall", "cisco", ""): ("cisco.asa",),
     ("firewall", "cisco", "asa"): ("cisco.asa",),
@@ -263,6 +286,11 @@ def ways(category: str | None, product: str | None, service: str | None) -> list
         return _linux_ways(key[0])
     if not key[1] and key[0] in {**_SYSMON, **_POWERSHELL} and key not in _DATASETS:
         return _windows_ways(key[0], key[2])
+    if key == ("antivirus", "", ""):
+        return [
+            Way(windows(_SERVICES["windefend"], _DEFENDER), tuple(_DEFENDER_NAMES.items())),
+            Way(Route(datasets=("linux.clamav",))),
+        ]
     if key in _DATASETS:
         return [Way(Route(datasets=_DATASETS[key]), tuple(_CATEGORY_NAMES.get(key[0], {}).items()))]
     if not key[0] and key[1] and key[2]:

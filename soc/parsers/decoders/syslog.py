@@ -115,7 +115,8 @@ class _Row:
 
 # A message that begins like this may be a second header, or the rest of the first.
 _SUSPECT = frozenset("<[*.\ufeff0123456789JFMASOND")
-_NO_HOSTS = syslog_odd.MONTHS | {"last"}
+_LEVELS = frozenset({"TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING", "ERROR", "FATAL", "CRITICAL"})
+_NO_HOSTS = syslog_odd.MONTHS | _LEVELS | {"last"}
 _MAX_DEPTH = 3
 _BARE_5424 = re.compile(r"1 (?:\d{4}-\d\d-\d\dT\S{8,30}|-) \S+ \S+ \S+ \S+ (?:-|\[)")
 
@@ -128,6 +129,8 @@ def _looked_again(
     message = row.message.removeprefix(_BOM)
     if host == "last" and message.startswith("message repeated "):
         return _Row(row.pri, row.at, (None, program, pid), f"last {message}")  # syslogd, RFC 3164 has no word on it
+    if host in _LEVELS and row.pri is None and not depth:  # a line that an application wrote into its own file
+        return _Row(None, row.at, (None, None, None), text[host_at:].rstrip("\r\n\0"))
     if host in syslog_odd.MONTHS:
         host, message = None, text[host_at:].rstrip("\r\n\0")
     elif program is not None and not program.isdigit():
