@@ -14,7 +14,7 @@ TACTICS = (
 )  # fmt: skip
 """MITRE ATT&CK for enterprises, in the order of its matrix."""
 TECHNIQUE = re.compile(r"attack\.(t\d{4}(?:\.\d{3})?)", re.IGNORECASE)
-NO_TACTIC = re.compile(r"[tgsc]\d{4}", re.IGNORECASE)
+NO_TACTIC = re.compile(r"(?:[tgscm]|ds)\d{4}", re.IGNORECASE)
 LAYER = "4.5"
 NAVIGATOR = "4.9.0"
 """Version of the layer format, and the oldest ATT&CK Navigator that reads it (LAYERFORMATv4_5)."""

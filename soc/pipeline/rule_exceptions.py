@@ -13,6 +13,7 @@ from soc import content
 from soc.alerts.withheld import KIND, SHADOW, TOTAL
 from soc.content import Document
 from soc.detections import samples
+from soc.detections.backtest import columns_of, query_of
 from soc.detections.detector import Detector
 from soc.detections.exceptions import RuleException, is_exception, read_exception
 from soc.detections.load import DetectionSet
@@ -21,13 +22,18 @@ from soc.errors import Conflict, ContentError, Fault, NotFound, UsageError
 from soc.model.batch import EventBatch
 from soc.model.cases import CaseTx as Tx
 from soc.model.clock import VIETNAM, utc
+from soc.model.finding import Finding
 from soc.model.scope import Scope
 from soc.pipeline import places
+from soc.pipeline.lookback.slices import between
+from soc.pipeline.lookback.slices import plan as slices
 from soc.pipeline.rules import Begin, Rules
 from soc.store.events import EventStore
 
 MOST_ALERTS = 1000
 """Alerts that a plan looks at, the newest; beyond, it says so."""
+MOST_EVENTS = 500_000
+"""Stored events that a plan looks at, the newest."""
 MOST_JUDGED = 10_000
 """Closed alerts whose verdict is looked at."""
 MOST_BYTES = 64 << 10
@@ -35,24 +41,26 @@ TRUE_POSITIVE = "true_positive"
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _EVER = 1 << 62
 _DAY_US = 86_400_000_000
-_ENGINE = "engine"
+_ENGINE, PURPOSE, AXIS = "engine", "plan of an exception", "@timestamp"
 
 
 @dataclass
 class Plan:
-    """What an exception would have taken of the alerts of the last `days`, and why it must not be put in place.
+    """What an exception would have taken in the last `days`, and why it must not be put in place.
 
-    `events` of `alerts` were looked at; `gone_events` are no longer stored, or were never named by a large alert.
-    `true_positives` are alerts of any age that were judged so; `tests` are faults of tests that held without it.
+    `hits` of its rules among the stored events, and how many of them it would have taken, also by day and entity.
+    Of the `alerts` that were looked at, `hidden_alerts` would have lost all their events that are still stored;
+    `gone_events` are not, or were never named by a large alert. `true_positives` are alerts of any age that were
+    judged so; `tests` are faults of tests that held without it.
     """
 
     exception: dict[str, Any]
     days: int
+    hits: int = 0
+    taken: int = 0
     alerts: int = 0
-    events: int = 0
-    gone_events: int = 0
     hidden_alerts: int = 0
-    hidden_events: int = 0
+    gone_events: int = 0
     by_day: Counter[str] = field(default_factory=Counter)
     entities: Counter[str] = field(default_factory=Counter)
     true_positives: list[str] = field(default_factory=list)
@@ -102,8 +110,9 @@ class RuleExceptions:
         always = replace(found, since_us=0, until_us=_EVER)
         counting = dict(_counting(loaded, set(found.rules)))
         plan.warnings += [f"what it takes is no longer counted by '{title}'" for title in counting.values()]
-        asked = Detector(DetectionSet(rules=tuple(rules), exceptions=(always,)))
-        self._look(plan, asked, [*found.rules, *counting])
+        both = DetectionSet(rules=tuple(rules), exceptions=(always,))
+        self._search(plan, both)
+        self._look(plan, Detector(both), [*found.rules, *counting])
         plan.tests = [fault for rule in rules for fault in self._tests(rule, loaded, always)]
         return found, plan
 
@@ -116,6 +125,21 @@ class RuleExceptions:
         if not _SAFE_ID.fullmatch(found.id):
             raise UsageError(f"'{found.id}' is no id of an exception: letters, digits, '.', '_', '-'")
         return found
+
+    def _search(self, plan: Plan, both: DetectionSet) -> None:
+        """Run rules and exception over the stored events of the last days, the newest first, at most so many."""
+        now_us = self._rules.clock.now_ns() // 1000
+        scope, query, columns = Scope.everything(_ENGINE, PURPOSE), query_of(both), columns_of(both)
+        asked, looked = Detector(both), 0
+        found = slices(self._store, scope, query, AXIS, now_us - plan.days * _DAY_US, now_us)
+        for begin_us, end_us, n in reversed(found):
+            if looked + n > MOST_EVENTS:
+                plan.warnings.append(f"only {looked} events were looked at, the newest; soc backtest looks at all")
+                return
+            looked += n
+            for batch in self._store.scan(scope, between(query, AXIS, begin_us, end_us), columns):
+                for finding in asked.match(batch):
+                    _count_hit(plan, finding)
 
     def _look(self, plan: Plan, asked: Detector, rules: list[str]) -> None:
         """Hold the exception against the events of alerts: all that were judged true positives, and the last days'."""
@@ -131,11 +155,11 @@ class RuleExceptions:
                 plan.true_positives.append(id)
         for _, stored in recent[:MOST_ALERTS]:
             if stored.document["last_us"] >= since_us:
-                _count(plan, stored.document, *self._taken(asked, stored.document))
+                _count_alert(plan, stored.document, *self._taken(asked, stored.document))
 
     def _taken(self, asked: Detector, alert: Mapping[str, Any]) -> tuple[int, int]:
         """How many events of an alert are still stored, and how many of them the exception takes."""
-        scope = Scope.everything(_ENGINE, "plan of an exception")
+        scope = Scope.everything(_ENGINE, PURPOSE)
         rows = self._store.get(scope, [bytes.fromhex(id) for id in alert["event_ids"]])
         by_dataset: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
@@ -214,14 +238,18 @@ def _counting(loaded: DetectionSet, rules: set[str]) -> Iterator[tuple[str, str]
             yield each.id, each.title
 
 
-def _count(plan: Plan, alert: Mapping[str, Any], here: int, taken: int) -> None:
-    plan.alerts, plan.events = plan.alerts + 1, plan.events + here
+def _count_hit(plan: Plan, finding: Finding) -> None:
+    plan.hits += 1
+    if finding.exception:
+        plan.taken += 1
+        plan.by_day[utc(finding.last_us * 1000).astimezone(VIETNAM).date().isoformat()] += 1
+        plan.entities[finding.entity] += 1
+
+
+def _count_alert(plan: Plan, alert: Mapping[str, Any], here: int, taken: int) -> None:
+    plan.alerts += 1
     plan.gone_events += max(alert["events_total"] - here, 0)
-    plan.hidden_events += taken
     plan.hidden_alerts += 0 < taken == here
-    if taken:
-        plan.by_day[utc(alert["last_us"] * 1000).astimezone(VIETNAM).date().isoformat()] += taken
-        plan.entities[alert["entity"]] += taken
 
 
 def _described(each: RuleException, titles: Mapping[str, str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from soc.alerts.noise import noise
-from soc.alerts.withheld import DECISION
 from soc.detections.anomaly.model import Definition
 from soc.detections.attack import Standing, coverage
 from soc.detections.correlation.definition import Correlation
@@ -68,11 +67,10 @@ class Measures:
 
     def _standings(self, seen: Seen, tests: Mapping[str, str]) -> Iterator[Standing]:
         with self._rules.cases.read(_ENGINE) as tx:
-            for each in self._rules.all():
-                decided = tx.get(DECISION, each.id)
-                state = self._rules.policy.state(each, None, decided.document["state"] if decided else "")
-                tested = tests.get(each.id, "untested")
-                yield Standing(each.id, each.title, each.level, each.tags, state, tested, _is_fed(each, seen))
+            decisions = self._rules.decisions(tx)
+        for each in self._rules.all():
+            state, tested = self._rules.state(each, decisions), tests.get(each.id, "untested")
+            yield Standing(each.id, each.title, each.level, each.tags, state, tested, _is_fed(each, seen))
 
     def _read(self, path: Path, format: str) -> Iterator[EventBatch]:
         for batches in parse_file(self._rules.parsers, path, self._rules.clock, format=format):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import orjson
 
 from soc import content
-from soc.alerts.withheld import DECISION, TOTAL
+from soc.alerts.withheld import DECISION, DISABLED, SHADOW, TOTAL
 from soc.config import Settings
 from soc.content import Document
+from soc.detections import regression, samples
 from soc.detections.anomaly.model import Definition
 from soc.detections.correlation.definition import Correlation
 from soc.detections.lists import read_lists
@@ -35,6 +36,8 @@ VERSION = "rule_version"
 """The kind of document that keeps a version of a definition: `rule`, `version`, `text`, `path`, `first_us`."""
 DEFAULT = "default"
 """Beside `STATES`: what `soc.toml` and the rule's status say, as if nobody had decided anything."""
+MOST = 100_000
+"""Decisions and totals that are read at once: more than there are rules."""
 KEPT_VERSIONS = 50
 """Versions of one rule that a look back may meet."""
 _ACTOR = "engine"
@@ -90,17 +93,35 @@ class Rules:
             return None
         return next((each for each in found if identity(each) == rule.id), None)
 
-    def described(self, tx: Tx, rule: AnyRule) -> dict[str, Any]:
-        """A definition for people: its state, who decided it, and how many findings it withheld."""
-        decided = tx.get(DECISION, rule.id)
-        totals = {why: tx.get(TOTAL, f"{why}:{rule.id}") for why in ("shadow", "disabled")}
-        return {
-            "id": rule.id, "title": rule.title, "title_vi": rule.title_vi, "level": rule.level, "status": rule.status,
-            "tags": list(rule.tags), "version": rule.version, "path": rule.path, "line": rule.line,
-            "state": self.policy.state(rule, None, decided.document["state"] if decided else ""),
-            "decision": decided.document if decided else None,
-            "withheld": {why: found.document["count"] for why, found in totals.items() if found},
-        }  # fmt: skip
+    def has_test(self, rule: AnyRule) -> bool:
+        """Whether tests stand in the definition, or recorded events beside it."""
+        document = self.document(rule)
+        return document is not None and bool(samples.carried(document)[1] or document.data.get(regression.KEY))
+
+    def described(self, tx: Tx, rules: Iterable[AnyRule]) -> list[dict[str, Any]]:
+        """Definitions for people: the state of each, who decided it, and how many findings it withheld."""
+        decisions = self.decisions(tx)
+        totals: dict[str, dict[str, int]] = {}
+        for _, stored in tx.find(TOTAL, keys={"why": (SHADOW, DISABLED)}, limit=MOST):
+            total = stored.document
+            totals.setdefault(total["of"], {})[total["why"]] = total["count"]
+        return [
+            {
+                "id": rule.id, "title": rule.title, "title_vi": rule.title_vi, "level": rule.level,
+                "status": rule.status, "tags": list(rule.tags), "version": rule.version, "path": rule.path,
+                "line": rule.line, "state": self.state(rule, decisions), "decision": decisions.get(rule.id),
+                "withheld": totals.get(rule.id, {}),
+            }
+            for rule in rules
+        ]  # fmt: skip
+
+    def decisions(self, tx: Tx) -> dict[str, dict[str, Any]]:
+        """What people decided, by the rule's id."""
+        return {id: stored.document for id, stored in tx.find(DECISION, limit=MOST)}
+
+    def state(self, rule: AnyRule, decisions: Mapping[str, Mapping[str, Any]]) -> str:
+        """One of `STATES`, for units that do not say otherwise."""
+        return self.policy.state(rule, None, decisions.get(rule.id, {}).get("state", ""))
 
     # what people decide
 

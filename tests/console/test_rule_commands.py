@@ -67,7 +67,7 @@ def test_rules_whose_tests_hold_are_green(rules: Path, capsys: pytest.CaptureFix
 
 PLAN = {
     "exception": {"title": "Our scanner", "rules": [{"id": "r", "title": "Failed logins"}], "expires": "2027-04-30"},
-    "days": 30, "alerts": 2, "events": 3, "gone_events": 0, "hidden_alerts": 1, "hidden_events": 2, "by_day": {},
+    "days": 30, "alerts": 2, "hits": 3, "gone_events": 0, "hidden_alerts": 1, "taken": 2, "by_day": {},
     "entities": {"source.ip=10.0.0.5": 2}, "true_positives": [], "tests": [], "warnings": [], "refused": False,
     "applied": False,
 }  # fmt: skip

@@ -34,7 +34,7 @@ def test_tactics_come_in_the_order_of_an_attack() -> None:
     """Old spellings are the same tactic; groups and techniques are none; a tactic of tomorrow stands last."""
     rules = [
         replace(GOOD, tags=("attack.impact", "attack.t1486", "attack.g0010")),
-        replace(GOOD, id="r2", tags=("attack.initial_access", "attack.t1190", "attack.s0002")),
+        replace(GOOD, id="r2", tags=("attack.initial_access", "attack.t1190", "attack.s0002", "attack.ds0005")),
         replace(GOOD, id="r3", tags=("attack.stealth", "attack.t1070"), is_fed=False),
     ]
     found = coverage(rules)

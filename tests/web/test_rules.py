@@ -90,7 +90,7 @@ def close(world: World, ip: str, verdict: str) -> str:
 def test_a_plan_says_what_would_have_been_hidden_and_changes_nothing(place: World) -> None:
     """The scanner's alert with its two events, out of two alerts and three events; no file, no ledger entry."""
     plan = ok(post(place))
-    assert (plan["hidden_alerts"], plan["alerts"], plan["hidden_events"], plan["events"]) == (1, 2, 2, 3)
+    assert (plan["hidden_alerts"], plan["alerts"], plan["taken"], plan["hits"]) == (1, 2, 2, 3)
     assert plan["entities"] == {f"source.ip={SCANNER}": 2}
     assert (plan["refused"], plan["applied"], sum(plan["by_day"].values())) == (False, False, 2)
     assert ok(place.caller(ROLE).get("/v1/exceptions")) == []
@@ -158,8 +158,18 @@ def test_a_decision_holds_at_once_and_is_in_the_ledger(place: World) -> None:
     assert place.caller(ROLE).post("/v1/rules/failed/state", {"state": "shadow", "reason": "x"}).status_code == 409
     assert place.caller(ROLE).post("/v1/rules/failed/state", {"state": "live", "reason": " "}).status_code == 400
     assert ok(place.caller(ROLE).post("/v1/rules/failed/state", {"state": "default", "reason": "x"}))["state"] == "live"
+    said = place.caller(ROLE).post("/v1/rules/failed/state", {"state": "live", "reason": "x"}).json()
+    assert said["warnings"] == []
+    untested = (
+        RULE.replace("STATUS", "stable").partition("tests:")[0].replace("failed", "bare").replace("Failed", "Bare")
+    )
+    path = place.services.settings.path(places.DETECTIONS, "sigma", "bare.yml")
+    path.write_text(untested)
+    ok(place.caller(ROLE).post("/v1/rules/reload"))
+    said = place.caller(ROLE).post("/v1/rules/bare/state", {"state": "live", "reason": "x"}).json()
+    assert said["warnings"] == ["'Bare logins' has no test"]
     acts = [entry.act for entry in place.services.cases.ledger_entries(0, 1000) if entry.act.startswith("rule.")]
-    assert acts == ["rule.shadow", "rule.default"]
+    assert acts == ["rule.shadow", "rule.default", "rule.live", "rule.live"]
 
 
 def test_a_rule_is_rolled_back_to_the_text_it_had_and_forward_again(place: World) -> None:

@@ -173,8 +173,8 @@ def _show(call: Call, plan: Answer) -> None:
         ("cmd.col.expires", data["exception"]["expires"]),
         ("cmd.rule.except.alerts", t("cmd.rule.except.of", days=data["days"], hidden=number(data["hidden_alerts"]),
                                      total=number(data["alerts"]))),
-        ("cmd.rule.except.events", t("cmd.rule.except.of", days=data["days"], hidden=number(data["hidden_events"]),
-                                     total=number(data["events"]))),
+        ("cmd.rule.except.events", t("cmd.rule.except.of", days=data["days"], hidden=number(data["taken"]),
+                                     total=number(data["hits"]))),
         ("cmd.rule.except.gone", number(data["gone_events"])),
         ("cmd.rule.except.entities", ", ".join(f"{clean(e)} ({number(n)})" for e, n in data["entities"].items())),
     ])  # fmt: skip

@@ -109,6 +109,7 @@ def _decision(rule: typer.Typer, name: str, state: str, help: str) -> None:
         if call.json:
             call.output.envelope(answer)
         else:
+            call.output.remarks(answer)
             shown = word("rule.is")(answer.data["state"])
             call.output.say(t("cmd.rule.decided", title=clean(answer.data["title"]), state=shown))
 

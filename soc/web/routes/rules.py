@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from soc.alerts.withheld import KIND
+from soc.model.rule_policy import LIVE
 from soc.pipeline.rule_measures import MOST_ALERTS
 from soc.web.auth import Allowed, Asking
 from soc.web.envelope import Before, Body, Id, Limit, Name, Text, Words, answer, page, several
@@ -55,7 +56,7 @@ def listed(ask: Read, state: Words = None) -> Response:
     wanted = several(state)
     rules = ask.services.rules
     with ask.read() as tx:
-        found = [rules.described(tx, each) for each in rules.all()]
+        found = rules.described(tx, rules.all())
     refused = [vars(each) for each in rules.loaded().refused]
     kept = [each for each in found if not wanted or each["state"] in wanted]
     return answer("rule.list", {"rules": kept, "refused": refused}, total=len(found))
@@ -70,7 +71,7 @@ def one(ask: Read, id: Id) -> Response:
     data: dict[str, Any] = document.data if document else {}
     with ask.read() as tx:
         versions = [{k: v for k, v in each.items() if k != "text"} for each in rules.versions(tx, rule)]
-        shown = rules.described(tx, rule)
+        [shown] = rules.described(tx, [rule])
     return answer("rule", {**shown, "logsource": data.get("logsource"), "versions": versions})
 
 
@@ -81,8 +82,9 @@ def decide(ask: Manage, id: Id, body: Decide) -> Response:
     rules = ask.services.rules
     with ask.change() as tx:
         rule = rules.decide(tx, id, body.state, ask.person.name, body.reason)
-        shown = rules.described(tx, rule)
-    return answer("rule", shown)
+        [shown] = rules.described(tx, [rule])
+    warnings = [f"'{rule.title}' has no test"] if body.state == LIVE and not rules.has_test(rule) else []
+    return answer("rule", shown, warnings=warnings)
 
 
 @router.post("/v1/rules/{id}/rollback")
