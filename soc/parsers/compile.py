@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import re._constants as sre  # type: ignore[import-not-found]
 import re._parser as sre_parser  # type: ignore[import-not-found]
@@ -21,11 +22,17 @@ _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
 
 @dataclass(frozen=True)
 class Pattern:
-    """A compiled pattern. `groups` maps a name to its place in what `fullmatch` returns."""
+    """A pattern, compiled when a message asks. `groups` maps a name to its place in what `fullmatch` returns."""
 
     text: str
     groups: Mapping[str, int]
-    fullmatch: Callable[[str], Any]
+    is_shipped: bool
+
+    @functools.cached_property
+    def fullmatch(self) -> Callable[[str], Any]:
+        """Of a whole message."""
+        matches: Callable[[str], Any] = (re if self.is_shipped else re2).compile(self.text).fullmatch
+        return matches
 
 
 def compile_pattern(text: str, *, is_shipped: bool) -> tuple[Pattern | None, list[str]]:
@@ -35,22 +42,27 @@ def compile_pattern(text: str, *, is_shipped: bool) -> tuple[Pattern | None, lis
             site = re2.compile(text)
         except re2.error as error:
             return None, [f"no RE2 pattern: {error}"]
-        return Pattern(text, {k: v - 1 for k, v in site.groupindex.items()}, site.fullmatch), []
+        return Pattern(text, _places(site.groupindex), is_shipped), []
     try:
-        compiled = re.compile(text)
+        tree = sre_parser.parse(text)
     except re.error as error:
         return None, [f"no pattern: {error}"]
-    problems = lint(text)
-    if problems:
-        return None, problems
-    return Pattern(text, {k: v - 1 for k, v in compiled.groupindex.items()}, compiled.fullmatch), []
+    problems = _lint(tree)
+    return (None, problems) if problems else (Pattern(text, _places(tree.state.groupdict), is_shipped), [])
+
+
+def _places(groups: Mapping[str, int]) -> dict[str, int]:
+    return {name: number - 1 for name, number in groups.items()}
 
 
 def lint(text: str) -> list[str]:
     """What makes a pattern slow on text that an attacker writes: repeats inside repeats, and repeats side by side
     that accept the same characters (see OWASP, Regular expression Denial of Service)."""
+    return _lint(sre_parser.parse(text))
+
+
+def _lint(tree: Any) -> list[str]:
     problems: list[str] = []
-    tree = sre_parser.parse(text)
     if any(_nested(tree, False)):
         problems.append("a repeat inside a repeat: the same text can be read in many ways")
     problems.extend(_adjacent(list(_flat(tree))))
@@ -140,6 +152,11 @@ _CATEGORIES = {
 }  # fmt: skip
 
 
+@functools.cache
+def _category(name: Any) -> frozenset[int]:
+    return frozenset(c for c in _ALL if re.match(_CATEGORIES[name], chr(c)))
+
+
 def _class(items: Any) -> frozenset[int]:
     found: set[int] = set()
     negated = False
@@ -151,5 +168,5 @@ def _class(items: Any) -> frozenset[int]:
         elif op is sre.RANGE:
             found |= set(range(value[0], value[1] + 1)) & _ALL
         elif op is sre.CATEGORY:
-            found |= {c for c in _ALL if re.match(_CATEGORIES[value], chr(c))}
+            found |= _category(value)
     return _ALL - found if negated else frozenset(found)

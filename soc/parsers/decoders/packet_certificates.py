@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
+if TYPE_CHECKING:
+    from cryptography import x509
 
 MAX_NAMES = 100
 """Alternative names of a certificate that are told."""
@@ -13,6 +14,8 @@ MAX_NAMES = 100
 
 def certificate(data: bytes) -> tuple[dict[str, Any], bool]:
     """What a certificate in DER says, and whether it could be read; its digests are there in any case."""
+    from cryptography import x509  # a twentieth of a second, for those who have certificates
+
     values: dict[str, Any] = {
         "sha256": hashlib.sha256(data).hexdigest().upper(),
         "sha1": hashlib.sha1(data, usedforsecurity=False).hexdigest().upper(),
@@ -40,6 +43,8 @@ def _name(name: x509.Name) -> str:
 
 
 def _alternatives(found: x509.Certificate) -> list[str]:
+    from cryptography import x509
+
     try:
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension):
