@@ -10,6 +10,7 @@ from typing import Any
 from soc.detections.correlator import Correlator
 from soc.detections.detector import Detector
 from soc.detections.load import DetectionSet
+from soc.detections.profile import Profile
 from soc.detections.replay import Replay
 from soc.model.batch import EventBatch
 from soc.model.fields import FIELDS, FieldDictionary
@@ -25,16 +26,18 @@ def detect(
     pipelines: Sequence[Path | str] = (),
     fields: FieldDictionary = FIELDS,
     left_out: dict[str, int] | None = None,
+    profile: Profile | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Hits as `soc detect` prints them: rule, title, level, file, record, matched; correlations with `records`.
 
     `record` is 1-based in its file. A hit that an exception takes has its id as `exception`. Anomaly models take part;
-    silence needs a clock and does not. In the end `left_out` gets what correlations did not count, by reason.
+    silence needs a clock and does not. In the end `left_out` gets what correlations did not count, by reason, and
+    `profile` what matching cost.
     """
     detections = (
         rules if isinstance(rules, DetectionSet) else DetectionSet.load(rules, pipelines=pipelines, fields=fields)
     )
-    detector, correlator = Detector(detections), Correlator(detections)
+    detector, correlator = Detector(detections, profile), Correlator(detections)
     replay = Replay(correlator)
     places: dict[str, Place] = {}
     for batch in batches:

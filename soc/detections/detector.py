@@ -9,6 +9,7 @@ from typing import Any
 from soc.detections.exceptions import Exceptions
 from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
+from soc.detections.profile import Profile
 from soc.detections.sigma.bucket import BREAKS, Bucket, Condition
 from soc.detections.sigma.evaluate import Columns, Row, explain
 from soc.detections.sigma.memory import Budget
@@ -51,8 +52,10 @@ class Detector:
     `failures` are those of the batch that was matched or projected last: a rule that breaks stops no other.
     """
 
-    def __init__(self, detections: DetectionSet) -> None:
+    def __init__(self, detections: DetectionSet, profile: Profile | None = None) -> None:
+        """With a profile what everything costs is noted there, for a part of the speed."""
         self.detections = detections
+        self._profile = profile
         rules = (*detections.rules, *detections.watched)
         self._members = [(rule, variant) for rule in rules for variant in rule.variants]
         self._by_way: dict[Route, list[int]] = {}
@@ -147,7 +150,13 @@ class Detector:
         if numbers and numbers not in self._buckets:
             with uncollected():
                 members = [self._members[n] for n in numbers]
-                self._buckets[numbers] = (members, Bucket([self._condition(n) for n in numbers], self._budget))
+                conditions = [self._condition(n) for n in numbers]
+                if self._profile is None:
+                    bucket = Bucket(conditions, self._budget)
+                else:
+                    name, ids = " ".join(filter(None, route)), [rule.id for rule, _ in members]
+                    bucket = self._profile.bucket(name, ids, conditions, self._budget)
+                self._buckets[numbers] = (members, bucket)
         self._routes[route] = self._buckets[numbers] if numbers else None
         return self._routes[route]
 

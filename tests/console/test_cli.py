@@ -253,7 +253,7 @@ def test_a_faulty_setting_is_exit_2_with_its_place(site: Path, capsys: pytest.Ca
 
 
 def test_detect_sums_up_and_profiles(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Events, rate, rules loaded and refused; with `--profile` the seconds by stage and the hits by rule."""
+    """Events, rate, rules loaded and refused; with `--profile` what each part cost, and the hits."""
     (site / "bad.yml").write_text("title: no detection\nid: bad\nlogsource: {product: linux}\n")
     rules = ["--rules", str(site / "rule.yml"), "--rules", str(site / "bad.yml")]
     assert run(["detect", *rules, "--profile", str(site / "auth.log")]) == 0
@@ -262,7 +262,22 @@ def test_detect_sums_up_and_profiles(site: Path, capsys: pytest.CaptureFixture[s
     assert re.search(r"1 hits; 2 events, [\d,]+ events/s; 1 rules loaded, 1 refused", err)
     assert "bad is refused" in err
     assert re.search(r"match, write:\s+\d\.\d{3} s", err)
-    assert re.search(r"1  6d3f6b1e-5a5e-4a53-9d0e-1f6c8f0f1a11  SSH login failed", err)
+    assert re.search(r"ms +2 +1  linux\.sshd \(1 rules\)", err)
+    assert re.search(r"ms +2 +2  event\.action", err)
+    assert re.search(r"ms +2 +1  6d3f6b1e-5a5e-4a53-9d0e-1f6c8f0f1a11  SSH login failed", err)
+    assert re.search(r"\n +1  6d3f6b1e-5a5e-4a53-9d0e-1f6c8f0f1a11  SSH login failed", err)
+
+
+def test_detect_draws_what_matching_cost(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flame graph, or folded stacks for other tools; a place that cannot be written is exit 1 with the reason."""
+    arguments = ["detect", "--rules", str(site / "rule.yml"), str(site / "auth.log"), "--flame"]
+    assert run([*arguments, str(site / "costs.svg")]) == 0
+    assert "SSH login failed" in (site / "costs.svg").read_text()
+    assert run([*arguments, str(site / "costs.txt")]) == 0
+    assert re.search(r"^match.* \d+$", (site / "costs.txt").read_text(), re.MULTILINE)
+    capsys.readouterr()
+    assert run([*arguments, str(site / "nowhere" / "costs.svg")]) == 1
+    assert "costs.svg" in capsys.readouterr().err
 
 
 def test_detect_says_what_correlations_left_out(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,14 +15,16 @@ from soc.console.commands.call import Call, command
 from soc.console.commands.parse import FORMAT_HELP, Files, Reading, writer
 from soc.console.i18n import t
 from soc.console.render import counted, number
-from soc.errors import EXIT_FINDINGS, UsageError
+from soc.errors import EXIT_FINDINGS, SocError, UsageError
 
 if TYPE_CHECKING:
     from soc.detections.load import DetectionSet
+    from soc.detections.profile import Cost, Profile
     from soc.model.batch import EventBatch
     from soc.parsers import ParserSet
 
 REFUSED_SHOWN = 10
+COSTS_SHOWN = 15
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Meter:
     parse_s: float = 0.0
     match_s: float = 0.0
     load_s: float = 0.0
+    profile: Profile | None = None
 
     def batches(self, blocks: Iterator[list[EventBatch]]) -> Iterator[EventBatch]:
         """The batches of the blocks, counted and timed."""
@@ -65,7 +68,7 @@ def add(app: typer.Typer) -> None:
         app,
         "detect",
         "soc detect --rules rules/ Security.evtx",
-        "soc detect --rules sigma/rules -P sysmon.yml --profile logs/*.json",
+        "soc detect --rules sigma/rules -P sysmon.yml --profile --flame costs.svg logs/*.json",
         local=True,
     )
     def detect(
@@ -84,7 +87,13 @@ def add(app: typer.Typer) -> None:
             typer.Option("--pipeline", "-p", "-P", help="pySigma pipelines: files, or names of installed ones."),
         ] = None,
         format: Annotated[str, typer.Option(help=FORMAT_HELP)] = "auto",
-        profile: Annotated[bool, typer.Option(help="Say where the time went and which rules hit, on stderr.")] = False,
+        profile: Annotated[
+            bool, typer.Option(help="Say what each rule, field and route cost, and which rules hit, on stderr.")
+        ] = False,
+        flame: Annotated[
+            Path | None,
+            typer.Option(help="Draw these costs as a flame graph: an .svg, otherwise folded stacks for other tools."),
+        ] = None,
         refused: Annotated[bool, typer.Option("--refused", help="List every refused rule with its reason.")] = False,
         no_cache: Annotated[
             bool, typer.Option("--no-cache", help="Read all rules anew, and keep nothing for the next time.")
@@ -96,8 +105,9 @@ def add(app: typer.Typer) -> None:
     ) -> int:
         """Run Sigma rules and correlations over files: one hit a line, with what matched."""
         from soc import pipeline as flow
+        from soc.detections.profile import Profile
 
-        meter = Meter()
+        meter = Meter(profile=Profile() if profile or flame else None)
         reading = Reading(call, files, format=format)
         parsers = flow.load_parsers(call.settings.content_roots)
         loaded = _load(call, rules, pipeline or (), lists or (), parsers, meter, keeps=not no_cache)
@@ -107,7 +117,9 @@ def add(app: typer.Typer) -> None:
                 write(hit)
         _summary(call, loaded, meter, all_refused=refused)
         if profile:
-            _profile(call, meter)
+            _profile(call, meter, loaded)
+        if flame:
+            _draw(meter, loaded, flame)
         return EXIT_FINDINGS if meter.hits and fail_on_hit else reading.exit_code
 
 
@@ -146,7 +158,7 @@ def _hits(loaded: DetectionSet, parsers: ParserSet, reading: Reading, meter: Met
     from soc.detections.detect import detect
 
     batches = meter.batches(reading.blocks(parsers))
-    for hit in detect(loaded, batches, fields=parsers.fields, left_out=meter.left_out):
+    for hit in detect(loaded, batches, fields=parsers.fields, left_out=meter.left_out, profile=meter.profile):
         if "exception" in hit:
             meter.excepted[hit["exception"]] += 1
         else:
@@ -170,13 +182,46 @@ def _summary(call: Call, loaded: DetectionSet, meter: Meter, *, all_refused: boo
         say(t("cmd.detect.excepted", count=number(count), exception=exception))
 
 
-def _profile(call: Call, meter: Meter) -> None:
-    """By stage, measured; by rule only hits, for the engine evaluates rules together and keeps no time for each."""
+def _profile(call: Call, meter: Meter, loaded: DetectionSet) -> None:
+    """By stage, route, field and rule, the dearest first; then the hits of each rule."""
     say = call.output.say
     for stage, seconds in (("load", meter.load_s), ("parse", meter.parse_s), ("match", meter.match_s)):
         each = seconds / meter.events * 1e6 if meter.events and stage != "load" else None
         cost = "" if each is None else t("cmd.detect.each", us=number(each))
         say(t(f"cmd.detect.stage.{stage}", seconds=f"{seconds:.3f}", each=cost))
+    if meter.profile is not None:
+        titles = {rule.id: f"{rule.id}  {rule.title}" for rule in (*loaded.rules, *loaded.watched)}
+        routes = sorted(meter.profile.routes, key=lambda route: -route.whole.ns)
+        _costs(call, "route", {t("cmd.detect.routed", route=r.name, rules=number(r.rules)): r.whole for r in routes})
+        _costs(call, "field", meter.profile.fields())
+        _costs(call, "rule", {titles.get(rule, rule): cost for rule, cost in meter.profile.rules().items()})
     say(t("cmd.detect.by_rule"))
     for (rule, title), count in meter.hits.most_common():
         say(f"{count:>9}  {rule}  {title}")
+
+
+def _costs(call: Call, kind: str, costs: Mapping[str, Cost]) -> None:
+    call.output.say(t(f"cmd.detect.costs.{kind}"))
+    for name, cost in list(costs.items())[:COSTS_SHOWN]:
+        call.output.say(f"{cost.ns / 1e6:>9.1f} ms {cost.asked:>9} {cost.held:>9}  {name}")
+    if len(costs) > COSTS_SHOWN:
+        call.output.say(t("cmd.detect.costs.more", count=number(len(costs) - COSTS_SHOWN)))
+
+
+def _draw(meter: Meter, loaded: DetectionSet, path: Path) -> None:
+    from soc.console.flame import folded, svg
+
+    assert meter.profile is not None
+    titles = {rule.id: rule.title for rule in (*loaded.rules, *loaded.watched)}
+    matching = [((*stack[:-1], titles.get(stack[-1], stack[-1])), ns) for stack, ns in meter.profile.stacks()]
+    rest = int(meter.match_s * 1e9) - sum(ns for _, ns in matching)
+    stacks = [
+        (("load",), int(meter.load_s * 1e9)),
+        (("parse",), int(meter.parse_s * 1e9)),
+        (("match",), max(rest, 0)),
+        *((("match", *stack), ns) for stack, ns in matching),
+    ]
+    try:
+        path.write_text(svg(stacks, "soc detect") if path.suffix.lower() == ".svg" else folded(stacks), "utf-8")
+    except OSError as error:
+        raise SocError(f"{path}: {error.strerror}") from error

@@ -515,10 +515,21 @@ SENTENCES: Catalogue = {
     "cmd.detect.stage.parse": ("đọc, phân tích:  {seconds} s{each}", "read and parse:  {seconds} s{each}"),
     "cmd.detect.stage.match": ("so khớp:         {seconds} s{each}", "match, write:    {seconds} s{each}"),
     "cmd.detect.each": (" ({us} µs mỗi sự kiện)", " ({us} µs an event)"),
-    "cmd.detect.by_rule": (
-        "kết quả theo luật (các luật được đánh giá cùng nhau, không đo riêng thời gian từng luật):",
-        "hits by rule (rules are evaluated together; no time is kept for each):",
+    "cmd.detect.routed": ("{route} ({rules} luật)", "{route} ({rules} rules)"),
+    "cmd.detect.costs.route": (
+        "chi phí theo tuyến (sự kiện, số lần khớp):",
+        "cost by route (events, hits):",
     ),
+    "cmd.detect.costs.field": (
+        "chi phí theo trường (giá trị, số giá trị đáng xem):",
+        "cost by field (values, those that a rule may be about):",
+    ),
+    "cmd.detect.costs.rule": (
+        "chi phí theo luật (số lần hỏi, số lần đúng); luật không có dấu hiệu nào trong sự kiện thì không tốn gì:",
+        "cost by rule (asked, held); a rule of which no event shows a sign costs nothing:",
+    ),
+    "cmd.detect.costs.more": ("          … và {count} mục nữa", "          … and {count} more"),
+    "cmd.detect.by_rule": ("kết quả theo luật:", "hits by rule:"),
     "cmd.check.no_content": ("{path}: không có thư mục nội dung nào", "{path}: holds no folder of content"),
     "cmd.check.summary": ("{held} đạt, {failed} không đạt", "{held} held, {failed} failed"),
     "cmd.config.reloaded": ("Đã nạp lại: {count} cổng nhận.", "Reloaded: {count} listeners."),

@@ -19,7 +19,8 @@ BREAKS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeE
 """What the content of one event may cause. Not OSError and the like: those are about all events alike."""
 
 
-def _raised(_row: int, _number: int, error: Exception) -> None:
+def raised(_row: int, _number: int, error: Exception) -> None:
+    """Stop all others, too."""
     raise error
 
 
@@ -48,7 +49,7 @@ class Bucket:
         self._memories: dict[str, Memory] = {}
         self._keywords: Keywords | None = None
 
-    def hits(self, columns: Columns, rows: Sequence[int], broken: Broken = _raised) -> Iterator[tuple[int, int]]:
+    def hits(self, columns: Columns, rows: Sequence[int], broken: Broken = raised) -> Iterator[tuple[int, int]]:
         """(row, number of the condition) of all that hold, by row, then by number; one that breaks stops no other.
 
         The rows are in order.
@@ -63,13 +64,16 @@ class Bucket:
                 try:
                     holds = predicates[n]
                     if holds is None:
-                        holds = predicates[n] = predicate(self._conditions[n].node)
+                        holds = predicates[n] = self._predicate(n)
                     held = holds(chosen, j, row)
                 except BREAKS as error:
                     broken(rows[j], n, error)
                     continue
                 if held:
                     yield rows[j], n
+
+    def _predicate(self, n: int) -> Predicate:
+        return predicate(self._conditions[n].node)
 
     def _found(self, chosen: ChosenRows) -> dict[int, set[int]]:
         """Place of a row → numbers of the conditions that have to be looked at."""

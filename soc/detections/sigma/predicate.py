@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,13 +48,19 @@ class Verdicts(dict[Any, bool]):
 
     def __missing__(self, value: Any) -> bool:
         values = value if isinstance(value, tuple) else () if value is None else (value,)
-        texts = [fold(text_of(each)) for each in values]
+        texts = [_folded(each) if type(each) is str else fold(text_of(each)) for each in values]
         verdict = self._holds(values, texts)
         if sum(map(len, texts)) <= LONGEST:
             if len(self) >= KEPT:
                 self.clear()
             self[value] = verdict
         return verdict
+
+
+@functools.lru_cache(maxsize=64)
+def _folded(text: str) -> str:
+    """Several rules ask about the same long text, one after the other."""
+    return fold(text)
 
 
 def _expression(node: Node, names: dict[str, Any]) -> str:
