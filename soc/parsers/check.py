@@ -12,7 +12,7 @@ from soc.model.check import CheckResult
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import RawBlock
 from soc.model.values import Unfit, fit, to_json
-from soc.parsers import packets, tables, times
+from soc.parsers import times
 from soc.parsers.definition import Case, Definition
 from soc.parsers.parse import ParserSet
 from soc.parsers.state import ParserState
@@ -43,7 +43,7 @@ def run_case(parsers: ParserSet, definition: Definition, case: Case) -> CheckRes
     rows = sorted(
         (row for batch in batches for row in batch.rows()), key=lambda row: (row["soc.record"], row["soc.part"])
     )
-    if block.format == packets.FORMAT:  # its other events are other definitions' affair
+    if block.format == "packet":  # its other events are other definitions' affair
         rows = [row for row in rows if row.get("soc.product") == definition.id]
     message = _compare(parsers.fields, definition, case, rows)
     return CheckResult(case.path, case.line, definition.id, not message, message)
@@ -56,13 +56,15 @@ def _block(definition: Definition, case: Case) -> RawBlock:
     data = bytes.fromhex(case.text) if case.kind == "hex" else case.text.rstrip("\n").encode()
     records = [data]
     form = _FORMATS.get(definition.recognise.format, "json" if case.kind == "json" else "syslog")
-    if definition.recognise.format.startswith(f"{packets.FORMAT}-"):  # the sample is a capture file
+    if definition.recognise.format.startswith("packet-"):  # the sample is a capture file
+        from soc.parsers import packets
+
         form, records = packets.FORMAT, list(packets.records(io.BytesIO(data)))
     # As from a file: samples keep the time that they state.
     origin = {"log.file.path": case.path, "first_record": "1"}
-    if definition.recognise.format == tables.W3C:  # the sample has its header: `#Fields:` and, below, the row
+    if definition.recognise.format == "w3c":  # the sample has its header: `#Fields:` and, below, the row
         header, _, row = case.text.strip().rpartition("\n")
-        form, records = tables.W3C, [row.encode()]
+        form, records = "w3c", [row.encode()]
         origin["columns"] = json.dumps(header.rpartition("#Fields:")[2].split())
     return RawBlock.of(records, receipt_ns=receipt * 1000, format=form, origin=origin)
 

@@ -8,18 +8,16 @@ import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soc.errors import UsageError, nearest
 from soc.model.batch import EventBatch
 from soc.model.clock import VIETNAM
 from soc.model.fields import FIELDS, FieldDictionary
 from soc.model.record import ZONE, RawBlock
-from soc.parsers import flows, jsonlogs, multiline, packets, posted, tables, wire
+from soc.parsers import jsonlogs, multiline
 from soc.parsers.audit import Events
 from soc.parsers.decoders import xml_tree
-from soc.parsers.decoders.snmp_names import STANDARD, Names
-from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.definition import Definition, load
 from soc.parsers.documents import JsonRecords, read
 from soc.parsers.envelope import Envelope
@@ -28,6 +26,10 @@ from soc.parsers.recognise import Index
 from soc.parsers.state import ParserState
 from soc.parsers.text import TextRecords
 from soc.parsers.work import Work
+
+if TYPE_CHECKING:
+    from soc.parsers.decoders.snmp_names import Names
+    from soc.parsers.decoders.snmp_traps import Reader
 
 
 @functools.lru_cache(256)
@@ -38,6 +40,7 @@ def _known_zone(name: str) -> dt.tzinfo | None:
         return None
 
 
+_TEXT = ("lines", "json", "windows-json", "syslog")
 _OPENING = frozenset("{ \ufeff\t")
 
 
@@ -51,7 +54,7 @@ class ParserSet:
         self.fields = fields
         self.zone = zone
         self._index = Index(self.definitions.values())
-        self._traps = Reader(STANDARD)
+        self._traps: Reader | None = None
 
     @classmethod
     def load(cls, folders: Sequence[Path], fields: FieldDictionary = FIELDS, *, zone: dt.tzinfo = VIETNAM) -> ParserSet:
@@ -61,7 +64,17 @@ class ParserSet:
 
     def use_names(self, names: Names) -> None:
         """From now on SNMP notifications are read with this table."""
+        from soc.parsers.decoders.snmp_traps import Reader
+
         self._traps = Reader(names)
+
+    def _trap_reader(self) -> Reader:
+        if self._traps is None:
+            from soc.parsers.decoders.snmp_names import STANDARD
+
+            self.use_names(STANDARD)
+        assert self._traps is not None
+        return self._traps
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -88,22 +101,13 @@ class ParserSet:
             return [], state
         work = self._work(Envelope(block, now_ns), state)
         kind = forced.recognise.format if forced is not None else ""
-        if block.format == "sflow" or kind == "sflow":
-            return flows.sampled(work, list(block.records()), self._index.formats, state)
-        if block.format == "netflow" or kind in flows.FORMATS:
-            return flows.netflow(work, list(block.records()), self._index.formats, state)
-        if block.format in ("snmp", "snmp-v3") or kind == "snmp":
-            batches = wire.traps(work, list(block.records()), self._index.formats.get("snmp"))
-        elif block.format == packets.FORMAT:
-            batches = packets.batches(work, list(block.records()), self._index.formats)
-        elif block.format == "snmp-poll":
-            batches = wire.metrics(work, list(block.records()))
-        elif block.format in tables.FORMATS:
-            batches = tables.batches(work, block.format)
-        elif block.format in posted.FORMATS:
-            batches = posted.batches(work, block.format)
-        elif kind in posted.FORMATS:
-            batches = posted.batches(work, kind)
+        found = None
+        if kind or block.format not in _TEXT:
+            from soc.parsers import formats
+
+            found = formats.batches(work, kind, self._index.formats, state)
+        if found is not None:
+            batches, state = found
         else:
             records = TextRecords(work, work.envelope.texts())
             rows, closed, groups = multiline.join(records, state.groups, now_ns)
@@ -115,13 +119,15 @@ class ParserSet:
         """`netflow`, `sflow` or `snmp`, when its records are datagrams. Raises UsageError for an unknown one."""
         forced = self._forced(product)
         form = forced.recognise.format if forced is not None else ""
-        if form in ("sflow", "snmp"):
-            return form
-        return "netflow" if form in flows.FORMATS else None
+        if not form:
+            return None
+        from soc.parsers import formats
+
+        return formats.wire_format(form)
 
     def _work(self, envelope: Envelope, state: ParserState) -> Work:
         audit = Events(state, envelope.block.source)
-        return Work(envelope, self._index, self.fields, self._zone(envelope.block), self._traps, audit)
+        return Work(envelope, self._index, self.fields, self._zone(envelope.block), self._trap_reader, audit)
 
     def parse_alone(
         self, block: RawBlock, state: ParserState, now_ns: int, *, as_product: str | None = None
@@ -144,6 +150,8 @@ class ParserSet:
     @staticmethod
     def resumed(state: ParserState) -> ParserState:
         """A state that is behind the cursor: what it learned holds, what it counted does not."""
+        from soc.parsers import flows
+
         return flows.resumed(state)
 
     def _forced(self, product: str | None) -> Definition | None:

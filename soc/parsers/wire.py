@@ -22,7 +22,7 @@ METRICS = "snmp.poll"
 
 def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -> list[EventBatch]:
     """SNMP traps and informs; what is no trap stays unparsed, with the reason."""
-    found = work.traps.read(records, is_verified=work.envelope.block.format == SNMP_V3)
+    found = work.traps().read(records, is_verified=work.envelope.block.format == SNMP_V3)
     if definition is None:
         found.refused |= dict.fromkeys(found.rows, "no definition reads SNMP")
         found.datagrams |= zip(found.rows, found.originals, strict=True)

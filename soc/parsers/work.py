@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from soc.model.fields import FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
 from soc.parsers import times
 from soc.parsers.audit import Events
-from soc.parsers.decoders.snmp_traps import Reader
 from soc.parsers.envelope import Envelope
 from soc.parsers.mapping import LazilyMapped, Mapped, Rest, over
 from soc.parsers.recognise import Index
+
+if TYPE_CHECKING:
+    from soc.parsers.decoders.snmp_traps import Reader
 
 UNPARSED = "unparsed"
 Flags = dict[int, tuple[str, ...]]
@@ -35,7 +37,7 @@ class Work:
     index: Index
     fields: FieldDictionary
     zone: dt.tzinfo
-    traps: Reader
+    traps: Callable[[], Reader]
     audit: Events
 
 

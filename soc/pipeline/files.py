@@ -8,12 +8,25 @@ from typing import Any
 
 from soc import content
 from soc.collectors.archives import Member
-from soc.collectors.files import Captures, read_blocks
+from soc.collectors.files import Captures, Datagram, PacketStream, read_blocks
 from soc.model.batch import EventBatch
 from soc.model.clock import Clock
-from soc.parsers import ParserSet, ParserState, packets
+from soc.parsers import ParserSet, ParserState
 
-CAPTURES = Captures(packets.records, packets.datagrams)
+
+def _records(stream: PacketStream) -> Iterator[bytes]:
+    from soc.parsers import packets  # a tenth of a second of imports, for captures only
+
+    return packets.records(stream)
+
+
+def _datagrams(stream: PacketStream) -> Iterator[Datagram]:
+    from soc.parsers import packets
+
+    return packets.datagrams(stream)
+
+
+CAPTURES = Captures(_records, _datagrams)
 """Who reads capture files."""
 
 
