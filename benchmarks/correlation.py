@@ -9,11 +9,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from benchmarks.entries import Entry, Stopwatch, both, entry
 from soc.detections import Correlator, DetectionSet
 
 RULES, ADDRESSES, EVENTS = 100, 1_000, 400_000
 SPAN_US, STEP_US, THRESHOLD = 300_000_000, 5_000, 20
+A_SECOND = 10_000
 BEGIN_US = 1_764_000_000_000_000
 _RULE = """title: r{n}
 name: r{n}
@@ -46,14 +49,14 @@ def _documents(rng: random.Random, rules: list[str], n: int) -> list[dict[str, A
 
 
 def run(quick: bool = False) -> list[Entry]:
-    """Matched events a second, bytes a group keeps, and seconds for a snapshot of all of them."""
+    """Matched events a second, bytes a group keeps, and what it costs to save all of them, or what a second changed."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "rules.yml").write_text("---\n".join(_RULE.format(n=n) for n in range(RULES)), "utf-8")
         detections = DetectionSet.load([folder])
     events = EVENTS // 10 if quick else EVENTS
-    documents = _documents(random.Random(7), [rule.id for rule in detections.rules], events)
+    documents = _documents(random.Random(7), [rule.id for rule in detections.rules], events + A_SECOND)
     correlator = Correlator(detections)
-    correlating, saving, plainly = Stopwatch(), Stopwatch(), Stopwatch()
+    correlating, saving, changing, plainly = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
     before = _resident()
     gc.freeze()  # the collector's passes over our documents are not the correlator's
     with correlating:
@@ -62,13 +65,25 @@ def run(quick: bool = False) -> list[Entry]:
     groups = correlator.correlations.groups
     kept = (_resident() - before) / groups
     with saving:
-        correlator.snapshot()
+        whole = orjson.dumps(correlator.state())
+    for i in range(events, events + A_SECOND, 100):  # a frame each, with a receipt of its own
+        correlator.feed(documents[i : i + 100], BEGIN_US + i * STEP_US)
+    with changing:
+        changes = orjson.dumps(correlator.changes())
     with plainly:
-        _count(documents)
+        _count(documents[:events])
     return [
         *both("correlation", correlating.cost(events), "deques per group, in order only", plainly.cost(events)),
         entry("correlation.group", kept, f"bytes, {groups} groups", "the target", 1024, less_is_better=True),
-        entry("correlation.snapshot", saving.cpu_s, f"s for {groups} groups", None, None),
+        entry("correlation.snapshot", saving.cpu_s, f"s for {groups} groups, {len(whole)} bytes", None, None),
+        entry(
+            "correlation.changes",
+            changing.cpu_s,
+            f"s for what {A_SECOND} events touched, {len(changes)} bytes",
+            "the whole state each time",
+            saving.cpu_s,
+            less_is_better=True,
+        ),
     ]
 
 

@@ -62,7 +62,7 @@ class Correlations:
         found: list[tuple[int, int, Finding]] = []
         for number, stage in enumerate(self.stages.values()):
             if stage.inputs:
-                inputs, stage.inputs = sorted(stage.inputs, key=itemgetter(0)), []
+                inputs, stage.inputs = stage.in_order(), []
                 for fired in stage.run(inputs, self._clock_us):
                     finding = self._finding(stage.correlation, fired)
                     for upper in stage.feeds:

@@ -56,7 +56,8 @@ class Correlation:
 
     Looked up once, for they are read at every event: `at_least` is the smallest count that fires (events, distinct
     values or rules); `expression` the extended condition; `lasting` whether it is told at the event that fulfils it,
-    or else when a window is over; `late_us` how far behind its group's newest an event still counts.
+    or else when a window is over; `late_us` how far behind its group's newest an event still counts, `kept_us` how long
+    events are kept for it; `is_count` whether nothing but the number of events counts.
     """
 
     id: str
@@ -83,6 +84,8 @@ class Correlation:
     expression: Expression | None = field(init=False, default=None)
     lasting: bool = field(init=False, default=True)
     late_us: int = field(init=False, default=0)
+    kept_us: int = field(init=False, default=0)
+    is_count: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         lasting = self.condition.is_lasting() and self.type not in MEANS
@@ -91,6 +94,8 @@ class Correlation:
         set_(self, "expression", self.condition.expression)
         set_(self, "lasting", lasting)
         set_(self, "late_us", LATE_SPANS * self.span_us + max((_delay_us(part) for part in self.of), default=0))
+        set_(self, "kept_us", self.late_us + self.span_us)  # the window of the latest that is still taken
+        set_(self, "is_count", self.type == "event_count")
 
     @property
     def idle_us(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from soc.detections.correlation.closing import Closing
@@ -46,60 +47,62 @@ class Stage:
         self, correlation: Correlation, counters: Counter[str], schedule: Callable[[Stage, Key, Closing], None]
     ) -> None:
         self.correlation = correlation
-        self.windows: dict[Key, Window | Closing] = {}
+        self.windows: dict[Key, Any] = {}  # of `Window`, or of `Closing` when the correlation is not lasting
         self.inputs: list[Input] = []
         self.feeds: list[Stage] = []
         self._counters = counters
         self._schedule = schedule
         self._reads = {
-            rule: (correlation.group_fields[rule], correlation.counted.get(rule, ())) for rule in correlation.rules
+            rule: (_only(grouping), grouping, correlation.counted.get(rule, ()))
+            for rule, grouping in correlation.group_fields.items()
         }
         self._is_number = correlation.type in METRICS
+        self._is_above = any(isinstance(part, Correlation) for part in correlation.of)
+
+    def in_order(self) -> list[Input]:
+        """The inputs by their place; findings of other correlations come behind the events that are fed."""
+        if self._is_above:
+            self.inputs.sort(key=itemgetter(0))
+        return self.inputs
 
     def run(self, inputs: Sequence[Input], now_us: int) -> Iterator[Fired]:
         """Offer each document to the window of its group; `now_us` is the clock of receipt and never goes back."""
         correlation, windows, counters = self.correlation, self.windows, self._counters
-        make: type[Window | Closing] = Window if correlation.lasting else Closing
-        idle_us = now_us - correlation.idle_us
+        lasting = correlation.lasting
+        make: Any = Window if lasting else Closing
+        reads, idle_us = self._reads, now_us - correlation.idle_us
         value: str | float | None = ""
         for place, rule, document in inputs:
             fields = document["fields"]
-            grouping, counted = self._reads[rule]
-            parts = [
-                document["site"],
-                document.get("import_id") or "",
-                "simulated" if document.get("simulated") else "",
-            ]
-            for names in grouping:
-                part = fields.get(names[0])
-                if part.__class__ is not str:
-                    part = first_text(fields, names)
-                    if part is None:
-                        break
-                parts.append(part)
+            only, grouping, counted = reads[rule]
+            part = fields.get(only)
+            if part.__class__ is str:  # what nearly all correlations group by: one text
+                simulated = "simulated" if document.get("simulated") else ""
+                key: Key = (document["site"], document.get("import_id") or "", simulated, part)
             else:
-                if counted:
-                    value = self._value(fields, counted)
-                    if value is None:
-                        continue
-                key = tuple(parts)
-                window = windows.pop(key, None)
-                if window is None or window.touched_us < idle_us:
-                    window = make()
-                windows[key] = window
-                if len(windows) > MAX_GROUPS:
-                    del windows[next(iter(windows))]
-                    counters["evicted_groups"] += 1
-                window.touched_us = now_us
-                seen = (document["at_us"], document["position"], rule, document["event_id"], value)
-                if isinstance(window, Window):
-                    events = window.offer(correlation, seen, counters)
-                    if events:
-                        yield Fired(place, key, events, document)
-                else:
-                    yield from self._take_in(window, key, (*seen, _about(document)), place, now_us)
-                continue
-            counters["ungrouped"] += 1
+                key = _key(document, grouping)
+                if not key:
+                    counters["ungrouped"] += 1
+                    continue
+            if counted:
+                value = self._value(fields, counted)
+                if value is None:
+                    continue
+            window = windows.pop(key, None)
+            if window is None or window.touched_us < idle_us:
+                window = make()
+            windows[key] = window
+            if len(windows) > MAX_GROUPS:
+                del windows[next(iter(windows))]
+                counters["evicted_groups"] += 1
+            window.touched_us = now_us
+            seen = (document["at_us"], document["position"], rule, document["event_id"], value)
+            if lasting:
+                events = window.offer(correlation, seen, counters)
+                if events:
+                    yield Fired(place, key, events, document)
+            else:
+                yield from self._take_in(window, key, (*seen, _about(document)), place, now_us)
 
     def _value(self, fields: Mapping[str, Any], counted: Sequence[Names]) -> str | float | None:
         """What is counted of an event; None, and counted itself, when there is nothing."""
@@ -160,6 +163,23 @@ class Stage:
                 self._schedule(self, group, window)
         while len(self.windows) > MAX_GROUPS:
             del self.windows[next(iter(self.windows))]
+
+
+def _only(grouping: Sequence[Names]) -> str:
+    """The one field that is grouped by; empty when there are several, or several names for it."""
+    return grouping[0][0] if len(grouping) == 1 and len(grouping[0]) == 1 else ""
+
+
+def _key(document: Document, grouping: Sequence[Names]) -> Key:
+    """The group of an event; empty when it lacks a field of it."""
+    simulated = "simulated" if document.get("simulated") else ""
+    key = [document["site"], document.get("import_id") or "", simulated]
+    for names in grouping:
+        part = first_text(document["fields"], names)
+        if part is None:
+            return ()
+        key.append(part)
+    return tuple(key)
 
 
 def _about(document: Document) -> dict[str, Any]:

@@ -31,12 +31,11 @@ class Group:
     def place(self, correlation: Correlation, seen: Seen, counters: Counter[str]) -> int:
         """Where the event was put, -1 when it was not."""
         events = self.events
-        at = seen[AT]
-        if at > self.newest_us:
-            self.newest_us = at
+        if seen[AT] > self.newest_us:
+            self.newest_us = seen[AT]
             events.append(seen)
             return len(events) - 1
-        if at <= self.newest_us - correlation.late_us:
+        if seen[AT] <= self.newest_us - correlation.late_us:
             counters["late"] += 1
             return -1
         place = bisect.bisect_left(events, order(seen), key=order)
@@ -65,16 +64,20 @@ class Window(Group):
 
     def offer(self, correlation: Correlation, seen: Seen, counters: Counter[str]) -> Sequence[Seen]:
         """Exact for events at most `late_us` behind the newest; later ones are counted as `late`."""
-        events = self.events
-        place = self.place(correlation, seen, counters)
-        if place < 0:
-            return ()
-        span = correlation.span_us
-        is_count = correlation.type == "event_count"
-        if not is_count:
+        events, at = self.events, seen[AT]
+        if at > self.newest_us:  # nearly always
+            self.newest_us = at
+            place = len(events)
+            events.append(seen)
+        else:
+            place = self.place(correlation, seen, counters)
+            if place < 0:
+                return ()
+        if self._tally is not None:
             self._follow(correlation, seen)
-        if events[0][AT] <= self.newest_us - correlation.late_us - span:  # before the window of the latest still taken
-            place -= self._forget(self.newest_us - correlation.late_us - span)
+        edge_us = self.newest_us - correlation.kept_us
+        if events[0][AT] <= edge_us:
+            place -= self._forget(edge_us)
         if len(events) > MAX_EVENTS:
             counters["dropped_events"] += 1
             place -= self._drop_oldest()
@@ -83,15 +86,15 @@ class Window(Group):
         last = len(events) - 1
         if place < last:
             return self._late(correlation, place, counters)
-        if seen[AT] < self.fired_us + span:
+        span = correlation.span_us
+        if at < self.fired_us + span:
             return ()
-        if is_count:
+        if correlation.is_count:
             first = last + 1 - correlation.at_least
-            if first < 0 or events[first][AT] <= seen[AT] - span:
-                return ()
-        elif not fulfilled(correlation, self._newest(correlation), lambda: events[self._low :]):
-            return ()
-        return self._fire(span, last, seen)
+            holds = first >= 0 and events[first][AT] > at - span
+        else:
+            holds = fulfilled(correlation, self._newest(correlation), lambda: events[self._low :])
+        return self._fire(span, last, seen) if holds else ()
 
     def _newest(self, correlation: Correlation) -> Tally:
         """What is counted of the newest window."""
@@ -104,8 +107,7 @@ class Window(Group):
 
     def _follow(self, correlation: Correlation, seen: Seen) -> None:
         """Let the tally follow: the new event, and those that left the newest window because of it."""
-        if self._tally is None:
-            return
+        assert self._tally is not None
         edge = self.newest_us - correlation.span_us
         if seen[AT] <= edge:
             self._low += 1  # it lies before the newest window
@@ -181,7 +183,7 @@ class _Inside:
 
     def fulfils(self, start: int, stop: int) -> bool:
         """Whether the events of `events[start:stop]` do; neither may be less than at the call before."""
-        if self._correlation.type == "event_count":
+        if self._correlation.is_count:
             return stop - start >= self._correlation.at_least
         if self._low < 0:
             self._low = self._high = start
