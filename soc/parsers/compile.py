@@ -71,6 +71,41 @@ def _lint(tree: Any) -> list[str]:
     return problems
 
 
+def first_characters(text: str) -> frozenset[str] | None:
+    """The Latin-1 characters that what this pattern matches can begin with; None when nothing is known of them."""
+    try:
+        tree = sre_parser.parse(text)
+    except (re.error, OverflowError):  # a site's pattern, in RE2's own words
+        return None
+    if tree.state.flags & re.IGNORECASE:
+        return None
+    first, may_be_empty = _first(tree)
+    return None if may_be_empty else frozenset(map(chr, first))
+
+
+def _first(tree: Any) -> tuple[frozenset[int], bool]:
+    """The characters that may come first, and whether nothing may come at all."""
+    found: frozenset[int] = frozenset()
+    for op, value in tree:
+        if op in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
+            continue
+        if op is sre.SUBPATTERN:
+            here, is_optional = _first(value[3])
+            here = _ALL if value[1] & re.IGNORECASE else here
+        elif op is sre.BRANCH:
+            each = [_first(branch) for branch in value[1]]
+            here, is_optional = frozenset().union(*(first for first, _ in each)), any(empty for _, empty in each)
+        elif op in _REPEATS:
+            here, is_optional = _first(value[2])
+            is_optional = is_optional or value[0] == 0
+        else:
+            here, is_optional = _characters([(op, value)]), False
+        found |= here
+        if not is_optional:
+            return found, False
+    return found, True
+
+
 def _is_open(item: tuple[Any, Any]) -> bool:
     return item[0] in _REPEATS and item[1][1] is sre.MAXREPEAT
 

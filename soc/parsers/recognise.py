@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from soc.parsers.compile import MATCH_LIMIT
+from soc.parsers.compile import MATCH_LIMIT, first_characters
 from soc.parsers.decoders.paths import stands
 from soc.parsers.definition import Definition, Recognise
 
@@ -34,6 +34,7 @@ class Index:
             key=lambda d: (not d.recognise.prefixes, not d.recognise.keys),
         )
 
+        self._beginning: dict[str, list[Definition]] = {}
         conditions = ((one, d) for d in ordered for one in d.recognise.documents)
         # The surest first: the one that asks for more.
         self._documents = sorted(conditions, key=lambda c: (-len(c[0]), all("*" in v for v in c[0].values())))
@@ -56,7 +57,16 @@ class Index:
                 only = found.recognise.only
                 if only is None or (len(message) <= MATCH_LIMIT and only.fullmatch(message) is not None):
                     return found
-        return next((d for d in self._probes if _fits(d.recognise, message)), None)
+        return next((d for d in self._probes_of(message[:1]) if _fits(d.recognise, message)), None)
+
+    def _probes_of(self, first: str) -> list[Definition]:
+        """Those whose messages can begin with this character; what is beyond Latin-1 may begin any."""
+        if not "" < first < "\u0100":
+            return self._probes
+        found = self._beginning.get(first)
+        if found is None:
+            found = self._beginning[first] = [d for d in self._probes if _may_begin(d.recognise, first)]
+        return found
 
 
 def _fits(recognise: Recognise, message: str) -> bool:
@@ -65,6 +75,13 @@ def _fits(recognise: Recognise, message: str) -> bool:
     if recognise.keys and all(f"{key}=" in message for key in recognise.keys):
         return True
     return recognise.text is not None and len(message) <= MATCH_LIMIT and recognise.text.fullmatch(message) is not None
+
+
+def _may_begin(recognise: Recognise, first: str) -> bool:
+    if recognise.keys or any(prefix.startswith(first) for prefix in recognise.prefixes):
+        return True
+    characters = first_characters(recognise.text.text) if recognise.text is not None else frozenset()
+    return characters is None or first in characters
 
 
 def _may_be_at(document: Mapping[str, Any], path: str) -> bool:
