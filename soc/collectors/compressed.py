@@ -51,13 +51,17 @@ def could_be(head: bytes) -> bool | None:
 # single messages ------------------------------------------------------------------------------------------------------
 
 
+MARK = b"z"
+"""What such a message begins with."""
+
+
 def expand_messages(records: list[bytes], flags: dict[int, int], max_bytes: int) -> None:
     """Replace messages of omfwd's `compression.mode="single"` (`z` and a zlib stream) by their text, in place.
 
     One that expands beyond `max_bytes` is cut and flagged OVERSIZE; one that is damaged stays as it came.
     """
     for i, record in enumerate(records):
-        if record[:1] == b"z":
+        if record[:1] == MARK:
             records[i], bits = expanded(record, max_bytes)
             if bits:
                 flags[i] = flags.get(i, 0) | bits

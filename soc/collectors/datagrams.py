@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
-from soc.collectors.compressed import expand_messages
+from soc.collectors.compressed import MARK, expand_messages
 from soc.collectors.counters import Counters
-from soc.collectors.floods import Sockets
+from soc.collectors.floods import BATCH, Sockets
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import ListenerSpec, peer_name
+from soc.collectors.packed import Packed
 from soc.collectors.rates import Gate
 from soc.model.clock import Clock
 from soc.model.record import OVERSIZE
 
 KERNEL = "kernel"
 _POLL_MS = 50
+_GATHER_S = 0.004
+"""When little is there more is waited for: a system call for each datagram costs the most."""
 
 
 class DatagramReceiver:
@@ -60,8 +64,8 @@ class DatagramReceiver:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            if self._sockets.wait(_POLL_MS):
-                self._drain()
+            if self._sockets.wait(_POLL_MS) and self._drain() < BATCH and self._sockets.is_roomy:
+                time.sleep(_GATHER_S)
             self._between()
             self._count_drops(self._sockets.dropped())
         self._sockets.shut()
@@ -78,25 +82,24 @@ class DatagramReceiver:
     def _at_end(self) -> None:
         """After the last batch."""
 
-    def _drain(self) -> bool:
-        """One batch; False when the socket was empty."""
-        by_peer: dict[str, list[bytes]] = {}
-        for data, address in self._sockets.receive():
-            host = address[0]
-            if host in by_peer:
-                by_peer[host].append(data)
-            else:
-                by_peer[host] = [data]
+    def _drain(self) -> int:
+        """One batch; how many datagrams."""
+        received = self._sockets.receive()
         now, monotonic = self._clock.now_ns(), self._clock.monotonic_ns()
-        for host, records in by_peer.items():
-            peer, n = peer_name(host), len(records)
-            admitted = self._gate.admit(peer, n, now, monotonic)
-            if admitted:
-                self._accept(peer, records if admitted == n else records[:admitted], now)
-        return bool(by_peer)
+        for datagrams in received:
+            for host, records in datagrams.by_host().items():
+                peer, n = peer_name(host), len(records)
+                admitted = self._gate.admit(peer, n, now, monotonic)
+                if admitted:
+                    self._accept(peer, records if admitted == n else records[:admitted], now)
+        return sum(map(len, received))
 
-    def _accept(self, peer: str, records: list[bytes], now_ns: int) -> None:
+    def _accept(self, peer: str, records: Sequence[bytes], now_ns: int) -> None:
         spec = self._spec
+        if isinstance(records, Packed) and not records.has_longer(spec.max_bytes) and not records.has_begun(MARK):
+            self._intake.add(spec, peer, now_ns, records)
+            return
+        records = list(records)
         if spec.format == "syslog":
             expand_messages(records, {}, spec.max_bytes + 1)
         flags = {i: OVERSIZE for i, record in enumerate(records) if len(record) > spec.max_bytes}

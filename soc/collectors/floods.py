@@ -17,10 +17,12 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+
+import numpy as np
 
 from soc.collectors.counters import EVERYBODY
-from soc.collectors.listeners import peer_name, widen
+from soc.collectors.datagram_batch import Datagrams, Inbox
+from soc.collectors.listeners import ENOUGH_BUFFER, peer_name, widen
 
 MAX_LANES = 8
 """Sources of one listener that have a socket of their own at the same time."""
@@ -32,9 +34,8 @@ HEAVY = 1 / 8
 """Who has more than this part of what is read then is moved."""
 SILENT_S = 10.0
 """A source that has been silent for so long goes back to the first socket."""
-BATCH = 256
+BATCH = 512
 _LEAST_SHARE = 32
-_LARGEST = 65536
 _LOOK_S = 0.004
 _COUNT_S = 0.05
 _LEAST_TRUESIZE = 256
@@ -46,9 +47,6 @@ _IP_PKTINFO, _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 8, 49, 29
 _MEMINFO = struct.Struct("=9I")
 _PKTINFO = struct.Struct("=i4s4s")
 _log = logging.getLogger("soc.collectors")
-
-Address = tuple[Any, ...]
-Datagram = tuple[bytes, Address]
 
 # Classic BPF (linux/filter.h): opcodes, and where the network header begins for it.
 _LD_W, _LD_B, _AND, _JEQ, _RET = 0x20, 0x30, 0x54, 0x15, 0x06
@@ -118,6 +116,8 @@ class Sockets:
         self._clock = clock
         self._drops = KernelDrops(first)
         self._lanes: list[_Lane] = []
+        self._inbox = Inbox(BATCH)
+        self._room = first.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._poll = select.poll()
         self._poll.register(first, select.POLLIN)
         self._looked_s = self._counted_s = 0.0
@@ -131,21 +131,31 @@ class Sockets:
         """The sources that have a socket of their own."""
         return [lane.peer for lane in self._lanes if lane.peer]
 
+    @property
+    def is_roomy(self) -> bool:
+        """Whether what comes within some milliseconds finds room, however fast it comes."""
+        return self._room >= ENOUGH_BUFFER
+
     def wait(self, milliseconds: int) -> bool:
         """Whether something can be read, within so many milliseconds."""
         return bool(self._poll.poll(milliseconds))
 
-    def receive(self) -> list[Datagram]:
+    def receive(self) -> list[Datagrams]:
         """The next datagrams, those of one source in the order of their arrival; empty when there are none."""
-        found, is_empty = self._read_first()
-        if not is_empty:
-            self._look(found)
-        n = len(found)
+        first = self._inbox.receive(self.first, BATCH)
+        n = 0 if first is None else len(first)
+        is_empty = n < BATCH
+        if first is not None:
+            self._drops.note(self._inbox.controls(n - 1))
+            if not is_empty:
+                self._look(first)
+        found = [first] if first is not None else []
         for lane in self._lanes:
             lane.behind = 0 if is_empty else max(lane.behind - n, 0)
         ready = [lane for lane in self._lanes if not lane.behind]
         for lane in ready:
-            found += self._read_lane(lane, max((BATCH - n) // len(ready), _LEAST_SHARE))
+            if several := self._read_lane(lane, max((BATCH - n) // len(ready), _LEAST_SHARE)):
+                found.append(several)
         return found
 
     def dropped(self) -> list[tuple[str, int]]:
@@ -179,35 +189,20 @@ class Sockets:
 
     # reading --------------------------------------------------------------------------------------------------------
 
-    def _read_first(self) -> tuple[list[Datagram], bool]:
-        """One batch, and whether the socket is empty."""
-        found: list[Datagram] = []
-        try:
-            data, ancillary, _, address = self.first.recvmsg(_LARGEST, 64)
-            self._drops.note(ancillary)
-            found.append((data, address))
-            receive = self.first.recvfrom
-            for _ in range(BATCH):
-                found.append(receive(_LARGEST))
-        except (BlockingIOError, ConnectionError):
-            return found, True  # empty, or an ICMP error about an answer of ours
-        return found, False
-
-    def _read_lane(self, lane: _Lane, most: int) -> list[Datagram]:
-        found: list[Datagram] = []
-        try:
-            for _ in range(most):
-                data, ancillary, _, address = lane.sock.recvmsg(_LARGEST, 128)
-                lane.heard_s = self._clock()
-                if not _is_copy(ancillary):
-                    found.append((data, address))
-        except (BlockingIOError, ConnectionError):
-            pass
-        return found
+    def _read_lane(self, lane: _Lane, most: int) -> Datagrams | None:
+        found = self._inbox.receive(lane.sock, most)
+        if found is None:
+            return None
+        lane.heard_s = self._clock()
+        n, told = len(found), self._inbox.controls
+        if self._inbox.are_told_alike(n):
+            return None if _is_copy(told(0)) else found
+        is_own = np.array([not _is_copy(told(i)) for i in range(n)])
+        return found if is_own.all() else found.where(is_own) if is_own.any() else None
 
     # who floods -----------------------------------------------------------------------------------------------------
 
-    def _look(self, batch: list[Datagram]) -> None:
+    def _look(self, batch: Datagrams) -> None:
         """Whether the first socket fills, and who fills it."""
         now = self._clock()
         if now - self._looked_s < _LOOK_S or not self._is_able:
@@ -216,8 +211,7 @@ class Sockets:
         memory = _memory(self.first)
         if not memory or memory[0] <= memory[1] * HIGH:
             return
-        counts = Counter(address[0] for _, address in batch)
-        heavy = [host for host, n in counts.most_common() if n > len(batch) * HEAVY]
+        heavy = [host for host, n in batch.hosts().most_common() if n > len(batch) * HEAVY]
         moved = [lane for host in heavy if (lane := self._move(peer_name(host), now)) is not None]
         if moved and self._direct():
             used = (_memory(self.first) or memory)[0]

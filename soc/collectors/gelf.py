@@ -10,7 +10,7 @@ import socket
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -161,7 +161,7 @@ class GelfReceiver(DatagramReceiver):
         self._monotonic = monotonic
         self._told = -_LOG_S
 
-    def _accept(self, peer: str, records: list[bytes], now_ns: int) -> None:
+    def _accept(self, peer: str, records: Sequence[bytes], now_ns: int) -> None:
         found: list[bytes] = []
         flags: dict[int, int] = {}
         now = self._monotonic()

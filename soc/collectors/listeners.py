@@ -46,7 +46,7 @@ SPOKEN: Mapping[str, Spoken] = {
 """The protocols that are built."""
 _TRIES = 20
 _RECEIVE_BUFFER = 32 << 20
-_ENOUGH_BUFFER = 4 << 20
+ENOUGH_BUFFER = 4 << 20
 _SO_RCVBUFFORCE = 33
 _FILES = 10_240
 _log = logging.getLogger("soc.collectors")
@@ -185,7 +185,7 @@ def _bind(spec: ListenerSpec, port: int) -> socket.socket:
         sock.setblocking(False)
         if spec.is_stream:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        elif (room := widen(sock)) < _ENOUGH_BUFFER:
+        elif (room := widen(sock)) < ENOUGH_BUFFER:
             _log.warning(
                 "listener %s: the kernel gives %d KiB for bursts; the beginning of a flood may cost other sources"
                 " datagrams: raise net.core.rmem_max to %d, or give the service CAP_NET_ADMIN",

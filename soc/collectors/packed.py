@@ -18,6 +18,17 @@ class Packed(Sequence[bytes]):
         self.data = data
         self.sizes = sizes
 
+    def has_longer(self, most: int) -> bool:
+        """Whether a record has more bytes than that."""
+        return bool(np.frombuffer(self.sizes, np.uintc).max() > most)
+
+    def has_begun(self, byte: bytes) -> bool:
+        """Whether a record begins with this byte."""
+        stops = np.frombuffer(self.sizes, np.uintc).cumsum(dtype=np.int64)
+        data = np.frombuffer(self.data, np.uint8)
+        starts = np.concatenate(([0], stops[:-1]))
+        return bool((data[starts[starts < len(data)]] == byte[0]).any())
+
     def __len__(self) -> int:
         return len(self.sizes)
 

@@ -11,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from soc.collectors.counters import Counters
+from soc.collectors.datagram_batch import Address
 from soc.collectors.datagrams import KERNEL
 from soc.collectors.floods import Sockets
 from soc.collectors.intake import Durable, Intake
@@ -41,8 +41,6 @@ _KEEP_S = 60
 _LEAVE_S = 3.0
 _SECOND_NS = 1_000_000_000
 _log = logging.getLogger("soc.collectors.snmp")
-
-Address = tuple[Any, ...]
 
 
 class _V3Spec(ListenerSpec):
@@ -264,7 +262,7 @@ class _Listener:
         received = self._sockets.receive()
         now = self._clock.now_ns()
         of: dict[str, list[tuple[bytes, Address]]] = {}
-        for each in received:
+        for each in (each for datagrams in received for each in datagrams):
             of.setdefault(each[1][0], []).append(each)
         for host, datagrams in of.items():
             self._accept(peer_name(host), datagrams, now)
