@@ -71,7 +71,8 @@ def test_many_at_once_are_the_same_as_one_by_one(data, max_bytes):
 def test_large_reads_of_every_framing():
     """Real sizes, through the vectors: counts of one to four digits, markers inside of messages, empty lines."""
     records = [b"<13>%d 12 <5>" % i + b"x" * (i * 7 % 1400) for i in range(3000)] + [b"<1", b"<12345678"] * 50
-    assert messages(b"".join(b"%d %b" % (len(r), r) for r in records)) == records
+    for counted in (records, [*records, b"<1>\xff\xff", *records]):
+        assert messages(b"".join(b"%d %b" % (len(r), r) for r in counted)) == counted
     assert messages(b"".join(r + b"\n" for r in records)) == records
     assert messages(b"".join(r + b"\r\n" for r in records)) == records
     assert messages(b"".join(r + b"\0\0" for r in records)) == records
