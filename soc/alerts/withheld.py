@@ -5,7 +5,7 @@ None is gone: they are gathered like alerts, counted, and found by rule, excepti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,11 @@ def keep(tx: Tx, found: Iterable[tuple[Finding, str]], now_us: int, opened: Call
         _count(tx, several)
 
 
+def gathered(document: Mapping[str, Any]) -> Alert:
+    """What was withheld, in the shape of the alert that it did not become."""
+    return Alert.from_document({name: value for name, value in document.items() if name not in _OURS})
+
+
 def _gathered(
     tx: Tx, key: str, several: list[tuple[Finding, str]], now_us: int, opened: Callable[[Finding], Alert]
 ) -> str:
@@ -69,10 +74,7 @@ def _gathered(
         alert = replace(opened(first), status=STATUS)
         rest = several[1:]
     else:
-        version, document = stored[1].version, dict(stored[1].document)
-        alert = Alert.from_document(
-            {name: document[name] for name in document if name not in ("withheld", "exception")}
-        )
+        version, alert = stored[1].version, gathered(stored[1].document)
         rest = several
     for finding, _ in rest:
         alert = joined(alert, finding, now_us)

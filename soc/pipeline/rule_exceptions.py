@@ -37,6 +37,8 @@ MOST_EVENTS = 500_000
 MOST_JUDGED = 10_000
 """Closed alerts whose verdict is looked at."""
 MOST_BYTES = 64 << 10
+ENDING_DAYS, UNUSED_DAYS = 7, 60
+"""An exception that ends so soon is said to; one that took nothing for so long may go."""
 TRUE_POSITIVE = "true_positive"
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _EVER = 1 << 62
@@ -94,10 +96,9 @@ class RuleExceptions:
     def _shown(self, tx: Tx, each: RuleException, titles: Mapping[str, str]) -> dict[str, Any]:
         now_us = self._rules.clock.now_ns() // 1000
         total = tx.get(TOTAL, f"exception:{each.id}")
-        state = "expired" if now_us >= each.until_us else "active" if now_us >= each.since_us else "future"
-        taken = dict(total.document) if total else {"count": 0, "last_us": None}
+        count, last_us = (total.document["count"], total.document["last_us"]) if total else (0, None)
         return {
-            **_described(each, titles), "state": state, "count": taken["count"], "last_us": taken["last_us"],
+            **_described(each, titles), "state": _standing(each, count, now_us), "count": count, "last_us": last_us,
             "is_ours": Path(each.path) == self._place(each.id),
         }  # fmt: skip
 
@@ -250,6 +251,17 @@ def _count_alert(plan: Plan, alert: Mapping[str, Any], here: int, taken: int) ->
     plan.alerts += 1
     plan.gone_events += max(alert["events_total"] - here, 0)
     plan.hidden_alerts += 0 < taken == here
+
+
+def _standing(each: RuleException, taken: int, now_us: int) -> str:
+    """expired | future | ending | unused | active."""
+    if now_us >= each.until_us:
+        return "expired"
+    if now_us < each.since_us:
+        return "future"
+    if each.until_us - now_us <= ENDING_DAYS * _DAY_US:
+        return "ending"
+    return "unused" if not taken and now_us - each.since_us >= UNUSED_DAYS * _DAY_US else "active"
 
 
 def _described(each: RuleException, titles: Mapping[str, str]) -> dict[str, Any]:

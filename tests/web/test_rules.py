@@ -107,6 +107,7 @@ def test_an_exception_is_put_in_place_listed_counted_and_ended(place: World) -> 
     assert (row["state"], row["count"], row["rules"][0]["title"]) == ("active", 1, "Failed logins")
     [kept] = ok(place.caller("an").get("/v1/withheld", params={"exception": ID}))
     assert (kept["withheld"], kept["entity"]) == ("exception", f"source.ip={SCANNER}")
+    assert place.caller("an").get(f"/v1/withheld/{kept['id']}/events").json()["total"] == 1
     ok(place.caller(ROLE).post(f"/v1/exceptions/{ID}/end", {"reason": "gone"}))
     assert not path.exists()
     acts = [(e.actor, e.act, e.reason) for e in place.services.cases.ledger_entries(0, 1000) if "exception" in e.act]
@@ -132,22 +133,18 @@ def test_the_rules_own_hit_is_never_hidden(place: World) -> None:
     assert post(place, EXCEPTION.replace("source.ip: 10.0.0.5", "source.ip|re: '.*'"), apply=True).status_code == 409
 
 
-@pytest.mark.parametrize(
-    ("definition", "said"),
-    [
+def test_what_is_no_exception_is_refused(place: World) -> None:
+    """A path as its id, a rule that is not there, too long, two of them, no YAML."""
+    for definition, said in (
         ("title: x", "one Sigma filter with 'x-exception'"),
         (EXCEPTION.replace(f"id: {ID}", "name: ../scanner"), "no id of an exception"),
         (EXCEPTION.replace("[failed]", "[gone]"), "is about 'gone'"),
         (EXCEPTION.replace("2027-11-20", "2029-11-20"), "at most a year"),
         (EXCEPTION + "---\n" + EXCEPTION, "one Sigma filter"),
         ("a: [", "no YAML"),
-    ],
-)  # fmt: skip
-def test_what_is_no_exception_is_refused(place: World, definition: str, said: str) -> None:
-    """A path as its id, a rule that is not there, too long, two of them, no YAML."""
-    response = post(place, definition, apply=True)
-    assert response.status_code == 400
-    assert said in response.text
+    ):
+        response = post(place, definition, apply=True)
+        assert (response.status_code, said in response.text) == (400, True), response.text
 
 
 def test_a_decision_holds_at_once_and_is_in_the_ledger(place: World) -> None:
@@ -239,3 +236,15 @@ def test_noise_is_counted_within_the_scope(place: World) -> None:
     [row] = [row for row in ok(place.caller("an").get("/v1/noise")) if row["rule"] == "failed"]
     assert (row["alerts"], row["findings"], row["judged"], row["share"]) == (2, 3, 1, 1.0)
     assert "failed" not in [row["rule"] for row in ok(place.caller("officer-b").get("/v1/noise"))]
+
+
+def test_an_exception_says_when_nobody_needs_it_and_when_it_ends(place: World) -> None:
+    """Nothing taken for two months, the last week, and after its last day, when the rule speaks again by itself."""
+    ok(post(place, apply=True, reason="agreed"))
+    seen = []
+    for days in (0, 56, 293, 12):  # 2026-11-25, 2027-01-20, 2027-11-09, 2027-11-21
+        place.clock.advance(days * 86_400)
+        seen += [row["state"] for row in ok(place.caller(ROLE).get("/v1/exceptions"))]
+    place.clock.advance(-7 * 86_400)
+    seen += [row["state"] for row in ok(place.caller(ROLE).get("/v1/exceptions"))]
+    assert seen == ["active", "unused", "unused", "expired", "ending"]

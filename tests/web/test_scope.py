@@ -6,13 +6,14 @@ The calls are checked against the OpenAPI description: a path that is not listed
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from soc.web.app import PUBLIC, STREAMS, application
-from tests.web.world import BOUND, SECRET, SYSTEMS, A, B, World, build, system
+from tests.web.world import BOUND, NOW_US, SECRET, SYSTEMS, A, B, World, build, finding, system
 
 Ids = dict[str, str]
 FLOW = "1:P6Tf401iut5+duGFtHUSrHYxUo8="
@@ -105,6 +106,7 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "POST /v1/exceptions": ({}, {"definition": "title: x", "apply": True}),
     "POST /v1/exceptions/{id}/end": ({"id": "rule"}, {"reason": "x"}),
     "GET /v1/withheld": ({}, None),
+    "GET /v1/withheld/{id}/events": ({"id": "withheld"}, None),
     "GET /v1/deaf-rules": ({}, None),
     "GET /v1/attack": ({}, None),
     "GET /v1/noise": ({}, None),
@@ -144,7 +146,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = world.services.uploads.begin(f"{SECRET[A]}.log", 1, "an")["id"]
     asked = world.caller("officer-a").post("/v1/lookbacks", {"where": SECRET[A]}).json()["data"]["id"]
     world.ids[A] |= {"lookback": asked, "plan": plan, "hold": hold, "import": made, "zero": "0", "officer": "officer-a"}
-    world.ids[A] |= {"rule": RULE}
+    excepted = finding(A, "excepted", (world.ids[A]["event"],), NOW_US)
+    world.services.alerts.take([replace(excepted, exception="x")])
+    with world.services.cases.read("test") as tx:
+        [(kept, _)] = tx.find("withheld")
+    world.ids[A] |= {"rule": RULE, "withheld": kept}
     yield world
     world.close()
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import typer
 
 from soc.console.commands.call import Call, command, group
+from soc.console.commands.events import show_events
 from soc.console.i18n import t
 from soc.console.render import Column, number, short, word
 from soc.console.render import moment as shown_moment
@@ -75,9 +76,14 @@ def add(rule: typer.Typer) -> None:
         why: Annotated[str | None, typer.Option(help="exception, shadow or disabled; several with commas.")] = None,
         rule_id: Annotated[str | None, typer.Option("--rule", help="Of this rule.")] = None,
         exception: Annotated[str | None, typer.Option(help="Taken by this exception.")] = None,
+        events: Annotated[str | None, typer.Option(metavar="ID", help="Show the events of this one instead.")] = None,
         limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     ) -> None:
         """List findings that made no alert, newest first: excepted, in shadow, or off for the unit."""
+        if events is not None:
+            id = call.whole_id("/v1/withheld", events)
+            show_events(call, call.client.get(f"/v1/withheld/{quote(id, safe='')}/events"), None)
+            return
         answer = call.client.get("/v1/withheld", why=why, rule=rule_id, exception=exception, limit=limit)
         call.output.answer(answer, WITHHELD, answer.data)
 

@@ -253,6 +253,8 @@ STORED: Catalogue = {
     "cmd.rule.withheld.shadow": ("chạy thử", "shadow"),
     "cmd.rule.withheld.disabled": ("luật tắt", "off"),
     "cmd.rule.exception.active": ("hiệu lực", "active"),
+    "cmd.rule.exception.ending": ("sắp hết hạn", "ends soon"),
+    "cmd.rule.exception.unused": ("không dùng đến", "unused"),
     "cmd.rule.exception.expired": ("hết hạn", "expired"),
     "cmd.rule.exception.future": ("chưa đến", "not yet"),
     "cmd.rule.except.ask": ("Đặt ngoại lệ «{title}»?", "Put exception '{title}' in place?"),

@@ -97,13 +97,18 @@ def events(ask: Annotated[Asking, Depends(Allowed("event.search"))], id: Id) -> 
     """The events behind an alert; `warnings` says when some are gone, and how to find those not kept by name."""
     with ask.read() as tx:
         alert = ask.one(tx, "alert", id).document
-    ids = alert["event_ids"][:EVENTS]
+    return behind(ask, Alert.from_document(alert))
+
+
+def behind(ask: Asking, alert: Alert) -> Response:
+    """The events of an alert, or of what was gathered like one."""
+    ids = alert.event_ids[:EVENTS]
     found = ask.services.store.get(ask.scope, [id_bytes(i) for i in ids])
     missing = len(ids) - len(found)
     warnings = [f"{missing} of {len(ids)} events are no longer here"] if missing else []
-    total = alert["events_total"]
+    total = alert.events_total
     if total > len(ids):
-        query = rest_query(Alert.from_document(alert), ask.services.fields)
+        query = rest_query(alert, ask.services.fields)
         warnings.append(f"showing {len(ids):,} of {total:,} events; all of them: {query}")
     return answer("event.list", found, truncated=total > len(ids), warnings=warnings, total=total)
 

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from soc.alerts.withheld import KIND
+from soc.alerts.withheld import KIND, gathered
 from soc.model.rule_policy import LIVE
 from soc.pipeline.rule_measures import MOST_ALERTS
 from soc.web.auth import Allowed, Asking
 from soc.web.envelope import Before, Body, Id, Limit, Name, Text, Words, answer, page, several
+from soc.web.routes.alerts import behind
 
 router = APIRouter()
 Read = Annotated[Asking, Depends(Allowed("rule.read"))]
@@ -173,3 +174,11 @@ def withheld(
     with ask.read() as tx:
         found = ask.find(tx, KIND, limit=limit + 1, before=before, **keys)
     return page("withheld.list", [(id, stored.document) for id, stored in found], limit)
+
+
+@router.get("/v1/withheld/{id}/events")
+def withheld_events(ask: Annotated[Asking, Depends(Allowed("event.search"))], id: Id) -> Response:
+    """The events of findings that made no alert."""
+    with ask.read() as tx:
+        found = ask.one(tx, KIND, id).document
+    return behind(ask, gathered(found))
