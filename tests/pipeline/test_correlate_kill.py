@@ -159,6 +159,32 @@ def test_a_kill_at_random_moments_under_load_changes_nothing(tmp_path: Path) -> 
     assert same(disturbed, undisturbed)
 
 
+def test_the_state_file_of_before_is_read_once(tmp_path: Path) -> None:
+    """Version 1 was one JSON object with the snapshot as a text: counting goes on, and the new file takes its place."""
+    made = world(tmp_path / "home", 0)
+    made.receive(failures(3, source="203.0.113.99"))
+    made.work()
+    first = Correlating(made.settings, made.clock)
+    first.step()
+    snapshot = orjson.loads(first._correlator.snapshot())
+    for correlation in first._correlator.correlations.stages.values():
+        if not correlation.correlation.lasting:
+            del snapshot["correlations"]["windows"][correlation.correlation.id]
+    cursors = {str(k): str(v) for k, v in first._cursors.items()}
+    correlator = orjson.dumps({**snapshot, "format": "soc.correlate/1"}).decode()
+    state = {"version": 1, "cursors": cursors, "seen": first._seen.names(), "counts": {"frames": 7}}
+    first._dirty = False
+    first.close()
+    (tmp_path / "home" / "run" / "correlate.state").unlink(missing_ok=True)
+    (tmp_path / "home" / "run" / "correlate.json").write_bytes(orjson.dumps({**state, "correlator": correlator}))
+    made.receive(failures(1, source="203.0.113.99"))
+    made.work()
+    made.correlate()
+    found = outcome(made.settings.home)
+    assert "many" in {orjson.loads(text)["rule_id"] for texts in found["findings"].values() for text in texts}
+    assert not (tmp_path / "home" / "run" / "correlate.json").exists()
+
+
 def test_definitions_that_are_read_again_lose_nothing_of_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

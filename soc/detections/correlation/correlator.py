@@ -11,13 +11,15 @@ from typing import Any
 from soc.detections.correlation.closing import Closing
 from soc.detections.correlation.condition import METRICS
 from soc.detections.correlation.definition import Correlation
-from soc.detections.correlation.seen import AT, EVENT_ID, VALUE
-from soc.detections.correlation.stage import MAX_GROUPS, Document, Fired, Key, Stage
+from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, VALUE
+from soc.detections.correlation.stage import EARLIER, MAX_GROUPS, Document, Fired, Key, Stage
 from soc.detections.correlation.tally import observed
 from soc.model.finding import Finding, finding_id
 
 MAX_IDS = 1_000
 """Event ids that a finding carries; its count is exact all the same."""
+MAX_CARRIED = 100
+"""Event ids of a finding that one which builds on it repeats, the newest ones."""
 END_US = 2**63 - 1
 
 
@@ -136,7 +138,9 @@ class Correlations:
         self.fired[correlation.id] += 1
         events, document = fired.events, fired.document
         named = dict(zip(correlation.group_by, fired.key[3:], strict=True))
-        ids = dict.fromkeys(seen[EVENT_ID] for seen in events)
+        earlier = [seen[ABOUT][EARLIER] for seen in events if len(seen) > ABOUT and EARLIER in seen[ABOUT]]
+        ids = dict.fromkeys(id for _, some in earlier for id in some)
+        ids |= dict.fromkeys(seen[EVENT_ID] for seen in events)
         count = len({seen[VALUE] for seen in events}) if correlation.type == "value_count" else len(events)
         return Finding(
             id=finding_id(correlation.id, *fired.key, events[-1][EVENT_ID]),
@@ -147,7 +151,7 @@ class Correlations:
             kind="correlation",
             dataset=str(document.get("dataset") or ""),
             event_ids=tuple(ids)[-MAX_IDS:],
-            first_us=min(seen[AT] for seen in events),
+            first_us=min([*(first_us for first_us, _ in earlier), *(seen[AT] for seen in events)]),
             last_us=max(seen[AT] for seen in events),
             site=document["site"],
             system_id=document.get("system_id"),
@@ -222,12 +226,13 @@ class Correlations:
 
 
 def _input(finding: Finding, fired: Fired) -> tuple[int, str, Document]:
-    """A finding as an event for the correlations that refer to its rule: its group, and fields of what completed it."""
+    """A finding as an event for what refers to its rule: its group, its events, and fields of what completed it."""
     document = fired.document
     return fired.place, finding.rule_id, {
         **document,
         "fields": {**document["fields"], **finding.group},
         "position": f"{document['position']}#{finding.rule_id}",
+        EARLIER: [finding.first_us, list(finding.event_ids[-MAX_CARRIED - 1 : -1])],
     }  # fmt: skip
 
 

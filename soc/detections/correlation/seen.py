@@ -7,7 +7,8 @@ from typing import Any
 AT, POSITION, RULE, EVENT_ID, VALUE, ABOUT = range(6)
 Seen = tuple[Any, ...]
 """(event time in µs UTC, position, rule id, event id in hex, what is counted: a text, or a number for the metrics), and
-where windows are judged when they are over, also what a finding says of the event (a document's fields)."""
+what a finding may say of it besides: of a finding of another correlation the events that it is made of, and where
+windows are judged when they are over the document's fields."""
 
 
 def at_us(seen: Seen) -> int:

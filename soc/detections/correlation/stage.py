@@ -25,6 +25,8 @@ Document = Mapping[str, Any]
 Input = tuple[int, str, Document]
 """The place of a document in its frame, the rule that matched it, and the document."""
 _ABOUT = ("dataset", "system_id", "organization_id", "fields")
+EARLIER = "earlier"
+"""In the document of a finding: the time of its first event (µs UTC), and the ids of those before its last."""
 
 
 class Fired(NamedTuple):
@@ -68,7 +70,7 @@ class Stage:
     def run(self, inputs: Sequence[Input], now_us: int) -> Iterator[Fired]:
         """Offer each document to the window of its group; `now_us` is the clock of receipt and never goes back."""
         correlation, windows, counters = self.correlation, self.windows, self._counters
-        lasting = correlation.lasting
+        lasting, is_above = correlation.lasting, self._is_above
         make: Any = Window if lasting else Closing
         reads, idle_us = self._reads, now_us - correlation.idle_us
         value: str | float | None = ""
@@ -96,8 +98,10 @@ class Stage:
                 del windows[next(iter(windows))]
                 counters["evicted_groups"] += 1
             window.touched_us = now_us
-            seen = (document["at_us"], document["position"], rule, document["event_id"], value)
+            seen: Seen = (document["at_us"], document["position"], rule, document["event_id"], value)
             if lasting:
+                if is_above and EARLIER in document:
+                    seen = (*seen, {EARLIER: document[EARLIER]})
                 events = window.offer(correlation, seen, counters)
                 if events:
                     yield Fired(place, key, events, document)
@@ -183,7 +187,8 @@ def _key(document: Document, grouping: Sequence[Names]) -> Key:
 
 
 def _about(document: Document) -> dict[str, Any]:
-    return {name: document.get(name) for name in _ABOUT}
+    about = {name: document.get(name) for name in _ABOUT}
+    return {**about, EARLIER: document[EARLIER]} if EARLIER in document else about
 
 
 def _document(key: Key, seen: Seen) -> dict[str, Any]:

@@ -103,6 +103,23 @@ correlation: {{type: temporal_ordered, rules: [c, login], group-by: [source.ip],
     assert [rule for rule, _ in found(loaded(tmp_path, COUNT + ordered), stream)] == expected
 
 
+def test_a_finding_names_the_events_under_it(tmp_path: Path) -> None:
+    """The evidence of a chain is every event of it, from the first one on."""
+    chain = """---
+title: d
+name: d
+correlation: {type: temporal_ordered, rules: [c, login], group-by: [source.ip], timespan: 1m}
+---
+title: e
+name: e
+correlation: {type: event_count, rules: [d], timespan: 1m, condition: {eq: 1}}
+"""
+    correlator = Correlator(loaded(tmp_path, COUNT + chain))
+    [finding] = correlator.feed([event(1, 0), event(2, 1), event(3, 2, rule="login")], 0) + correlator.finish()
+    assert ([int(id, 16) for id in finding.event_ids], finding.rule_id) == ([1, 2, 3], "e")
+    assert (finding.first_us, finding.last_us, finding.count) == (0, 2 * SECOND, 1)
+
+
 PROCESS = """
 title: p
 name: p
