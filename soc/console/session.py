@@ -80,6 +80,11 @@ class Session:
         """Whether the service's data are made up."""
         return bool(self.me.get("simulated"))
 
+    @property
+    def gaps(self) -> int:
+        """Rule × windows of the last hour that no rule saw; 0 where one is not told."""
+        return int(self.me.get("coverage_gaps") or 0)
+
     def person(self) -> str:
         """`lan · Tier 1`, and through whom when somebody acts for another."""
         if not self.me:

@@ -42,6 +42,7 @@ from soc.parsers import ParserSet
 from soc.parsers.groups import Groups
 from soc.pipeline import aside, places, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
+from soc.pipeline.coverage.ledger import coverage
 from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
@@ -73,6 +74,8 @@ NO_GATEWAY = "no gateway is connected here"
 IMPORT = "import"
 """The nodes of the collector's log and of our own for uploads."""
 _ENGINE = "engine"
+SETTLED_US = 60 * 1_000_000
+"""What was received so long ago should have been looked at."""
 _DAY_US = 86_400_000_000
 _log = logging.getLogger("soc.serve")
 
@@ -105,6 +108,7 @@ class Services:
     filters: SavedFilters
     measures: Measures
     world: DemoWorld | None = None
+    coverage_gaps: int = 0
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
@@ -300,6 +304,12 @@ class Services:
         finally:
             reader.close()
 
+    def look_at_coverage(self) -> None:
+        """Count the rule × windows of the last hour that rules at work did not see; `soc coverage show` names them."""
+        until_us = self.clock.now_ns() // 1000 - SETTLED_US
+        found, _ = coverage(self.settings, self.store, until_us - HOUR_US, until_us)
+        self.coverage_gaps = found.report()["gaps"]
+
     def sources(self, since_us: int) -> dict[str, Any]:
         """`{sources: [...], totals: {...}}`, see `Accounts` and `sources.describe`."""
         accounts = self.accounts(since_us)
@@ -351,6 +361,7 @@ class Services:
             "outbox": outbox,
             "withheld": refused,
             "unfit_findings": unfit,
+            "coverage_gaps": self.coverage_gaps,
             "actuators": {"nftables": self._actuator()},
         }
 
@@ -470,6 +481,7 @@ class Services:
             ("runs", 5.0, lambda: self.engine.expire(self.clock.now_ns() // 1000)),
             ("prune imports", 3600.0, self.uploads.prune),
             ("prune lookbacks", 3600.0, self.lookbacks.prune),
+            ("coverage", 60.0, self.look_at_coverage),
             ("rule versions", 600.0, self.rules.note_versions),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]

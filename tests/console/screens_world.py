@@ -109,6 +109,7 @@ class FakeService:
         self.engine = Engine(self.cases, {"nftables": self.nft}, self.clock, require=require)
         self.person = person or Person("lan", "tier1")
         self.down = False
+        self.gaps = 0
         self.wall = True
         self.events: dict[str, list[dict[str, Any]]] = {}
         self.sources: list[dict[str, Any]] = []
@@ -189,6 +190,7 @@ class FakeService:
     def _me(self) -> dict[str, Any]:
         person = self.person
         return {
+            "coverage_gaps": self.gaps,
             "name": person.name, "role": person.role, "units": [], "permissions": list(person.permissions),
             "via": "api", "acting_for": None, "simulated": True, "wall": self.wall,
         }  # fmt: skip

@@ -55,6 +55,17 @@ async def test_the_queue_fills(
         await at.sees(*texts)
 
 
+@pytest.mark.parametrize(("language", "text"), [("vi", "CHƯA ĐÁNH GIÁ 36"), ("en", "GAPS 36")])
+async def test_what_no_rule_saw_stands_in_the_header(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, language: str, text: str
+) -> None:
+    """An analyst who sees no alert knows whether anything looked."""
+    monkeypatch.setenv("SOC_LANG", language)
+    service.gaps = 36
+    async with seat(service, service.clock) as at:
+        await at.sees(text)
+
+
 async def test_a_wide_terminal_has_one_line_an_alert(service: FakeService) -> None:
     """From 120 columns on an alert takes one line with every column."""
     async with seat(service, service.clock, (160, 30)) as at:

@@ -48,6 +48,10 @@ def test_gaps_are_told_and_made_up_for(tmp_path: Path) -> None:
     chi = world.caller("chi")
     found = ok(chi.get("/v1/coverage"))
     assert (found["gaps"], found["totals"]["failed"]) == (1, 1)
+    world.clock.advance(60)
+    world.services.look_at_coverage()
+    assert ok(chi.get("/v1/me"))["coverage_gaps"] == ok(chi.get("/v1/status"))["coverage_gaps"] == 1
+    assert "coverage_gaps" not in ok(world.caller("officer-a").get("/v1/me"))
     assert sum(found["totals"].values()) == found["rules"] * found["windows"]
     [row] = [row for row in found["ranges"] if row["status"] == "failed"]
     assert (row["rules"][0]["rule"], row["why"], row["events"]) == (RULE, "rule_broke", 2)

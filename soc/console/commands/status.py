@@ -92,6 +92,8 @@ def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         pairs.append(("cmd.status.withheld", number(data["withheld"])))
     if data.get("unfit_findings"):
         pairs.append(("cmd.status.unfit_findings", number(data["unfit_findings"])))
+    if data.get("coverage_gaps"):
+        pairs.append(("cmd.coverage.gaps", number(data["coverage_gaps"])))
     for name, capability in (data.get("actuators") or {}).items():
         why = "" if capability.get("available") else f" ({capability.get('why')})"
         pairs.append(("cmd.status.actuator", f"{name}: {yes_no(capability.get('available'))}{why}"))

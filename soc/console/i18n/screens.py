@@ -50,6 +50,7 @@ WORDS: Catalogue = {
     "ui.verdict.duplicate": ("Trùng với cảnh báo khác", "Duplicate of another alert"),
     "ui.verdict.test": ("Kiểm thử", "Test"),
     # The bars
+    "ui.gaps": ("CHƯA ĐÁNH GIÁ {count}", "GAPS {count}"),
     "ui.simulated": ("MÔ PHỎNG", "SIMULATED"),
     "ui.connected": ("đã kết nối", "connected"),
     "ui.connecting": ("đang kết nối", "connecting"),

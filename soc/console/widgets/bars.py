@@ -27,7 +27,7 @@ class Bar(Static):
 
 
 class HeaderBar(Bar):
-    """Title, the badge of simulated data, the person, the link and the clock."""
+    """Title, the badges of simulated data and of gaps in what rules saw, the person, the link and the clock."""
 
     DEFAULT_CSS = """
     HeaderBar { background: $primary-darken-2; color: $text; text-style: bold; }
@@ -44,6 +44,7 @@ class HeaderBar(Bar):
         session = self._session
         right = f"{session.person()} · {session.state()} {when(session.now_us())[11:]} "
         badge = f"[{t('ui.simulated')}] " if session.is_simulated else ""
+        badge += f"[{t('ui.gaps', count=session.gaps)}] " if session.gaps else ""
         room = max(self.size.width - cell_len(right) - cell_len(badge) - 1, 0)
         left = fit(f" {self._title()}", room)
         self.update(

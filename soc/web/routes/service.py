@@ -32,8 +32,11 @@ def health(request: Request) -> Response:
 
 @router.get("/v1/me")
 def me(ask: Annotated[Asking, Depends(Allowed(ANYBODY))]) -> Response:
-    """Who the caller is and what they may do."""
-    return answer("me", ask.caller.to_document(simulated=ask.services.settings.simulated))
+    """Who the caller is and what they may do; for who sees all units also how many gaps the last hour has."""
+    document = ask.caller.to_document(simulated=ask.services.settings.simulated)
+    if ask.scope.units is None and "coverage.read" in document["permissions"]:
+        document["coverage_gaps"] = ask.services.coverage_gaps
+    return answer("me", document)
 
 
 @router.get("/v1/status")
