@@ -1,83 +1,52 @@
 """What shippers post: bulk documents of Elasticsearch, events of Splunk's HEC, GELF messages.
 
 A document is taken by its names; a line of text inside it is read by the product that wrote it, and the document's own
-names fill in what the line does not say. Windows events go the way of all Windows events.
+names fill in what the line does not say. Windows events, and those of products that are known by their JSON, go the way
+that they go elsewhere.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
-from soc.parsers import ecs, times, winlogbeat
-from soc.parsers.decoders import gelf, journal, windows
-from soc.parsers.decoders.flat import flatten
+from soc.parsers import ecs, times
 from soc.parsers.decoders.syslog import Headers
 from soc.parsers.definition import Definition
 from soc.parsers.documents import JsonRecords, read
 from soc.parsers.mapping import Mapped, Rest, over
+from soc.parsers.posted_records import READERS, Found, beside_event, entries
 from soc.parsers.text import TextRecords
 from soc.parsers.work import UNPARSED, Flags, Work, make_batch
 
 FORMATS = ("elastic", "document", "hec", "gelf", "journal")
 """`document` is a JSON object alone, `elastic` one behind its action line."""
-_STREAM = re.compile(r"(?:\.ds-)?(?:logs|metrics|traces)-([a-z0-9_.]{1,64})-[^-].*")
 # A document with one of these was understood by whoever made it.
 _DONE = ("event.category", "event.action", "event.type")
 _LONGEST = 64
-_SHIPPER = ("agent.", "ecs.", "host.", "labels.", "log.", "tags")
-_OF_THE_EVENT = ("@timestamp", "message", "event.created", "event.ingested", "event.original", "event.kind")
-
-
-class Header(NamedTuple):
-    """What a syslog header would say of a line."""
-
-    program: str | None
-    pid: str | None
-    host: str | None
-
-
-@dataclass
-class _Found:
-    """One record: its ECS names, what the protocol says beside (`meta`, for a definition to map), the line inside and
-    the program and process that wrote it, a name for its dataset, the `document` it came as; or an `event` of Windows
-    or of a product that is known by its JSON, as it is. With `header` the line is all message, whatever it looks like:
-    whoever took it has said who wrote it."""
-
-    row: int
-    names: dict[str, Any] = field(default_factory=dict)
-    meta: dict[str, Any] = field(default_factory=dict)
-    line: str | None = None
-    program: str | None = None
-    pid: str | None = None
-    header: Header | None = None
-    extra: str = ""
-    document: Mapping[str, Any] | None = None
-    event: Mapping[str, Any] | None = None
 
 
 def batches(work: Work, form: str) -> list[EventBatch]:
     """The events of a block of this format."""
     if form == "journal":
-        texts, each = _entries(work)
+        texts, each = entries(work)
     else:
         texts = work.envelope.texts()
-        each = [_READERS[form](row, text) for row, text in enumerate(texts)]
+        each = [READERS[form](row, text) for row, text in enumerate(texts)]
     definition = work.index.formats.get("elastic" if form == "document" else form)
-    found: list[_Found] = []
+    found: list[Found] = []
     unread: list[int] = []
     for row, one in enumerate(each):
         if one is None:
             unread.append(row)
             continue
         if one.event is None and (known := _known(work, one)) is not None:
-            beside = {} if known is one.document else _beside_event(one.names)
+            beside = {} if known is one.document else beside_event(one.names)
             one.names, one.line, one.event = beside, None, known
         if definition is not None and one.event is None:
             _look(one, definition)
@@ -102,7 +71,7 @@ def batches(work: Work, form: str) -> list[EventBatch]:
     return result
 
 
-def _known(work: Work, one: _Found) -> Mapping[str, Any] | None:
+def _known(work: Work, one: Found) -> Mapping[str, Any] | None:
     """The event of a product that is known by its JSON: the document, or the one in its message. What speaks ECS was
     understood by whoever made it."""
     if any(name in one.names for name in _DONE):
@@ -115,7 +84,7 @@ def _known(work: Work, one: _Found) -> Mapping[str, Any] | None:
     return None
 
 
-def _look(one: _Found, definition: Definition) -> None:
+def _look(one: Found, definition: Definition) -> None:
     """Give the definition what it maps, unless the document has the ECS name itself; find the line and its program."""
     said: dict[str, Any] = {}
     for spec in definition.maps:
@@ -143,119 +112,8 @@ def _is_ecs(name: str) -> bool:
     return name.startswith("log.syslog.")
 
 
-# reading the records --------------------------------------------------------------------------------------------------
-
-
-def _elastic(row: int, text: str) -> _Found | None:
-    line, newline, body = text.partition("\n")
-    document = read(body) if newline else None
-    if document is None:
-        return None
-    names = flatten(document)
-    if windows.decode(document) is not None:
-        return _Found(row, _beside_event(names), event=winlogbeat.restored(document, names))
-    return _Found(row, names, extra=_stream(line), document=document)
-
-
-def _document(row: int, text: str) -> _Found | None:
-    return _elastic(row, f"\n{text}")
-
-
-def _beside_event(names: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands beside a Windows event: all that Winlogbeat's modules found, else what a shipper says of itself."""
-    if any(name.startswith("winlog.") for name in names):
-        return {n: v for n, v in names.items() if not n.startswith("winlog.") and n not in _OF_THE_EVENT}
-    return {n: v for n, v in names.items() if n.startswith(_SHIPPER)}
-
-
-def _stream(line: str) -> str:
-    """The dataset in the name of a data stream, `logs-<dataset>-<namespace>`."""
-    action = read(line) or {}
-    for meta in action.values():
-        index = meta.get("_index") if isinstance(meta, dict) else None
-        named = _STREAM.fullmatch(index) if isinstance(index, str) and len(index) < 256 else None
-        return named[1] if named is not None else ""
-    return ""
-
-
-def _hec(row: int, text: str) -> _Found | None:
-    event = read(text)
-    if event is None or not ("event" in event or "fields" in event):
-        return None
-    inner = event.pop("event", None)
-    own = inner if isinstance(inner, dict) else read(inner) if isinstance(inner, str) and inner[:1] == "{" else None
-    fields = event.pop("fields", None)
-    if own is not None and windows.decode(own) is not None:
-        inside = flatten(own)
-        return _Found(row, _beside_event(inside), event, event=winlogbeat.restored(own, inside))
-    names = flatten(fields) if isinstance(fields, dict) else {} if fields is None else {"fields": fields}
-    kind = event.get("sourcetype")
-    found = _Found(row, names, event, extra=kind.replace(":", ".").lower() if isinstance(kind, str) else "")
-    if own is not None:
-        found.names |= flatten(own)
-        found.document = own
-    elif isinstance(inner, str):
-        found.line = inner
-        found.names["message"] = inner
-    elif inner is not None:
-        found.names["message"] = orjson.dumps(inner).decode()
-    return found
-
-
-def _gelf(row: int, text: str) -> _Found | None:
-    names = gelf.decode(text)
-    if names is None:
-        return None
-    own, beside = names
-    found = _Found(row, beside, own)
-    message = own.get("short_message")
-    if isinstance(message, str):
-        found.line = message
-    return found
-
-
-def _entries(work: Work) -> tuple[list[str], list[_Found | None]]:
-    """Entries of systemd's journal as text, and what they say.
-
-    One whose fields have line feeds or bytes is shown field by field, and kept beside as it came. What journald adds
-    by itself (`_NAME`) and no definition maps stays in the original; fields that a program made up go along.
-    """
-    texts: list[str] = []
-    found: list[_Found | None] = []
-    for row, record in enumerate(work.envelope.block.records()):
-        fields = journal.decode(record)
-        text = journal.readable(record)
-        if text is None:
-            work.envelope.keep(row, record, *(() if journal.is_utf8(record) else ("not_utf8",)))
-            text = journal.shown(fields)
-        texts.append(text)
-        found.append(_entry(row, fields))
-    return texts, found
-
-
-def _entry(row: int, fields: dict[str, str | list[str]]) -> _Found | None:
-    first = {name: value[0] if isinstance(value, list) else value for name, value in fields.items()}
-    if "MESSAGE" not in fields and "__REALTIME_TIMESTAMP" not in fields:
-        return None
-    header = Header(
-        first.get("SYSLOG_IDENTIFIER") or first.get("_COMM"),
-        first.get("SYSLOG_PID") or first.get("_PID"),
-        first.get("_HOSTNAME"),
-    )
-    own = {name: value for name, value in fields.items() if isinstance(value, list) and name[:1] != "_"}
-    return _Found(row, own, dict(first), line=first.get("MESSAGE"), header=header)
-
-
-_READERS: dict[str, Callable[[int, str], _Found | None]] = {
-    "elastic": _elastic, "document": _document, "hec": _hec, "gelf": _gelf,
-}  # fmt: skip
-
-
-# making the events ----------------------------------------------------------------------------------------------------
-
-
 def _events(
-    work: Work, records: TextRecords, events: Sequence[_Found], definition: Definition | None
+    work: Work, records: TextRecords, events: Sequence[Found], definition: Definition | None
 ) -> list[EventBatch]:
     documents = [one.event for one in events if one.event is not None]
     layers = _layers(work, UNPARSED, events, definition)
@@ -277,7 +135,7 @@ class _Layers:
     stamps: list[times.Stamp | None]
 
 
-def _layers(work: Work, dataset: str, found: Sequence[_Found], definition: Definition | None) -> _Layers:
+def _layers(work: Work, dataset: str, found: Sequence[Found], definition: Definition | None) -> _Layers:
     mapped = Mapped(len(found), work.zone)
     used: frozenset[str] = frozenset()
     product = definition.id if definition is not None else "json"
@@ -315,7 +173,7 @@ def _plain(value: Any) -> Any:
 
 
 def _documents(
-    work: Work, records: TextRecords, found: Sequence[_Found], definition: Definition | None
+    work: Work, records: TextRecords, found: Sequence[Found], definition: Definition | None
 ) -> list[EventBatch]:
     default = definition.dataset if definition is not None else ecs.DATASET
     datasets = [name if (name := ecs.claimed(one.names, one.extra)) != ecs.DATASET else default for one in found]
@@ -343,8 +201,8 @@ def _documents(
 
 
 def _lines(
-    work: Work, texts: Sequence[str], found: Sequence[_Found], definition: Definition | None
-) -> tuple[list[EventBatch], list[_Found]]:
+    work: Work, texts: Sequence[str], found: Sequence[Found], definition: Definition | None
+) -> tuple[list[EventBatch], list[Found]]:
     """The events of lines that a product recognises, and the records that are left."""
     by_row = {one.row: one for one in found if one.line is not None}
     records = TextRecords(work, [by_row[i].line or "" if i in by_row else "" for i in range(len(texts))])
@@ -369,7 +227,7 @@ def _lines(
     return result, [one for one in found if one.row not in place]
 
 
-def _head(headers: Headers, row: int, one: _Found) -> None:
+def _head(headers: Headers, row: int, one: Found) -> None:
     """A line that came without its header has it beside, in the document."""
     if one.program is None or headers.priority[row] is not None or headers.at_us[row] is not None:
         return

@@ -10,6 +10,7 @@ import pytest
 from soc.content import shipped
 from soc.detections import DetectionSet
 from soc.detections.detect import detect
+from soc.detections.sigma import routing
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 
@@ -243,6 +244,14 @@ def test_posted_documents_are_the_same_events(parsers: ParserSet, tmp_path: Path
     reach = next(reach for reach in REACHES if "cloudtrail" in reach.source)
     inner = reach.hit if "message" not in wrapped else orjson.dumps(reach.hit).decode()
     assert hits(parsers, tmp_path, reach, wrapped.format(inner), "elastic") == 1
+
+
+def test_every_log_source_is_one_that_somebody_writes(parsers: ParserSet) -> None:
+    """A route to a dataset that no definition has would leave its rules deaf without a word."""
+    written = {d.dataset_of(shape) for d in parsers.definitions.values() for shape in (None, *d.shapes)}
+    for source, datasets in routing._DATASETS.items():
+        for name in datasets:
+            assert any(one == name or (name.endswith("*") and one.startswith(name[:-1])) for one in written), source
 
 
 def test_a_name_that_no_parser_writes_is_refused(parsers: ParserSet, tmp_path: Path) -> None:

@@ -207,6 +207,9 @@ _DATASETS: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "m365", "threat_detection"): ("m365.audit",),
     ("", "m365", "threat_management"): ("m365.audit",),
     ("", "onelogin", "onelogin.events"): ("onelogin.events",),
+    ("", "huawei", "bgp"): ("huawei.vrp",),
+    ("", "juniper", "bgp"): ("juniper.junos",),
+    ("", "fortios", "sslvpnd"): ("fortinet.fortigate",),
     ("", "snmp", ""): ("snmp.trap",),
     ("", "snmp", "trap"): ("snmp.trap",),
 }
