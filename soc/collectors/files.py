@@ -201,7 +201,7 @@ def _opened(path: Path | None) -> Iterator[tuple[BinaryIO, Budget]]:
         piped: Any = sys.stdin.buffer
         yield io.BufferedReader(piped), Budget(_NO_LIMIT)
         return
-    with path.open("rb") as plain:
+    with path.open("rb", buffering=1 << 16) as plain:  # a sixth less than with 8 KiB, measured
         yield plain, Budget(limit_of(path.stat().st_size))
 
 

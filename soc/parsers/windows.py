@@ -35,6 +35,9 @@ _SYSTEM_FIELDS = {
     "event.code": "event_id", "event.provider": "provider", "message": "message", "winlog.version": "version",
     "winlog.process.pid": "pid", "winlog.process.thread.id": "tid", "log.level": "level",
 }  # fmt: skip
+_COUNTED = ("winlog.record_id", "winlog.version", "winlog.process.pid", "winlog.process.thread.id")
+_SAID_BY_SYSTEM = tuple(n for n in _SYSTEM_FIELDS if n == "message" or (n.startswith("winlog.") and n not in _COUNTED))
+"""What keywords search of the System part: each value once, and no running numbers."""
 _SYSTEM_NAMES = frozenset((*windows.SYSTEM, "message"))
 _PLAIN = (str, int)
 _SYSTEM_NUMBERS = frozenset({"version", "pid", "tid"})
@@ -126,7 +129,8 @@ def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
     return make_batch_lazily(
         work, rows, definition.id if definition else "windows", kind.dataset,
         stamps=stamps, layers=(_Header(text, rows), system, data), mapped=mapped, rest=data.rest,
-        said=lambda: (ORIGINAL, "message", *data.names()), shape=shape.name if shape else None,
+        said=lambda: (*_SAID_BY_SYSTEM, *data.names(), *((ORIGINAL,) if data.has_left() else ())),
+        shape=shape.name if shape else None,
     )  # fmt: skip
 
 
@@ -163,14 +167,26 @@ class _System(LazyMapping[Column]):
         self._events = events
         self._texts: dict[str, Texts] = {}
 
+    @functools.cached_property
+    def _systems(self) -> list[Mapping[str, Any]]:
+        return [event.system for event in self._events]
+
+    @functools.cached_property
+    def _elements(self) -> frozenset[str]:
+        return frozenset().union(*set(map(tuple, self._systems)))
+
     def texts(self, name: str) -> Texts:
         """The values under one of our names, as text."""
-        if name not in self._texts:
+        found = self._texts.get(name)
+        if found is None:
             if name == "message":
-                self._texts[name] = windows.texts([event.message for event in self._events])
+                found = windows.texts([event.message for event in self._events])
+            elif windows.SYSTEM[name][0] in self._elements:
+                found = windows.system_texts(self._systems, name)
             else:
-                self._texts[name] = windows.system_texts([event.system for event in self._events], name)
-        return self._texts[name]
+                found = [None] * len(self._events)
+            self._texts[name] = found
+        return found
 
     def names(self) -> Iterable[str]:
         return _SYSTEM_FIELDS
@@ -232,6 +248,10 @@ class _Data(LazyMapping[Column]):
     def make(self, name: str) -> Column | None:
         place = self._places[0].get(name)
         return None if place is None else Column.of(K, self._values(*place))
+
+    def has_left(self) -> bool:
+        """Whether there is something that no column holds."""
+        return bool(self._places[1])
 
     def rest(self) -> Rest:
         """What no column holds, by event."""

@@ -79,10 +79,12 @@ def test_what_events_say_is_told_from_what_is_made_of_it(parsers: ParserSet) -> 
     [batch] = parse(parsers, [{"System": system, "EventData": data, "UserData": {"E": {"Param": "y"}}}])
     assert batch.columns["network.direction"].to_list() == ["egress"]
     said = {name: batch.columns[name].to_list()[0] for name in batch.said() if name in batch.columns}
-    assert {"C:\\a.exe", "true", "x", "y"} <= set(said.values())
-    assert "PC01" in said["event.original"]  # what stands in the System part, the original has
+    assert {"C:\\a.exe", "true", "x", "y", "PC01", "3"} <= set(said.values())
+    assert "event.original" not in said  # it has names in it, which are no values
     assert "egress" not in said.values()
     assert "process.executable" not in said
+    [odd] = parse(parsers, [{"System": system, "EventData": {"è": "z"}}])
+    assert "event.original" in odd.said()  # no column has this value
 
 
 def test_events_go_when_their_batch_goes(parsers: ParserSet) -> None:
