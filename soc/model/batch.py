@@ -202,6 +202,11 @@ def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> C
             return Column.constant(first.type, first.values, total, many=first.many)
         if all(c.form == "numpy" for c in present):
             return Column.numpy(first.type, np.concatenate([c.values for c in present]))
+    if all(c.form in ("list", "constant") for c in present):  # an array for each of many small ones costs far more
+        values: list[Any] = []
+        for part, size in zip(columns, sizes, strict=True):
+            values += [None] * size if part is None else part.to_list()
+        return Column.of(first.type, values, many=first.many)
     parts: list[Any] = []
     nothing = arrow_type(first.type, first.many)
     for part, size in zip(columns, sizes, strict=True):
@@ -331,9 +336,10 @@ class EventBatch:
             raise ValueError(f"different datasets: {sorted({b.dataset for b in batches})}")
         if len(batches) == 1:
             return batches[0]
-        names = dict.fromkeys(name for b in batches for name in b.columns)
+        parts = [b.columns.whole() if isinstance(b.columns, LazyMapping) else b.columns for b in batches]
+        names = dict.fromkeys(name for part in parts for name in part)
         sizes = [b.n for b in batches]
-        columns = {name: _concat_columns([b.columns.get(name) for b in batches], sizes) for name in names}
+        columns = {name: _concat_columns([part.get(name) for part in parts], sizes) for name in names}
         return cls(batches[0].dataset, sum(sizes), columns)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from soc.model.batch import Column, EventBatch, arrow_type
 from soc.model.fields import FieldType
+from soc.model.lazy import LazyMapping
 
 ROW = st.fixed_dictionaries(
     {},
@@ -57,3 +59,40 @@ def test_what_does_not_convert_is_kept_and_flagged() -> None:
         "soc.rest": {"source.port": "many", "nonsense": "1"},
         "soc.flags": ("type_mismatch", "unknown_field"),
     }
+
+
+class Odd(LazyMapping[Column]):
+    """One column of two rows, under a name of its own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.asked = name, list[str]()
+
+    def names(self) -> Iterable[str]:
+        return (self.name,)
+
+    def make(self, name: str) -> Column | None:
+        self.asked.append(name)
+        return Column.of(FieldType.KEYWORD, ["a", None]) if name == self.name else None
+
+
+def test_many_small_batches_are_put_together_as_lists() -> None:
+    """An array for each of them took most of a worker's time when every frame had six events of five kinds."""
+    parts = [
+        EventBatch("x", 2, {"process.name": Column.of(FieldType.KEYWORD, ["a", "b"])}),
+        EventBatch("x", 1, {"process.name": Column.constant(FieldType.KEYWORD, "c", 1)}),
+        EventBatch("x", 1, {}),
+    ]
+    column = EventBatch.concat(parts).columns["process.name"]
+    assert (column.form, column.to_list()) == ("list", ["a", "b", "c", None])
+
+
+def test_lazy_columns_are_asked_only_for_what_they_have() -> None:
+    """Each other name would be looked for in vain, once a batch."""
+    lazy = [Odd("process.name"), Odd("user.name")]
+    whole = EventBatch.concat([EventBatch("x", 2, each) for each in lazy])
+    assert {name: column.to_list() for name, column in whole.columns.items()} == {
+        "process.name": ["a", None, None, None],
+        "user.name": [None, None, "a", None],
+    }
+    assert [each.asked for each in lazy] == [["process.name"], ["user.name"]]
