@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -288,3 +289,48 @@ def test_a_difference_is_said_with_the_hits_that_come_and_go(
     ]  # fmt: skip
     assert [(hit["what"], hit["record"]) for hit in data["hits"]] == [("removed", 1), ("added", 2)]
     assert run(["rule", "diff", str(old), str(old), "--on", str(log)]) == 0
+
+
+ROW = {
+    "id": "r1", "title": "Noisy", "title_vi": "Ồn", "level": "high", "status": "test", "tags": [], "version": "aa11",
+    "path": "a.yml", "line": 3, "state": "shadow", "withheld": {"shadow": 4},
+    "decision": {"state": "shadow", "by": "lan", "at_us": NOW_US, "reason": "many"},
+}  # fmt: skip
+ROLLED = {"rule": "r1", "before": "aa11", "after": "bb22"}
+VERSIONS = [{"version": "aa11", "first_us": NOW_US, "is_used": True, "path": "a.yml"}]
+KEPT = {
+    "id": "019ac000-0000-7000-8000-00003f9a2c1b", "withheld": "exception", "level": "low", "title": "Noisy",
+    "entity": "source.ip=10.0.0.5", "exception": "e1", "count": 3, "last_us": NOW_US,
+}  # fmt: skip
+EXCEPTION = {
+    "state": "ending", "id": "e1", "title": "Scanner", "rules": [{"id": "r1", "title": "Noisy"}], "owner": "lan",
+    "ticket": "T-1", "expires": "2027-04-30", "count": 3, "last_us": NOW_US,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "call", "data", "vietnamese", "english"),
+    [
+        ("list", ("GET", "/v1/rules"), {"rules": [ROW], "refused": []}, "chạy thử", "shadow"),
+        ("show r1", ("GET", "/v1/rules/r1"), {**ROW, "versions": VERSIONS}, "Phiên bản", "Version"),
+        ("withheld", ("GET", "/v1/withheld"), [KEPT], "ngoại lệ", "exception"),
+        ("except list", ("GET", "/v1/exceptions"), [EXCEPTION], "sắp hết hạn", "ends soon"),
+        ("deaf", ("GET", "/v1/deaf-rules"), [{**ROW, "listens_to": ["linux.sshd"]}], "linux.sshd", "linux.sshd"),
+        ("except end e1 --reason x", ("POST", "/v1/exceptions/e1/end"), EXCEPTION, "đã kết thúc", "has ended"),
+        ("rollback r1 --reason x", ("POST", "/v1/rules/r1/rollback"), ROLLED, "phiên bản", "version"),
+        ("reload", ("POST", "/v1/rules/reload"), {"loaded": 9, "refused": 1, "exceptions": 2}, "bị từ chối", "refused"),
+    ],
+)  # fmt: skip
+def test_people_read_it_in_their_language(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    line: str, call: tuple[str, str], data: Any, vietnamese: str, english: str,
+) -> None:  # fmt: skip
+    """Tables and sentences in both; `--json` gives the envelope as it came."""
+    client.answers[call] = data
+    for language, word in (("vi", vietnamese), ("en", english)):
+        monkeypatch.setenv("SOC_LANG", language)
+        assert run(["rule", *line.split()], world(client)) == 0
+        said = capsys.readouterr()
+        assert word in said.out + said.err
+    assert run(["rule", *line.split(), "--json"], world(client)) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == data
