@@ -150,3 +150,4 @@ def _entry(row: int, fields: dict[str, str | list[str]]) -> Found | None:
 READERS: dict[str, Callable[[int, str], Found | None]] = {
     "elastic": _elastic, "document": _document, "hec": _hec, "gelf": _gelf,
 }  # fmt: skip
+"""By format: a record's text to what it says, None for what is no such record."""

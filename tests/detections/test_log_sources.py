@@ -246,6 +246,13 @@ def test_posted_documents_are_the_same_events(parsers: ParserSet, tmp_path: Path
     assert hits(parsers, tmp_path, reach, wrapped.format(inner), "elastic") == 1
 
 
+def test_a_rule_for_any_windows_channel_sees_no_linux(parsers: ParserSet, tmp_path: Path) -> None:
+    """Sysmon for Linux writes Windows' XML, and is Linux all the same."""
+    windows = '{"winlog":{"event_id":"1","channel":"X","event_data":{"Image":"/usr/bin/nc"}}}'
+    reach = Reach("{product: windows}", "{Image: /usr/bin/nc}", windows, SYSMON.format(1, "CommandLine", "x"))
+    assert (hits(parsers, tmp_path, reach, reach.hit), hits(parsers, tmp_path, reach, reach.miss)) == (1, 0)
+
+
 def test_every_log_source_is_one_that_somebody_writes(parsers: ParserSet) -> None:
     """A route to a dataset that no definition has would leave its rules deaf without a word."""
     written = {d.dataset_of(shape) for d in parsers.definitions.values() for shape in (None, *d.shapes)}

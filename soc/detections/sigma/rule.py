@@ -58,11 +58,15 @@ class Not:
 Node = Test | All | AnyOf | Not
 
 
+_NOT_OF_WINDOWS = ("", "linux-sysmon/operational")
+"""No channel, and the one of Sysmon for Linux, whose events have the shape of Windows'."""
+
+
 @dataclass(frozen=True)
 class Route:
     """Which events a rule sees: Windows ones by channel and event id, others by dataset; `datasets` may end in `.*`.
 
-    Empty `channels` with `windows` is every channel; `event_ids` None is every id.
+    Empty `channels` with `windows` is every channel of Windows; `event_ids` None is every id.
     """
 
     windows: bool = False
@@ -73,7 +77,7 @@ class Route:
     def takes(self, dataset: str, channel: str, event_id: str) -> bool:
         """Whether an event of this dataset, channel (lower case) and event id goes to the rule."""
         if self.windows:
-            in_channel = channel in self.channels if self.channels else channel != ""
+            in_channel = channel in self.channels if self.channels else channel not in _NOT_OF_WINDOWS
             return in_channel and (self.event_ids is None or event_id in self.event_ids)
         return any(dataset == d or (d.endswith("*") and dataset.startswith(d[:-1])) for d in self.datasets)
 
