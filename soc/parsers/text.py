@@ -253,7 +253,7 @@ class TextRecords:
                 return [_date_time(pairs) for pairs in mine]
             return self._meta(name, [rows[k] for k in members])
 
-        spare = [name for name in present if name not in used and name[:1] != "@"]
+        spare = [name for name in sorted(present) if name not in used and name[:1] != "@"]
         left = [{name: pairs[name] for name in spare if pairs.get(name) is not None} for pairs in mine]
         rest = {k: pairs for k, pairs in enumerate(left) if pairs}
         return self._batch(definition, shape, [rows[k] for k in members], values, rest)

@@ -85,6 +85,15 @@ def test_a_cut_record_says_so(rows: Rows) -> None:
     assert event["soc.flags"] == ("oversize",)
 
 
+def test_the_rest_of_pairs_has_its_names_in_order(rows: Rows) -> None:
+    """The same record gives the same document in every process, to the byte."""
+    line = b'date=2026-11-20 time=09:59:58 devid="FG1" logid="0000000013" type="traffic" subtype="forward" vd="root"'
+    (event,) = rows([line + b"".join(b" z%d=1" % i for i in range(9, 0, -1))], format="syslog")
+    names = list(event["soc.rest"])
+    assert set(names) > {"z1", "z9"}
+    assert names == sorted(names)
+
+
 def test_json_that_is_no_windows_event(rows: Rows) -> None:
     """Known names are typed, the rest is kept; a document cannot claim to belong to another unit."""
     document = {"source": {"ip": "203.0.113.9", "port": "x"}, "user.name": "an", "odd": {"a": 1},
