@@ -50,6 +50,8 @@ def test_a_whole_and_its_changes_are_the_state(detections: DetectionSet, what: A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "MAX_GROUPS", 3)
         patch.setattr(first_seen, "MAX_ENTITIES", 3)
+        patch.setattr(stage, "SLACK", 2)
+        patch.setattr(first_seen, "SLACK", 2)
         running = Correlator(detections)
         whole, changes = orjson.dumps(running.state()), []
         for n, (at, who, kind) in enumerate(sorted(what)):
@@ -90,3 +92,25 @@ def test_what_was_dropped_is_counted_once_for_a_start(detections: DetectionSet, 
     restored.apply(changes)
     assert restored.counters["changed_definitions"] == 1
     assert restored.correlations.counters["changed_definitions"] == 1
+
+
+def test_a_flood_of_groups_is_bounded_and_counted(detections: DetectionSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go together: one at a time, each would be searched for behind those that went before."""
+    monkeypatch.setattr(stage, "MAX_GROUPS", 50)
+    monkeypatch.setattr(stage, "SLACK", 10)
+    running = Correlator(detections)
+    for n in range(200):
+        running.feed([event(n, n / 100, f"10.0.0.{n}")], n)
+        assert len(running.correlations.stages["count"].windows) <= 60
+    kept = [key[3] for key in running.correlations.stages["count"].windows]
+    assert kept == [f"10.0.0.{n}" for n in range(200 - len(kept), 200)]
+    assert running.left_out()["evicted_groups"] >= 2 * (200 - 60)
+
+
+def test_many_groups_are_forgotten_in_one_pass(detections: DetectionSet) -> None:
+    """Those that nothing touched for long, and no other."""
+    running = Correlator(detections)
+    running.feed([event(n, 0, f"10.0.{n // 250}.{n % 250}") for n in range(2_000)], 0)
+    running.feed([event(3_000, 9_000, "last")], 9_000 * SECOND)
+    running.tick(9_000 * SECOND)
+    assert [key[3] for key in running.correlations.stages["count"].windows] == ["last"]

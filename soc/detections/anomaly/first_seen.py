@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from soc.detections.anomaly.model import Definition
@@ -11,6 +12,8 @@ from soc.detections.correlation.stage import text
 from soc.model.finding import Finding, Matched, finding_id
 
 MAX_ENTITIES = 100_000
+SLACK = 2_000
+"""So many more may be there before the oldest go together: finding them in a dict costs a search."""
 MAX_VALUES = 1_000
 """Values kept per entity; the one unseen for longest goes first."""
 
@@ -51,9 +54,8 @@ class FirstSeen:
         self.known[key] = known
         self._touched.pop(key, None)
         self._touched[key] = None
-        if len(self.known) > MAX_ENTITIES:
-            del self.known[next(iter(self.known))]
-            self.counters["evicted_entities"] += 1
+        if len(self.known) > MAX_ENTITIES + SLACK:
+            self.counters["evicted_entities"] += self._evict(MAX_ENTITIES)
         last = known.values.pop(value, None)
         fresh = last is None or at_us - last > self.definition.policy.forget_us
         others = list(known.values)
@@ -108,7 +110,7 @@ class FirstSeen:
 
     def snapshot(self) -> Any:
         self._touched.clear()
-        return {"known": _plain(self.known), "counters": dict(self.counters)}
+        return {"known": _plain(self.known), "kept": len(self.known), "counters": dict(self.counters)}
 
     def restore(self, data: Any) -> None:
         self.known = {}
@@ -117,7 +119,7 @@ class FirstSeen:
     def changes(self) -> Any:
         known = {key: self.known[key] for key in self._touched if key in self.known}
         self._touched.clear()
-        return {"known": _plain(known), "counters": dict(self.counters)}
+        return {"known": _plain(known), "kept": len(self.known), "counters": dict(self.counters)}
 
     def apply(self, changes: Any) -> None:
         self.counters = Counter(changes["counters"])
@@ -125,8 +127,14 @@ class FirstSeen:
             entity = tuple(key)
             self.known.pop(entity, None)
             self.known[entity] = _Known(since_us, dict(values))
-        while len(self.known) > MAX_ENTITIES:
-            del self.known[next(iter(self.known))]
+        self._evict(changes.get("kept", MAX_ENTITIES))  # states of before do not say how many there were
+
+    def _evict(self, kept: int) -> int:
+        """Let the entities go that were unseen for longest, down to so many; how many went."""
+        gone = list(islice(self.known, max(len(self.known) - kept, 0)))
+        for key in gone:
+            del self.known[key]
+        return len(gone)
 
 
 def _plain(known: Mapping[tuple[str, ...], _Known]) -> list[list[Any]]:

@@ -184,7 +184,7 @@ class Correlations:
     def _state(self, since_us: int | None) -> dict[str, Any]:
         return {
             "windows": {
-                key: [stage.correlation.version, groups]
+                key: [stage.correlation.version, groups, len(stage.windows)]
                 for key, stage in self.stages.items()
                 if (groups := stage.to_json(since_us)) or since_us is None
             },
@@ -214,10 +214,10 @@ class Correlations:
         self.counters.clear()
         self.counters.update(data["counters"])
         self.fired = Counter(data["fired"])
-        for key, (version, groups) in data["windows"].items():
+        for key, (version, groups, *kept) in data["windows"].items():  # states of before do not say how many there were
             stage = self.stages.get(key)
             if stage is not None and stage.correlation.version == version:
-                stage.restore(groups)
+                stage.restore(groups, *kept or (MAX_GROUPS,))
                 self._clock_us = max([self._clock_us, *(window.touched_us for window in stage.windows.values())])
             elif groups:
                 self._dropped.add(key)

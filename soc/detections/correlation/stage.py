@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -15,7 +16,9 @@ from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, POSITION, Seen
 from soc.detections.correlation.window import Window
 
 MAX_GROUPS = 100_000
-"""Groups kept per correlation; the one untouched for longest goes first, counted as `evicted_groups`."""
+"""Groups kept per correlation; those untouched for longest go first, counted as `evicted_groups`."""
+SLACK = 2_000
+"""So many more may be there before they go together: finding the oldest in a dict costs a search, not a step."""
 MAX_NUMBER = 1e300
 """Larger ones are no measurement: their sum would leave what a float can hold."""
 Key = tuple[str, ...]
@@ -94,9 +97,8 @@ class Stage:
             if window is None or window.touched_us < idle_us:
                 window = make()
             windows[key] = window
-            if len(windows) > MAX_GROUPS:
-                del windows[next(iter(windows))]
-                counters["evicted_groups"] += 1
+            if len(windows) > MAX_GROUPS + SLACK:
+                counters["evicted_groups"] += self._evict(MAX_GROUPS)
             window.touched_us = now_us
             seen: Seen = (document["at_us"], document["position"], rule, document["event_id"], value)
             if lasting:
@@ -140,11 +142,15 @@ class Stage:
     def forget(self, now_us: int) -> None:
         """Let the groups go that nothing touched for long."""
         edge_us = now_us - self.correlation.idle_us
-        while self.windows:
-            key, window = next(iter(self.windows.items()))
-            if window.touched_us >= edge_us:
-                return
+        for key, _ in list(takewhile(lambda item: item[1].touched_us < edge_us, self.windows.items())):
             del self.windows[key]
+
+    def _evict(self, kept: int) -> int:
+        """Let the oldest groups go, down to so many; how many went."""
+        gone = list(islice(self.windows, max(len(self.windows) - kept, 0)))
+        for key in gone:
+            del self.windows[key]
+        return len(gone)
 
     def to_json(self, since_us: int | None) -> list[list[Any]]:
         """The groups that were touched since then (None: all of them), with their keys before them."""
@@ -156,8 +162,8 @@ class Stage:
         changed.reverse()
         return changed
 
-    def restore(self, groups: Sequence[Sequence[Any]]) -> None:
-        """Put what `to_json` gave over the groups of before."""
+    def restore(self, groups: Sequence[Sequence[Any]], kept: int) -> None:
+        """Put what `to_json` gave over the groups of before; then there were so many."""
         make: type[Window | Closing] = Window if self.correlation.lasting else Closing
         for key, data in groups:
             group = tuple(key)
@@ -165,8 +171,7 @@ class Stage:
             self.windows[group] = window = make.from_json(data)
             if isinstance(window, Closing):
                 self._schedule(self, group, window)
-        while len(self.windows) > MAX_GROUPS:
-            del self.windows[next(iter(self.windows))]
+        self._evict(kept)
 
 
 def _only(grouping: Sequence[Names]) -> str:
