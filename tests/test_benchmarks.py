@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 def test_every_module_with_a_run_is_a_part() -> None:
     """A new benchmark cannot be forgotten by `make bench`."""
-    helpers = {"__init__", "__main__", "collector", "entries", "oracle", "traffic"}
+    helpers = {"__init__", "__main__", "collector", "entries", "oracle", "sigma_elasticsearch", "traffic"}
     assert set(PARTS) == {path.stem for path in FOLDER.glob("*.py")} - helpers
     assert "receive" in PARTS
 

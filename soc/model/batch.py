@@ -190,12 +190,20 @@ def _arrow_value(kind: FieldType, many: bool, value: Any) -> Any:
     return [json_text(v) for v in value] if many else json_text(value)
 
 
+def _as_many(column: Column) -> Column:
+    if column.many:
+        return column
+    return Column.of(column.type, [None if v is None else (v,) for v in column.to_list()], many=True)
+
+
 def _concat_columns(columns: Sequence[Column | None], sizes: Sequence[int]) -> Column:
     first = next(c for c in columns if c is not None)
     present = [c for c in columns if c is not None]
     for column in present:
-        if (column.type, column.many) != (first.type, first.many):
+        if column.type != first.type:
             raise ValueError(f"columns of types {first.type} and {column.type} under one name")
+    if len({column.many for column in present}) > 1:  # of Windows data one event may hold a list, another none
+        return _concat_columns([None if c is None else _as_many(c) for c in columns], sizes)
     total = sum(sizes)
     if len(present) == len(columns):
         if all(c.form == "constant" and c.values == first.values for c in present):

@@ -234,20 +234,28 @@ class _Data(LazyMapping[Column]):
     def _dicts(self, prefix: str) -> list[Mapping[str, Any]]:
         return [event.data for event in self._events] if prefix == _DATA else [event.user for event in self._events]
 
-    def _values(self, prefix: str, name: str) -> Texts:
+    def _raw(self, prefix: str, name: str) -> list[Any]:
         dicts = self._dicts(prefix)
         try:
-            found = list(map(itemgetter(name), dicts))
+            return list(map(itemgetter(name), dicts))
         except KeyError:
-            found = [each.get(name) for each in dicts]
-        return windows.texts(found)
+            return [each.get(name) for each in dicts]
+
+    def _values(self, prefix: str, name: str) -> Texts:
+        return windows.texts(self._raw(prefix, name))
 
     def names(self) -> Iterable[str]:
         return self._places[0]
 
     def make(self, name: str) -> Column | None:
         place = self._places[0].get(name)
-        return None if place is None else Column.of(K, self._values(*place))
+        if place is None:
+            return None
+        raw = self._raw(*place)
+        found = windows.texts(raw)
+        if found is not raw and list in map(type, raw):  # a rule holds when any of the elements does
+            return Column.of(K, [windows.several(value) for value in raw], many=True)
+        return Column.of(K, found)
 
     def has_left(self) -> bool:
         """Whether there is something that no column holds."""

@@ -96,3 +96,11 @@ def test_lazy_columns_are_asked_only_for_what_they_have() -> None:
         "user.name": [None, None, "a", None],
     }
     assert [each.asked for each in lazy] == [["process.name"], ["user.name"]]
+
+
+def test_a_column_of_lists_and_one_without_are_joined() -> None:
+    """One Windows event may hold a list where another holds a text: then both are lists."""
+    name, text = "winlog.event_data.F", Column.of(FieldType.KEYWORD, ["a", None])
+    lists = Column.of(FieldType.KEYWORD, [("b", "c")], many=True)
+    made = [EventBatch("w", column.n, {name: column}) for column in (text, lists)]
+    assert EventBatch.concat([*made, EventBatch("w", 1, {})]).values(name) == [("a",), None, ("b", "c"), None]

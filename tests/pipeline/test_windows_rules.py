@@ -92,3 +92,59 @@ def test_each_shape_gives_the_same_hits(tmp_path: Path, kind: str) -> None:
     assert {(hit["rule"], hit["record"]) for hit in hits} == {
         ("registry", 1), ("any", 1), ("defender", 2), ("spaces", 2),
     }, result.stderr.decode()  # fmt: skip
+
+
+ELEMENTS = """
+title: equals
+name: equals
+logsource: {product: windows, service: sysmon}
+detection: {s: {Hashes: sha256=2}, condition: s}
+---
+title: begins
+name: begins
+logsource: {product: windows, service: sysmon}
+detection: {s: {Hashes|startswith: sha, Hashes|endswith: '1'}, condition: s}
+---
+title: whole
+name: whole
+logsource: {product: windows, service: sysmon}
+detection: {s: {Hashes|re: '^md5=.$'}, condition: s}
+---
+title: negated
+name: negated
+logsource: {product: windows, service: sysmon}
+detection: {s: {Hashes|neq: md5=1}, condition: s}
+---
+title: number
+name: number
+logsource: {product: windows, service: sysmon}
+detection: {s: {Size: 5}, condition: s}
+---
+title: larger
+name: larger
+logsource: {product: windows, service: sysmon}
+detection: {s: {Size|gt: 6}, condition: s}
+"""
+
+
+@pytest.mark.parametrize("kind", ["tree", "winlogbeat", "flat"])
+def test_any_element_of_a_list_is_enough(tmp_path: Path, kind: str) -> None:
+    """Each element is compared by itself, beside events of the same name without a list; JSON's 5.0 is 5."""
+    (tmp_path / "rules.yml").write_text(ELEMENTS)
+    values: list[dict[str, Any]] = [
+        {"Hashes": ["md5=1", "sha256=2"], "Size": 5.0}, {"Hashes": "md5=9", "Size": [4, 7]}, {"Hashes": ["sha1=1"]},
+        {"Hashes": [None]},
+    ]  # fmt: skip
+    log = tmp_path / "events.json"
+    log.write_text("".join(json.dumps(shape(kind, SYSMON, "p", 1, data)) + "\n" for data in values))
+    result = soc("detect", "--no-cache", "--rules", str(tmp_path / "rules.yml"), str(log))
+    hits = [json.loads(line) for line in result.stdout.splitlines()]
+    assert sorted((hit["rule"], hit["record"]) for hit in hits) == [
+        ("begins", 1), ("begins", 3), ("equals", 1), ("larger", 2), ("negated", 2), ("negated", 3), ("negated", 4),
+        ("number", 1),
+        ("whole", 1), ("whole", 2),
+    ], result.stderr.decode()  # fmt: skip
+    shown = [json.loads(line) for line in soc("parse", str(log)).stdout.splitlines()]
+    assert [event.get("winlog.event_data.Hashes") for event in shown] == [
+        ["md5=1", "sha256=2"], ["md5=9"], ["sha1=1"], None,
+    ]  # fmt: skip

@@ -89,6 +89,12 @@ def texts(values: list[Any]) -> list[str | None]:
     return [value if value.__class__ is str else text(value) for value in values]
 
 
+def several(value: Any) -> tuple[str, ...] | None:
+    """The texts of a list, or the one of anything else; None when there is none."""
+    found = tuple(item for item in texts(value if isinstance(value, list) else [value]) if item is not None)
+    return found or None
+
+
 def text(value: Any) -> str | None:
     """A value as event viewers show it."""
     if value is None or value.__class__ is str:
@@ -101,6 +107,8 @@ def text(value: Any) -> str | None:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
         return "\n".join(text(v) or "" for v in value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # JSON knows one kind of numbers: 5.0 is 5
     return str(value)
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from soc.errors import Conflict, NotFound, QueryError, StoreError, UnfitEvents
 from soc.model.batch import Column, EventBatch
 from soc.model.clock import Clock
-from soc.model.fields import FIELDS, FieldDictionary, FieldType
+from soc.model.fields import FIELDS, Field, FieldDictionary, FieldType
 from soc.model.position import Partition, Position
 from soc.model.query import Equals, MatchAll, Or, Query
 from soc.model.scope import Scope
@@ -107,7 +107,8 @@ class EventStore:
         unknown = sorted(name for name in batch.columns if name not in self._fields)
         if unknown:
             raise UnfitEvents(f"fields not in the dictionary: {', '.join(unknown)}", hint="declare them in a parser")
-        table = pa.table({name: _stored(column) for name, column in batch.columns.items() if not column.is_missing()})
+        known = {name: column for name, column in batch.columns.items() if not column.is_missing()}
+        table = pa.table({name: _stored(column, self._fields.get(name)) for name, column in known.items()})
         for name in NEEDED:
             if name not in table.column_names or table.column(name).null_count:
                 raise UnfitEvents(f"events of dataset '{batch.dataset}' without '{name}'")
@@ -372,7 +373,9 @@ def _is_later(a: Position, b: Position) -> bool:
     return (a.seq, a.ordinal, a.part) > (b.seq, b.ordinal, b.part)
 
 
-def _stored(column: Column) -> Any:
+def _stored(column: Column, field: Field | None) -> Any:
+    if column.many and field is not None and not field.many:  # a list in Windows data: one text, an element a line
+        column = Column.of(column.type, [None if v is None else "\n".join(v) for v in column.to_list()])
     array = column.to_arrow()
     if column.type is FieldType.DOUBLE and not column.many:  # NaN is missing, and SQL would think it the largest
         return pc.if_else(pc.is_nan(array), None, array)

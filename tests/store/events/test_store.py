@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from soc.errors import Conflict, NewerStore, NotFound, QueryError, StoreError, TryAgain
-from soc.model.batch import EventBatch
+from soc.model.batch import Column, EventBatch
 from soc.model.clock import FixedClock
-from soc.model.fields import FIELDS
+from soc.model.fields import FIELDS, FieldType
 from soc.model.query import And, Between, Equals, Exists, InNetwork, MatchAll, Not, Query, Word
 from soc.model.scope import Scope
 from soc.store.events import Aggregate, EventStore, proof
@@ -440,3 +440,15 @@ def test_the_search_text_reaches_the_store(store: EventStore) -> None:
     assert texts(store, parse('source.ip:10.0.0.0/8 and "Record 1" and not "1 2"', FIELDS)) == [
         "record 1 1", "record 1 0",
     ]  # fmt: skip
+
+
+def test_a_list_in_windows_data_is_kept_as_one_text(store: EventStore) -> None:
+    """An element a line, for the field has one value by the dictionary; hot and sealed rows say the same."""
+    name = "winlog.event_data.F"
+    made = frame(1, 2).with_columns({name: Column.of(FieldType.KEYWORD, [("a", "b"), None], many=True)})
+    store.append([made], upto(1, 1))
+    store.append([frame(2, 1).with_columns({name: Column.of(FieldType.KEYWORD, ["c"])})], upto(2, 0))
+    for _ in range(2):
+        rows = store.search(ALL, MatchAll(), limit=10).rows
+        assert Counter(row.get(name) for row in rows) == {"a\nb": 1, None: 1, "c": 1}
+        seal(store)
