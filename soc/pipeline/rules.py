@@ -159,15 +159,13 @@ class Rules:
         """Keep the text of every definition as it is now, each version once; how many were new."""
         fresh: dict[str, dict[str, Any]] = {}
         seen: dict[str, str] = {}
-        for file in (file for path in places.rule_paths(self.settings) for file in content.sources(path)):
+        now_us = self.clock.now_ns() // 1000
+        for path in places.rule_paths(self.settings):
             try:
-                data = file.read()
-                digest = hashlib.sha256(data).hexdigest()
-                seen[file.path] = digest
-                if self._noted.get(file.path) != digest:
-                    fresh |= dict(_versions(data, file.path, self.clock.now_ns() // 1000))
-            except (SocError, OSError) as error:
-                _log.warning("no version is kept of %s: %s", file.path, error)
+                for file in content.sources(path):
+                    self._note(file, fresh, seen, now_us)
+            except SocError as error:  # an archive that is broken as a whole
+                _log.warning("no versions are kept of %s: %s", path, error)
         new = 0
         with self.cases.begin(_ACTOR) as tx:
             for key, version in fresh.items():
@@ -176,6 +174,15 @@ class Rules:
                     new += 1
         self._noted = seen
         return new
+
+    def _note(self, file: content.Source, fresh: dict[str, Any], seen: dict[str, str], now_us: int) -> None:
+        try:
+            data = file.read()
+            seen[file.path] = hashlib.sha256(data).hexdigest()
+            if self._noted.get(file.path) != seen[file.path]:
+                fresh |= dict(_versions(data, file.path, now_us))
+        except (SocError, OSError) as error:
+            _log.warning("no version is kept of %s: %s", file.path, error)
 
     def versions(self, tx: Tx, rule: AnyRule) -> list[dict[str, Any]]:
         """The versions that are known, newest first, without their texts; `is_used` marks the one of now."""

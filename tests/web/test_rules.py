@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -248,3 +249,13 @@ def test_an_exception_says_when_nobody_needs_it_and_when_it_ends(place: World) -
     place.clock.advance(-7 * 86_400)
     seen += [row["state"] for row in ok(place.caller(ROLE).get("/v1/exceptions"))]
     assert seen == ["active", "unused", "unused", "expired", "ending"]
+
+
+def test_a_broken_archive_holds_up_no_reload(place: World) -> None:
+    """It is refused by name; the others are read, kept and announced."""
+    (place.services.settings.path(places.DETECTIONS) / "broken.yml").write_text("a: [")
+    broken = place.services.settings.path("broken.zip")
+    broken.write_bytes(b"no archive")
+    place.services.rules.settings = replace(place.services.settings, rules=(broken,))
+    assert ok(place.caller(ROLE).post("/v1/rules/reload"))["refused"] == 2
+    assert ok(place.caller(ROLE).get("/v1/rules/failed"))["versions"] != []
