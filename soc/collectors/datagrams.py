@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,6 +13,7 @@ from soc.collectors.intake import Intake
 from soc.collectors.listeners import ListenerSpec, peer_name
 from soc.collectors.packed import Packed
 from soc.collectors.rates import Gate
+from soc.collectors.threads import Threaded
 from soc.model.clock import Clock
 from soc.model.record import OVERSIZE
 
@@ -23,31 +23,17 @@ _GATHER_S = 0.004
 """When little is there more is waited for: a system call for each datagram costs the most."""
 
 
-class DatagramReceiver:
+class DatagramReceiver(Threaded):
     """One listener's thread: waits, drains the socket in batches, hands records to the intake."""
 
     def __init__(self, spec: ListenerSpec, sock: socket.socket, intake: Intake, counters: Counters, clock: Clock):
+        super().__init__(f"listen-{spec.name}")
         self._spec = spec
         self._sockets = Sockets(sock, spec.name)
         self._intake = intake
         self._counters = counters
         self._clock = clock
         self._gate = Gate(spec, counters)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"listen-{spec.name}", daemon=True)
-
-    def start(self) -> None:
-        """Begin to receive."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Begin to end: take what the kernel has already, then close the socket."""
-        self._stop.set()
-
-    def ended(self, wait_s: float) -> bool:
-        """Whether the end has come, within so many seconds."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
 
     def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
         """What makes the listener be as `spec` says from the next batch on. Raises ConfigError."""

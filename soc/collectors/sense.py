@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from soc.collectors.counters import EVERYBODY, Counters
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import ListenerSpec
 from soc.collectors.packet_ring import PacketRing
+from soc.collectors.threads import Threaded
 from soc.errors import SocError
 from soc.model.clock import Clock
 
@@ -37,7 +37,7 @@ class PacketSensor(Protocol):
     def sums(self) -> dict[str, int]: ...
 
 
-class PacketReceiver:
+class PacketReceiver(Threaded):
     """One thread: kernel → ring → sensor → intake."""
 
     def __init__(
@@ -50,10 +50,9 @@ class PacketReceiver:
         counters: Counters,
         clock: Clock,
     ) -> None:
+        super().__init__(f"soc-{spec.name}")
         self._spec, self._capture, self._ring, self._sensor = spec, capture, ring, sensor
         self._intake, self._counters, self._clock = intake, counters, clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"soc-{spec.name}")
         self._swept = self._reported = self._asked = 0
         self.kernel_packets = self.kernel_drops = 0
         self.fault = ""
@@ -61,16 +60,7 @@ class PacketReceiver:
     def start(self) -> None:
         """Begin to take packets."""
         self._reported = self._clock.now_ns()
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Begin to end."""
-        self._stop.set()
-
-    def ended(self, wait_s: float) -> bool:
-        """Whether the thread is done, within so many seconds."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
+        super().start()
 
     @property
     def counts(self) -> Mapping[str, Any]:

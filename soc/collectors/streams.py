@@ -8,25 +8,21 @@ import errno
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from soc.collectors import compressed, relp
+from soc.collectors.acceptor import MAX_CONNECTIONS, NOT_ALLOWED, TOO_MANY, TOO_SLOW, Acceptor
 from soc.collectors.counters import Counters
 from soc.collectors.framing import Framed, SyslogFramer
 from soc.collectors.gelf import GelfFramer
 from soc.collectors.intake import Intake
-from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
+from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
 from soc.collectors.rates import Rates
 from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, TlsRefused, TlsSession, server_context
 from soc.model.clock import Clock
 
-MAX_CONNECTIONS = 4096
-TOO_MANY = "too_many"
-TOO_SLOW = "too_slow"
-NOT_ALLOWED = "not_allowed"
 VANISHED = "vanished"
 IDLE_S, ASK_S, ASKED = 600, 30, 4
 """A peer that has been silent for so long is asked whether it is still there, every so often, so many times."""
@@ -39,7 +35,6 @@ _CHECK_S = 0.02
 _TIMES_S = 1.0
 _TURN = 4 << 20
 _LINGER_S = 5.0
-_LOG_S = 10.0
 _GONE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 _log = logging.getLogger("soc.collectors")
 Bytes = bytes | memoryview
@@ -55,49 +50,26 @@ class _Door:
         self.context = server_context(spec) if spec.is_tls else None
 
 
-class StreamReceiver:
+class StreamReceiver(Acceptor[_Door]):
     """All stream and RELP listeners of a collector."""
+
+    log, check_s = _log, _CHECK_S
 
     def __init__(
         self, listeners: list[tuple[ListenerSpec, socket.socket]], intake: Intake, counters: Counters, clock: Clock
     ):
-        self.intake = intake
-        self.counters = counters
-        self.clock = clock
+        super().__init__("listen-streams", listeners, intake, counters, clock)
         self.connections: set[_Connection] = set()
         self.read_into = memoryview(bytearray(_READ))
         """One for all connections: what was read is worked on before the next read."""
         self.is_paused = False
-        self._doors = {spec.name: _Door(spec) for spec, _ in listeners}
-        self._sockets = {spec.name: sock for spec, sock in listeners}
-        self._names = set(self._doors)
-        self._servers: dict[str, asyncio.Server] = {}
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._listening = threading.Event()
-        self._told: dict[tuple[str, str, str], float] = {}
-        self._thread = threading.Thread(target=self._run, name="listen-streams", daemon=True)
+        self._looked = time.monotonic()
 
-    def start(self) -> None:
-        """Begin to accept; returns when connections are served."""
-        allow_files()
-        self._thread.start()
-        self._listening.wait()
+    def _door(self, spec: ListenerSpec) -> _Door:
+        return _Door(spec)
 
-    def stop(self) -> None:
-        """Begin to end: take what the kernel has already received of every connection, then close them all."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
-
-    def ended(self, wait_s: float) -> bool:
-        """Whether the end has come, within so many seconds; somebody must empty the intake meanwhile."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
-
-    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
-        """What makes the listener of this name be as `spec` says; the connections there are stay, unless they would
-        not be let in any more. Raises ConfigError."""
-        fresh = _Door(spec)
-        return lambda: self.later(lambda: self._change(fresh))
+    def _connection(self, door: _Door) -> asyncio.BufferedProtocol:
+        return _Connection(self, door)
 
     def _change(self, fresh: _Door) -> None:
         self._doors[fresh.spec.name] = fresh
@@ -105,52 +77,18 @@ class StreamReceiver:
             if connection.spec.name == fresh.spec.name:
                 connection.change(fresh)
 
-    def drop(self, name: str) -> bool:
-        """End one listener and its connections in order, or answer True: it is the only one, so stop all of it."""
-        if self._names == {name}:
-            return True
-        self._names.discard(name)  # its door stays: who is being let in just now asks for it
-        self.later(lambda: self._drop(name))
-        return False
-
-    def _drop(self, name: str) -> None:
-        self._servers.pop(name).close()
+    def _part(self, name: str) -> None:
         for connection in list(self.connections):
             if connection.spec.name == name:
                 connection.finish()
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._listening.set()
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        self._servers = {name: await self._listen(name, sock) for name, sock in self._sockets.items()}
-        self._listening.set()
-        looked = time.monotonic()
-        while not self._stopping.is_set():
-            self.regulate()
-            if time.monotonic() - looked > _TIMES_S:
-                looked = time.monotonic()
-                self._end_the_slow(looked)
-            try:
-                await asyncio.wait_for(self._stopping.wait(), _CHECK_S)
-            except TimeoutError:
-                continue
-        # Peers that wait in the backlog have connected and may have written: let them in before the door closes.
-        for _ in range(4):
-            await asyncio.sleep(0)
-        for server in self._servers.values():
-            server.close()
-        await self._finish()
-
-    async def _listen(self, name: str, sock: socket.socket) -> asyncio.Server:
-        def connection() -> _Connection:
-            return _Connection(self, self._doors[name])
-
-        return await self._loop.create_server(connection, sock=sock, backlog=1024)
+    def _look_round(self) -> None:
+        self.regulate()
+        now = time.monotonic()
+        if now - self._looked > _TIMES_S:
+            self._looked = now
+            for connection in list(self.connections):
+                connection.end_when_slow(now)
 
     async def _finish(self) -> None:
         # What peers have written may still be on its way out of their kernels: look again until nothing comes any more.
@@ -171,10 +109,6 @@ class StreamReceiver:
             connection.end_session()
         await asyncio.sleep(_CHECK_S)
 
-    def _end_the_slow(self, now: float) -> None:
-        for connection in list(self.connections):
-            connection.end_when_slow(now)
-
     def regulate(self) -> None:
         """Stop reading while the queue takes nothing or memory fills; the peers' own windows hold the rest back.
 
@@ -184,26 +118,6 @@ class StreamReceiver:
             self.is_paused = not self.is_paused
             for connection in list(self.connections):
                 connection.regulate()
-
-    def refuse(self, spec: ListenerSpec, peer: str, reason: str, text: str) -> None:
-        """Count a connection that is turned away or ended, and log it, the same one again only after a while."""
-        self.counters.refused(spec.site, spec.name, peer, self.clock.now_ns(), reason)
-        key, now = (spec.name, peer, reason), time.monotonic()
-        if now - self._told.get(key, -_LOG_S) < _LOG_S:
-            return
-        if len(self._told) >= MAX_CONNECTIONS:
-            self._told.clear()
-        self._told[key] = now
-        _log.warning("listener %s refused a connection from %s (%s): %s", spec.name, peer, reason, text)
-
-    def later(self, call: Callable[[], None]) -> None:
-        """Have the loop call this, from any thread; nothing happens when it is over."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call)
-
-    def after(self, wait_s: float, call: Callable[[], None]) -> None:
-        """Have the loop call this after a time, if it still runs then."""
-        self._loop.call_later(wait_s, call)
 
 
 class _Talk(Protocol):

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import secrets
-import threading
 import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -40,6 +39,7 @@ from soc.collectors.tail_streams import (
     likeness,
     shown,
 )
+from soc.collectors.threads import Threaded
 from soc.collectors.unpack import Damaged, compression
 from soc.errors import SocError, StoreError
 from soc.model.clock import Clock
@@ -84,7 +84,7 @@ class _Copy(NamedTuple):
     of: Stream
 
 
-class TailReceiver:
+class TailReceiver(Threaded):
     """The files of one `file` listener, in one thread.
 
     `frames_after` gives the queue's frames above a sequence number; the offsets in them complete the snapshot.
@@ -99,29 +99,15 @@ class TailReceiver:
         book: Book,
         frames_after: Callable[[int], Iterable[RawBlock]] | None,
     ) -> None:
+        super().__init__(f"tail-{spec.name}")
         self._spec = spec
         self._intake, self._counters, self._clock, self._book = intake, counters, clock, book
-        self._stop = threading.Event()
         self._scan_at = 0.0
         self._copies: dict[Place, _Copy] = {}
         self._told: dict[tuple[str, str], float] = {}
         self._changed = self._has_new_paths = False
         if frames_after is not None:
             book.fold(block for block in frames_after(book.seq) if block.listener == spec.name)
-        self._thread = threading.Thread(target=self._run, name=f"tail-{spec.name}", daemon=True)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Begin to end; what was not read stays in the files."""
-        self._stop.set()
-
-    def ended(self, wait_s: float) -> bool:
-        """Whether the end has come, within so many seconds."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
 
     @property
     def name(self) -> str:

@@ -176,7 +176,7 @@ def test_others_are_refused_counted_and_logged(tmp_path, caplog, authority, serv
         assert until(lambda: total(collector, "refused") == 1)
         assert refusals(collector) == {reason: 1}
     assert queue.records == []
-    assert f"refused a connection from 127.0.0.1 ({reason})" in caplog.text
+    assert f"refused 127.0.0.1 ({reason})" in caplog.text
 
 
 def test_plain_text_on_a_tls_port_is_refused(tmp_path, server):
@@ -208,7 +208,7 @@ def test_the_same_refusal_is_logged_once_in_a_while(tmp_path, caplog, server):
             with socket.create_connection((HOST, ports["wire"]), 5) as sock:
                 sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert until(lambda: total(collector, "refused") == 20)
-    assert caplog.text.count("refused a connection") == 1
+    assert caplog.text.count(" refused ") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import socket
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from http import HTTPStatus
 from pathlib import Path
@@ -19,18 +16,18 @@ from urllib.parse import parse_qsl, unquote
 
 import h11
 
+from soc.collectors.acceptor import MAX_CONNECTIONS, NOT_ALLOWED, TOO_MANY, TOO_SLOW, Acceptor
 from soc.collectors.counters import Counters
 from soc.collectors.http import elastic, hec, plain, tokens
 from soc.collectors.http.bodies import MAX_BODY, BadBody, cut, expanded
 from soc.collectors.http.calls import TEXT, Call, Dialect, Headers, Reply, Taken
 from soc.collectors.intake import Intake
-from soc.collectors.listeners import AllowList, ListenerSpec, allow_files, peer_name
+from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
 from soc.collectors.rates import RATE, Rates
 from soc.collectors.tls import HANDSHAKE_S, TlsRefused, TlsSession, server_context
 from soc.errors import ConfigError
 from soc.model.clock import Clock
 
-MAX_CONNECTIONS = 4096
 MAX_OF_PEER = 1024
 """Connections of one address that may still send. Clients that open one for each record and do not wait for the answer
 (graypy, pygelf) are turned away, and lose it, when this is low; a connection alone takes 3 KiB."""
@@ -55,12 +52,10 @@ LINGER_S = 3.0
 RETRY_S = "5"
 """`Retry-After` under pressure."""
 MALFORMED = "malformed"
-NOT_ALLOWED, TOO_MANY, TOO_SLOW, BUSY = "not_allowed", "too_many", "too_slow", "busy"
+BUSY = "busy"
 NO_TOKEN, WRONG_TOKEN, TOKEN_ELSEWHERE = "token_missing", "token_wrong", "token_not_from_here"
-_CHECK_S = 0.5
 _LEAVE_S = 5.0
 _FINISH_S = 2.0
-_LOG_S = 10.0
 _BUSY = "the queue is full at the moment"
 _TOO_FAST = "this address sends more records a second than it may"
 _CHALLENGE: Headers = (("WWW-Authenticate", 'Bearer realm="soc", Basic realm="soc"'),)
@@ -131,52 +126,27 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-class HttpReceiver:
+class HttpReceiver(Acceptor[_Door]):
     """All HTTP listeners of a collector."""
+
+    log, check_s = _log, 0.5
 
     def __init__(
         self, listeners: list[tuple[ListenerSpec, socket.socket]], intake: Intake, counters: Counters, clock: Clock
     ) -> None:
         """Raises ConfigError for a token or TLS file that cannot be used."""
-        allow_files()
-        self.intake = intake
-        self.counters = counters
-        self.clock = clock
+        super().__init__("listen-http", listeners, intake, counters, clock)
         self.dialects: dict[str, Dialect] = {"plain": plain.Plain(), "elastic": elastic.Elastic(), "hec": hec.Hec()}
         self.connections: set[_Connection] = set()
         self.of_peer: Counter[str] = Counter()
         self.body_bytes = 0
         self.is_ending = False
-        self._doors = {spec.name: _Door(spec) for spec, _ in listeners}
-        self._sockets = {spec.name: sock for spec, sock in listeners}
-        self._names = set(self._doors)
-        self._servers: dict[str, asyncio.Server] = {}
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._listening = threading.Event()
-        self._told: dict[tuple[str, str, str], float] = {}
-        self._thread = threading.Thread(target=self._run, name="listen-http", daemon=True)
 
-    def start(self) -> None:
-        """Begin to accept; returns when requests are served."""
-        self._thread.start()
-        self._listening.wait()
+    def _door(self, spec: ListenerSpec) -> _Door:
+        return _Door(spec)
 
-    def stop(self) -> None:
-        """Begin to end: answer what is under way, then close."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
-
-    def ended(self, wait_s: float) -> bool:
-        """Whether the end has come, within so many seconds; somebody must empty the intake meanwhile."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
-
-    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
-        """What makes the listener of this name be as `spec` says; the connections there are stay, unless their address
-        would not be let in any more. Raises ConfigError."""
-        fresh = _Door(spec)
-
-        return lambda: self.later(lambda: self._change(fresh))
+    def _connection(self, door: _Door) -> asyncio.Protocol:
+        return _Connection(self, door)
 
     def _change(self, fresh: _Door) -> None:
         door = self._doors[fresh.spec.name]
@@ -184,17 +154,7 @@ class HttpReceiver:
         for connection in [c for c in self.connections if c.is_at(door)]:
             connection.change()
 
-    def drop(self, name: str) -> bool:
-        """End one listener and its connections in order, or answer True: it is the only one, so stop all of it."""
-        if self._names == {name}:
-            return True
-        self._names.discard(name)
-        self.later(lambda: self._drop(name))
-        return False
-
-    def _drop(self, name: str) -> None:
-        self._servers.pop(name).close()
-        self._sockets.pop(name).close()
+    def _part(self, name: str) -> None:
         for connection in [c for c in self.connections if c.is_at(self._doors[name])]:
             connection.leave(is_late=False)
 
@@ -202,54 +162,6 @@ class HttpReceiver:
     def is_full(self) -> bool:
         """Whether requests should come again later."""
         return self.intake.is_half_full or self.body_bytes > MAX_BODIES
-
-    def later(self, call: Callable[[], None]) -> None:
-        """Have the loop call this, from any thread; nothing happens when it is over."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call)
-
-    def refuse(self, spec: ListenerSpec, peer: str, reason: str, text: str) -> None:
-        """Count a request or connection that is turned away, and log it, the same one again only after a while."""
-        self.counters.refused(spec.site, spec.name, peer, self.clock.now_ns(), reason)
-        key, now = (spec.name, peer, reason), time.monotonic()
-        if now - self._told.get(key, -_LOG_S) < _LOG_S:
-            return
-        if len(self._told) >= 4096:
-            self._told.clear()
-        self._told[key] = now
-        _log.warning("listener %s refused %s (%s): %s", spec.name, peer, reason, text)
-
-    # the loop ---------------------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._listening.set()
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        self._servers = {name: await self._listen(name) for name in self._doors}
-        self._listening.set()
-        while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _CHECK_S)
-            self._look_round()
-        for _ in range(4):  # peers in the backlog have connected and may have written: let them in
-            await asyncio.sleep(0)
-        for server in self._servers.values():
-            server.close()
-        for sock in self._sockets.values():
-            sock.close()
-        await self._finish()
-
-    async def _listen(self, name: str) -> asyncio.Server:
-        door = self._doors[name]
-
-        def connection() -> asyncio.Protocol:
-            return _Connection(self, door)
-
-        return await self._loop.create_server(connection, sock=self._sockets[name].dup(), backlog=1024)
 
     def _look_round(self) -> None:
         now = time.monotonic()
