@@ -13,8 +13,9 @@ from typing import Any
 
 from soc.content import Document
 from soc.detections.sigma.evaluate import Holds, Row, compiled
-from soc.detections.sigma.read import identity, read_rule, version_of
+from soc.detections.sigma.read import NO_SITE, identity, read_rule, version_of
 from soc.detections.sigma.rule import Refused, Route, Rule, Variant
+from soc.detections.sigma.site import Site
 from soc.model.clock import VIETNAM
 from soc.model.fields import FieldDictionary
 
@@ -54,15 +55,17 @@ def is_exception(document: Document) -> bool:
     return isinstance(document.data, dict) and "filter" in document.data and KEY in document.data
 
 
-def read_exception(document: Document, rules: Mapping[str, Rule], fields: FieldDictionary) -> RuleException | Refused:
+def read_exception(
+    document: Document, rules: Mapping[str, Rule], fields: FieldDictionary, site: Site = NO_SITE
+) -> RuleException | Refused:
     """Read one whose rules are in `rules`, by id and by name. A faulty one is refused, and then hides nothing."""
     try:
-        return _read(document, rules, fields)
+        return _read(document, rules, fields, site)
     except ValueError as error:
         return Refused(identity(document), document.path, document.line(KEY), str(error))
 
 
-def _read(document: Document, rules: Mapping[str, Rule], fields: FieldDictionary) -> RuleException:
+def _read(document: Document, rules: Mapping[str, Rule], fields: FieldDictionary, site: Site) -> RuleException:
     data, own, body = document.data, document.data[KEY], document.data["filter"]
     if not isinstance(own, dict) or not isinstance(body, dict):
         raise ValueError(f"'{KEY}' and 'filter' are mappings")
@@ -75,7 +78,7 @@ def _read(document: Document, rules: Mapping[str, Rule], fields: FieldDictionary
             f"an exception ends at most a year after its date: {until} is not between {since} and a year on"
         )
     meant = _meant(body.get("rules"), rules)
-    lowered = read_rule(_as_rule(document), fields)
+    lowered = read_rule(_as_rule(document), fields, site=site)
     if isinstance(lowered, Refused):
         raise ValueError(lowered.reason)
     made = RuleException(

@@ -246,7 +246,7 @@ class _Reader:
         made: list[RuleException] = []
         for document in self.documents.values():
             if isinstance(document, Document) and is_exception(document):
-                found = read_exception(document, known, self.fields)
+                found = read_exception(document, known, self.fields, self.site)
                 if isinstance(found, Refused):
                     self.refused.append(found)
                 else:

@@ -161,3 +161,12 @@ def test_exceptions_leave_kept_rules_kept(tmp_path: Path) -> None:
     loaded = DetectionSet.load([tmp_path / "rule.yml", tmp_path / "exception.yml"], cache=cache)
     assert [document.path for document in loaded.documents] == [str(tmp_path / "exception.yml")]
     assert [f.exception for f in Detector(loaded).match(batch("10.0.0.5"))] == ["scanner"]
+
+
+def test_an_exception_may_name_a_filter(tmp_path: Path) -> None:
+    """What it describes may be a text that searches use too."""
+    named = EXCEPTION.replace("condition: not scanner", "condition: not of_ours and not scanner")
+    named = named.replace("10.0.0.5", "192.0.2.1")
+    made = load(tmp_path, RULE + named + "---\nname: of_ours\nquery: source.ip:10.0.0.0/8\n")
+    found = Detector(made).match(batch("10.0.0.5", "203.0.113.9"))
+    assert [bool(finding.exception) for finding in found] == [True, False]
