@@ -347,6 +347,15 @@ def test_conditions_of_a_list_are_alternatives() -> None:
     assert not holds("{F: a}", "[not s, not s]", F="a")
 
 
+def test_a_timeframe_is_no_detection() -> None:
+    """Sigma 1 wrote it beside the selections; pySigma 2 would take `5m` for a keyword of `all of them`."""
+    from soc.detections.sigma.rule import tests_of
+
+    rule = read("  s1: {F: a}\n  timeframe: 5m\n  condition: all of them")
+    assert not isinstance(rule, Refused), rule
+    assert [test.value for test in tests_of(rule.variants[0].node)] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("detection", "reason"),
     [
