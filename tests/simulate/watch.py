@@ -125,8 +125,7 @@ class Watch:
         return findings
 
 
-def rule_names(folder: Path = Path("detections")) -> dict[str, str]:
+def rule_names(folders: Sequence[str] = ("sigma", "correlation", "anomaly")) -> dict[str, str]:
     """Rule id → name of the shipped detections."""
-    return {
-        str(document.data["id"]): str(document.data.get("name")) for document in content.documents([folder]).values()
-    }
+    found = content.documents([Path("detections", name) for name in folders])
+    return {str(document.data["id"]): str(document.data.get("name")) for document in found.values()}
