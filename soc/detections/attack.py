@@ -9,10 +9,11 @@ from typing import Any
 
 TACTICS = (
     "reconnaissance", "resource-development", "initial-access", "execution", "persistence", "privilege-escalation",
-    "defense-evasion", "credential-access", "discovery", "lateral-movement", "collection", "command-and-control",
-    "exfiltration", "impact",
+    "defense-evasion", "stealth", "defense-impairment", "credential-access", "discovery", "lateral-movement",
+    "collection", "command-and-control", "exfiltration", "impact",
 )  # fmt: skip
-"""MITRE ATT&CK for enterprises, in the order of its matrix."""
+"""MITRE ATT&CK for enterprises, in the order of its matrix. `stealth` and `defense-impairment` are what newer rules
+call the two halves of `defense-evasion`."""
 TECHNIQUE = re.compile(r"attack\.(t\d{4}(?:\.\d{3})?)", re.IGNORECASE)
 NO_TACTIC = re.compile(r"(?:[tgscm]|ds)\d{4}", re.IGNORECASE)
 LAYER = "4.5"

@@ -36,10 +36,11 @@ def test_tactics_come_in_the_order_of_an_attack() -> None:
         replace(GOOD, tags=("attack.impact", "attack.t1486", "attack.g0010")),
         replace(GOOD, id="r2", tags=("attack.initial_access", "attack.t1190", "attack.s0002", "attack.ds0005")),
         replace(GOOD, id="r3", tags=("attack.stealth", "attack.t1070"), is_fed=False),
+        replace(GOOD, id="r4", tags=("attack.tomorrow", "attack.t1071"), is_fed=False),
     ]
     found = coverage(rules)
     assert [(row["tactic"], row["techniques"]) for row in found["tactics"]] == [
-        ("initial-access", ["T1190"]), ("impact", ["T1486"]), ("stealth", []),
+        ("initial-access", ["T1190"]), ("stealth", []), ("impact", ["T1486"]), ("tomorrow", []),
     ]  # fmt: skip
 
 

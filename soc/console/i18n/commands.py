@@ -291,6 +291,8 @@ STORED: Catalogue = {
     "cmd.tactic.persistence": ("Duy trì hiện diện", "Persistence"),
     "cmd.tactic.privilege-escalation": ("Leo thang đặc quyền", "Privilege escalation"),
     "cmd.tactic.defense-evasion": ("Né tránh phòng thủ", "Defense evasion"),
+    "cmd.tactic.stealth": ("Ẩn mình", "Stealth"),
+    "cmd.tactic.defense-impairment": ("Làm suy yếu phòng thủ", "Defense impairment"),
     "cmd.tactic.credential-access": ("Đánh cắp thông tin đăng nhập", "Credential access"),
     "cmd.tactic.discovery": ("Dò tìm", "Discovery"),
     "cmd.tactic.lateral-movement": ("Di chuyển ngang", "Lateral movement"),
