@@ -246,7 +246,7 @@ def report(call: Call, answer: Answer) -> None:
         return
     job, output = answer.data, call.output
     days = max(job["span_s"] / 86_400, 1e-9)
-    rules = [{**each, "a_day": each["new"]["alerts"] / days} for each in job.get("rules_found") or ()]
+    rules = [{**each, "a_day": round(each["new"]["alerts"] / days, 1)} for each in job.get("rules_found") or ()]
     output.remarks(answer)
     _say_partial(call, job)
     output.fields(_figures(job))
