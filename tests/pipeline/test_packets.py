@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from scapy.layers.inet import IP, TCP, UDP, fragment
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, PadN, fragment6
 from scapy.layers.l2 import Ether
 from scapy.utils import PcapWriter
 
@@ -131,3 +132,19 @@ def test_other_datagrams_of_a_capture(tmp_path: Path) -> None:
     done = soc("parse", "--as", "netflow.v9", str(alone))
     assert done.returncode == 1
     assert b"no capture" in done.stderr
+
+
+def test_options_before_the_datagram_travel_in_the_fragments(tmp_path: Path) -> None:
+    """IPv6 has its destination options behind the fragment header: they are passed over when it is whole again."""
+    path = tmp_path / "six.pcap"
+    line = b"<38>Nov 20 10:00:00 gw sshd[7]: Accepted password for an from 203.0.113.9 port 4 ssh2"
+    options = IPv6ExtHdrFragment() / IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 4)])
+    packet = IPv6(src="2001:db8::1", dst="2001:db8::9") / options / UDP(sport=9, dport=514) / line
+    with PcapWriter(str(path)) as out:
+        pieces = fragment6(packet, 104)
+        assert len(pieces) > 1
+        for piece in pieces:
+            out.write(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / piece)
+    done = soc("parse", "--format", "syslog", str(path))
+    [event] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (event["soc.source"], event["user.name"], done.stderr) == ("default/file/2001:db8::1", "an", b"")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from soc.parsers.decoders.packet_file import Damage, Packet
 from soc.parsers.decoders.packet_fragments import Fragments, Whole
-from soc.parsers.decoders.packet_layers import ETHER_IPV4, ETHER_IPV6, UDP, Datagram, Unreadable, frame, ipv4, ipv6
+from soc.parsers.decoders.packet_layers import UDP, Datagram, Unreadable, frame, internet
 
 _HEADER = 8
 
@@ -37,33 +37,24 @@ def datagrams(packets: Iterable[Packet | Damage]) -> Iterator[Heard]:
         number = packet.number
         for whole in fragments.expired(packet.ns):
             yield _joined(whole, number)
-        yield from _heard(packet, fragments)
+        try:
+            found = frame(packet.link, packet.data)
+            datagram = internet(found, packet.data, packet.length)
+        except Unreadable:
+            datagram = None
+        if datagram is None:
+            yield Heard(packet.ns, "", None, number)
+        elif datagram.fragment is None:
+            yield _of(packet.ns, datagram, packet.data, number)
+        else:
+            for whole in fragments.add(packet, found, datagram):
+                yield _joined(whole, number)
     for whole in fragments.rest():
         yield _joined(whole, number)
 
 
-def _heard(packet: Packet, fragments: Fragments) -> Iterator[Heard]:
-    try:
-        found = frame(packet.link, packet.data)
-        if found.ether not in (ETHER_IPV4, ETHER_IPV6):
-            yield Heard(packet.ns, "", None, packet.number)
-            return
-        read = ipv4 if found.ether == ETHER_IPV4 else ipv6
-        datagram = read(packet.data, found.at, packet.length)
-    except Unreadable:
-        yield Heard(packet.ns, "", None, packet.number)
-        return
-    if datagram.fragment is None:
-        yield _of(packet.ns, datagram, packet.data, packet.number)
-        return
-    key = (packet.interface, datagram.source, datagram.target, datagram.protocol, datagram.fragment[0])
-    for whole in fragments.add(key, datagram.fragment, packet, found, datagram):
-        yield _joined(whole, packet.number)
-
-
 def _joined(whole: Whole, number: int) -> Heard:
-    _, source, target, protocol, _ = whole.key
-    return _of(whole.last_ns, Datagram(source, target, protocol, 0, whole.length, whole.size), whole.payload, number)
+    return _of(whole.last_ns, whole.datagram, whole.payload, number)
 
 
 def _of(ns: int, datagram: Datagram, data: bytes, number: int) -> Heard:

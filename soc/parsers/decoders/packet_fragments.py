@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from soc.parsers.decoders.packet_file import Packet
-from soc.parsers.decoders.packet_layers import Datagram, Frame
+from soc.parsers.decoders.packet_layers import Datagram, Frame, extensions
 
 TIMEOUT_NS = 30_000_000_000
 """Fragments that wait longer for the rest are given out as they are."""
@@ -37,6 +37,15 @@ class Whole(NamedTuple):
     packets: int
     size: int
     marks: tuple[str, ...]
+
+    @property
+    def datagram(self) -> Datagram:
+        """Its header: places are those in `payload`, behind the extension headers that came in the fragments."""
+        _, source, target, protocol, _ = self.key
+        at = 0
+        if len(source) == 16:
+            protocol, at, _ = extensions(self.payload, 0, self.length, protocol)
+        return Datagram(source, target, protocol, at, self.length, self.size)
 
 
 @dataclass
@@ -101,13 +110,13 @@ class Fragments:
         self.counts: Counter[str] = Counter()
         """Packets given out before they were whole, by the bound that was met."""
 
-    def add(
-        self, key: Key, fragment: tuple[int, int, bool], packet: Packet, frame: Frame, datagram: Datagram
-    ) -> list[Whole]:
-        """Packets that are done now: this one when it is whole, others that had to give way."""
+    def add(self, packet: Packet, frame: Frame, datagram: Datagram) -> list[Whole]:
+        """Packets that are done now: this one, which is a fragment, when it is whole; others that had to give way."""
+        assert datagram.fragment is not None
+        number, start, more = datagram.fragment
+        key = (packet.interface, datagram.source, datagram.target, datagram.protocol, number)
         done = self._room()
         waiting = self._waiting.setdefault(key, _Waiting(packet, frame))
-        _, start, more = fragment
         payload, length, size = (
             packet.data[datagram.at : datagram.end],
             max(datagram.end - datagram.at, 0),

@@ -112,6 +112,13 @@ def _tagged(found: Frame, data: bytes) -> Frame:
     return found._replace(ether=ether, at=at, vlans=tuple(vlans), labels=tuple(labels))
 
 
+def internet(found: Frame, data: bytes, whole: int) -> Datagram | None:
+    """The IP header behind a link header; None when it is not IP. `whole` as for `ipv4`. Raises Unreadable."""
+    if found.ether == ETHER_IPV4:
+        return ipv4(data, found.at, whole)
+    return ipv6(data, found.at, whole) if found.ether == ETHER_IPV6 else None
+
+
 def ipv4(data: bytes, at: int, whole: int) -> Datagram:
     """RFC 791. `whole` is the length of the packet on the wire. Raises Unreadable."""
     if len(data) < at + 20:

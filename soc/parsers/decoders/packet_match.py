@@ -6,17 +6,7 @@ from collections.abc import Collection
 
 from soc.parsers.decoders.flow_community import community_id
 from soc.parsers.decoders.packet_file import Packet
-from soc.parsers.decoders.packet_layers import (
-    ETHER_IPV4,
-    ETHER_IPV6,
-    Datagram,
-    Unreadable,
-    extensions,
-    frame,
-    ipv4,
-    ipv6,
-    ports_of,
-)
+from soc.parsers.decoders.packet_layers import Datagram, Unreadable, extensions, frame, internet, ports_of
 
 MAX_FRAGMENTED = 65_536
 """Packets in fragments whose later fragments are recognised."""
@@ -44,13 +34,10 @@ class FlowMatch:
             found = frame(packet.link, data)
             if found.vlans not in self._vlans:
                 return False
-            if found.ether == ETHER_IPV4:
-                return self._is_ours(data, ipv4(data, found.at, packet.length))
-            if found.ether == ETHER_IPV6:
-                return self._is_ours(data, ipv6(data, found.at, packet.length))
+            datagram = internet(found, data, packet.length)
         except Unreadable:
-            pass
-        return False
+            return False
+        return datagram is not None and self._is_ours(data, datagram)
 
     def _is_ours(self, data: bytes, datagram: Datagram) -> bool:
         protocol, at = datagram.protocol, datagram.at

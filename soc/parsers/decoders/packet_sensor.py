@@ -19,17 +19,13 @@ from soc.parsers.decoders.packet_flows import ACK, FIN, LINGER_NS, RST, SYN, Flo
 from soc.parsers.decoders.packet_fragments import Fragments, Whole
 from soc.parsers.decoders.packet_layers import (
     ETHER_ARP,
-    ETHER_IPV4,
-    ETHER_IPV6,
     TCP,
     UDP,
     Datagram,
     Frame,
     Unreadable,
-    extensions,
     frame,
-    ipv4,
-    ipv6,
+    internet,
     ports_of,
 )
 from soc.parsers.decoders.packet_streams import At, Budget, Stream
@@ -99,33 +95,20 @@ class Sensor:
             self.unread(str(error), packet)
 
     def _layers(self, packet: Packet) -> None:
-        data = packet.data
-        found = frame(packet.link, data)
-        if found.ether == ETHER_IPV4:
-            self._internet(packet, found, ipv4(data, found.at, packet.length))
-        elif found.ether == ETHER_IPV6:
-            self._internet(packet, found, ipv6(data, found.at, packet.length))
-        else:
+        found = frame(packet.link, packet.data)
+        datagram = internet(found, packet.data, packet.length)
+        if datagram is None:
             self._other(packet, found)
-
-    def _internet(self, packet: Packet, found: Frame, datagram: Datagram) -> None:
-        if datagram.fragment is None:
+        elif datagram.fragment is None:
             self._transport(packet, found, datagram)
-            return
-        self.counts["fragments"] += 1
-        key = (packet.interface, datagram.source, datagram.target, datagram.protocol, datagram.fragment[0])
-        for whole in self.fragments.add(key, datagram.fragment, packet, found, datagram):
-            self._whole(whole)
+        else:
+            self.counts["fragments"] += 1
+            self._late(self.fragments.add(packet, found, datagram))
 
     def _whole(self, whole: Whole) -> None:
         """A packet that came in fragments: its payload alone, in the place of the first."""
-        _, source, target, protocol, _ = whole.key
-        at = 0
-        if len(source) == 16:
-            protocol, at, _ = extensions(whole.payload, 0, whole.length, protocol)
         joined = whole.first._replace(data=whole.payload, length=whole.length)
-        datagram = Datagram(source, target, protocol, at, whole.length, whole.size)
-        side = self._transport(joined, whole.frame, datagram, whole.packets, whole.marks)
+        side = self._transport(joined, whole.frame, whole.datagram, whole.packets, whole.marks)
         side.flow.last = max(side.flow.last, whole.last_ns)
 
     def _transport(
