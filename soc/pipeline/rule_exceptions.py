@@ -27,7 +27,7 @@ from soc.model.scope import Scope
 from soc.pipeline import places
 from soc.pipeline.lookback.slices import between
 from soc.pipeline.lookback.slices import plan as slices
-from soc.pipeline.rules import Begin, Rules
+from soc.pipeline.rules import Begin, Rules, enter
 from soc.store.events import EventStore
 
 MOST_ALERTS = 1000
@@ -194,11 +194,11 @@ class RuleExceptions:
             raise Conflict(f"'{found.title}' would hide what is known to be an attack: {'; '.join(what)}",
                            hint="describe less: a narrower selection, or fewer rules")  # fmt: skip
         before = self._one(found.id)
-        path = self._place(found.id)
-        if before is not None and before.path != str(path):
-            raise Conflict(f"exception '{found.id}' is kept in {before.path}", hint="edit that, then soc rule reload")
+        path = self._writable(found.id, before)
         with self._rules.put(path, definition.encode()):
-            _enter(begin, "put", found.id, _described(before, {}) if before else None, plan.exception, reason)
+            enter(
+                begin, "exception", "put", found.id, _described(before, {}) if before else None, plan.exception, reason
+            )
         return plan
 
     def end(self, begin: Begin, id: str, reason: str) -> dict[str, Any]:
@@ -208,15 +208,19 @@ class RuleExceptions:
         found = self._one(id)
         if found is None:
             raise NotFound(f"no exception '{id}'")
-        path = self._place(found.id)
-        if found.path != str(path):
-            raise Conflict(f"exception '{id}' is kept in {found.path}", hint="edit that, then soc rule reload")
+        path = self._writable(found.id, found)
         with self._rules.put(path, None):
-            _enter(begin, "end", id, _described(found, {}), None, reason)
+            enter(begin, "exception", "end", id, _described(found, {}), None, reason)
         return _described(found, {})
 
     def _one(self, id: str) -> RuleException | None:
         return next((each for each in self._rules.loaded().exceptions if each.id == id), None)
+
+    def _writable(self, id: str, known: RuleException | None) -> Path:
+        path = self._place(id)
+        if known is not None and known.path != str(path):
+            raise Conflict(f"exception '{id}' is kept in {known.path}", hint="edit that, then soc rule reload")
+        return path
 
     def _place(self, id: str) -> Path:
         return self._rules.settings.path(places.DETECTIONS, "filters", f"{id}.yml")
@@ -271,11 +275,3 @@ def _described(each: RuleException, titles: Mapping[str, str]) -> dict[str, Any]
         "owner": each.owner, "reason": each.reason, "ticket": each.ticket, "expires": day.isoformat(),
         "since_us": each.since_us, "until_us": each.until_us, "version": each.version, "path": each.path,
     }  # fmt: skip
-
-
-def _enter(
-    begin: Begin, act: str, id: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, reason: str
-) -> None:
-    with begin() as tx:
-        tx.ledger(f"exception.{act}", f"exception:{id}", before, after, reason)
-        tx.change("exception", id, act)

@@ -211,7 +211,7 @@ class Rules:
             if now.path != str(path):
                 raise Conflict(f"version {wanted['version']} of '{rule.title}' cannot run here any more")
             before = {"version": used["version"] if used else rule.version}
-            _enter(begin, "rollback", rule.id, before, {"version": wanted["version"]}, reason)
+            enter(begin, "rule", "rollback", rule.id, before, {"version": wanted["version"]}, reason)
         return {"rule": rule.id, "before": before["version"], "after": wanted["version"]}
 
     def forward(self, begin: Begin, id: str, reason: str) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Rules:
             raise Conflict(f"'{rule.title}' was not rolled back")
         with self.put(path, None):
             now = self.one(rule.id)
-            _enter(begin, "forward", rule.id, {"version": rule.version}, {"version": now.version}, reason)
+            enter(begin, "rule", "forward", rule.id, {"version": rule.version}, {"version": now.version}, reason)
         return {"rule": rule.id, "before": rule.version, "after": now.version}
 
     def _wanted(
@@ -274,10 +274,19 @@ class Rules:
             path.read_bytes() if path.exists() else b"").hexdigest()[:16]}))  # fmt: skip
 
 
-def _enter(begin: Begin, act: str, id: str, before: Mapping[str, Any], after: Mapping[str, Any], reason: str) -> None:
+def enter(
+    begin: Begin,
+    kind: str,
+    act: str,
+    id: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    reason: str,
+) -> None:
+    """One act on a rule or an exception (`kind`): its entry in the ledger and its notice, together."""
     with begin() as tx:
-        tx.ledger(f"rule.{act}", f"rule:{id}", before, after, reason)
-        tx.change("rule", id, act)
+        tx.ledger(f"{kind}.{act}", f"{kind}:{id}", before, after, reason)
+        tx.change(kind, id, act)
 
 
 def _write(path: Path, data: bytes | None) -> None:

@@ -200,7 +200,7 @@ def test_a_broken_file_of_an_exception_leaves_no_trace(place: World, monkeypatch
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("no ledger")
 
-    monkeypatch.setattr("soc.pipeline.rule_exceptions._enter", broken)
+    monkeypatch.setattr("soc.pipeline.rule_exceptions.enter", broken)
     assert post(place, apply=True).status_code == 500
     assert not place.services.settings.path(places.DETECTIONS, "filters", f"{ID}.yml").exists()
     assert ok(place.caller(ROLE).get("/v1/exceptions")) == []
