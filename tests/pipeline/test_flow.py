@@ -86,20 +86,26 @@ def test_going_on_after_a_restart_adds_nothing_twice(tmp_path: Path) -> None:
     assert len(world.alerts()) == 1
 
 
+def broken_for(monkeypatch: pytest.MonkeyPatch, *peers: str) -> set[str]:
+    """Parsers that have a bug about these peers, for as long as they are in the set."""
+    parse, broken = ParserSet.parse, set(peers)
+
+    def breaks(self, block, *rest, **more):  # type: ignore[no-untyped-def]
+        if block.peer in broken:
+            raise RuntimeError("a bug")
+        return parse(self, block, *rest, **more)
+
+    monkeypatch.setattr(ParserSet, "parse", breaks)
+    return broken
+
+
 def test_a_frame_that_breaks_a_parser_is_kept_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A parser's bug costs no record: the frame goes to the dead log with its bytes, the next one is handled."""
     world = World.make(tmp_path)
     world.receive(failures(3), peer="127.9.9.9")
     world.receive(failures(2))
+    broken_for(monkeypatch, "127.9.9.9")
     worker = Worker(world.settings, world.clock)
-    parse = worker.parsers.parse
-
-    def breaks(block, *rest, **more):  # type: ignore[no-untyped-def]
-        if block.peer == "127.9.9.9":
-            raise RuntimeError("a bug")
-        return parse(block, *rest, **more)
-
-    monkeypatch.setattr(worker.parsers, "parse", breaks)
     while worker.step():
         pass
     worker.close()
@@ -118,14 +124,7 @@ def test_what_was_kept_aside_is_tried_again_at_a_start(tmp_path: Path, monkeypat
     world = World.make(tmp_path)
     world.receive(failures(30), peer="127.9.9.9")
     world.receive(failures(3), peer="127.8.8.8")
-    parse, broken = ParserSet.parse, {"127.9.9.9", "127.8.8.8"}
-
-    def breaks(self, block, *rest, **more):  # type: ignore[no-untyped-def]
-        if block.peer in broken:
-            raise RuntimeError("a bug")
-        return parse(self, block, *rest, **more)
-
-    monkeypatch.setattr(ParserSet, "parse", breaks)
+    broken = broken_for(monkeypatch, "127.9.9.9", "127.8.8.8")
     for mended, kept in ((None, 33), ("127.9.9.9", 3), (None, 3), ("127.8.8.8", 0), (None, 0)):
         broken.discard(mended)
         world.work()
@@ -149,14 +148,7 @@ def test_a_worker_that_dies_while_it_tries_again_doubles_nothing(
     world = World.make(tmp_path)
     world.receive(failures(3), peer="127.9.9.9")
     world.receive(failures(2), peer="127.8.8.8")
-    parse, broken = ParserSet.parse, {"127.9.9.9", "127.8.8.8"}
-
-    def breaks(self, block, *rest, **more):  # type: ignore[no-untyped-def]
-        if block.peer in broken:
-            raise RuntimeError("a bug")
-        return parse(self, block, *rest, **more)
-
-    monkeypatch.setattr(ParserSet, "parse", breaks)
+    broken = broken_for(monkeypatch, "127.9.9.9", "127.8.8.8")
     world.work()
     broken.discard("127.9.9.9")
     with monkeypatch.context() as patch:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from soc.store.events import EventStore
 from tests.parsers.flow_bytes import PLAIN, a_set, plain, v9, v9_template
 from tests.pipeline.world import EVERYTHING, World
 
-TOP = Path(__file__).resolve().parents[2]
 COLUMNS = ("event.id", "event.action", "soc.position", "soc.flags", "network.bytes", "flow.sequence_lost")
 TOLD = v9(v9_template(256, PLAIN), seq=1)
 
@@ -53,26 +49,6 @@ def flows(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [e for e in events if e.get("event.action") == "netflow_flow"]
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from soc.model.clock import FixedClock
-from soc.pipeline import Worker
-from tests.pipeline.world import NOW_NS, settings_of
-home, moment = Path(sys.argv[1]), sys.argv[2]
-worker = Worker(settings_of(home), FixedClock(NOW_NS))
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-if moment == "before the state":
-    worker._keep_states = die
-elif moment == "before the store":
-    worker.store.append = die
-while worker.step():
-    pass
-die()
-"""
-
-
 @pytest.mark.parametrize("moment", ["before the state", "before the store", "after the store"])
 def test_templates_outlive_kill_9(tmp_path: Path, moment: str) -> None:
     """Whichever border of a step it hits: the flows after it are read, none is twice there, no gap is invented."""
@@ -81,10 +57,7 @@ def test_templates_outlive_kill_9(tmp_path: Path, moment: str) -> None:
     world.work()
     receive(world, v9(v9_template(257, PLAIN), seq=3), data(4, 800), v9(a_set(257, plain(octets=900)), seq=5))
     receive(world, data(6, 1000))
-    run = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(tmp_path), moment], cwd=TOP, timeout=60, capture_output=True, check=False
-    )
-    assert run.returncode == -signal.SIGKILL, run.stderr.decode()
+    world.killed(moment)
     receive(world, data(7, 1100), v9(a_set(257, plain(octets=1200)), seq=8), data(12, 1300))
     world.work()
     events = stored(world)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -269,26 +268,6 @@ def test_lines_that_no_parser_survives_are_kept_aside_and_hold_nobody_up(
     assert world.work().counts["records"] == 0
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from soc.model.clock import FixedClock
-from soc.pipeline import Worker
-from tests.pipeline.world import NOW_NS, settings_of
-home, moment, now_ns = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-worker = Worker(settings_of(home), FixedClock(now_ns))
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-if moment == "before the state":
-    worker._keep_states = die
-elif moment == "before the store":
-    worker.store.append = die
-while worker.step():
-    pass
-die()
-"""
-
-
 @pytest.mark.parametrize("moment", ["before the state", "before the store", "after the store"])
 @pytest.mark.parametrize("wait_s", [0, 6])
 def test_kill_9_with_an_open_trace_loses_and_doubles_nothing(tmp_path: Path, moment: str, wait_s: int) -> None:
@@ -300,11 +279,7 @@ def test_kill_9_with_an_open_trace_loses_and_doubles_nothing(tmp_path: Path, mom
         receive(world, line(TRACE[3]))
         receive(world, line("other"), line(TRACE[1]))
     world.clock.advance(wait_s)
-    run = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(tmp_path), moment, str(world.clock.now_ns())],
-        cwd=TOP, timeout=60, capture_output=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == -signal.SIGKILL, run.stderr.decode()
+    world.killed(moment)
     if not wait_s:
         receive(world, line(TRACE[2]))
     settled(world)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +37,26 @@ def failures(n: int, *, source: str = "203.0.113.9", at_ns: int = NOW_NS) -> lis
     ]
 
 
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from soc.model.clock import FixedClock
+from soc.pipeline import Worker
+from tests.pipeline.world import NOW_NS, settings_of
+home, moment, now_ns = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+worker = Worker(settings_of(home), FixedClock(now_ns))
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+if moment == "before the state":
+    worker._keep_states = die
+elif moment == "before the store":
+    worker.store.append = die
+while worker.step():
+    pass
+die()
+"""
+
+
 @dataclass
 class World:
     """The raw log of a collector, and what reads it."""
@@ -59,6 +82,14 @@ class World:
             pass
         worker.close()
         return worker
+
+    def killed(self, moment: str) -> None:
+        """A worker of its own process that dies `before the state`, `before the store`, or `after the store`."""
+        run = subprocess.run(
+            [sys.executable, "-c", _KILLED, str(self.settings.home), moment, str(self.clock.now_ns())],
+            cwd=Path(__file__).parents[2], timeout=60, capture_output=True, check=False,
+        )  # fmt: skip
+        assert run.returncode == -signal.SIGKILL, run.stderr.decode()
 
     def correlate(self) -> dict[str, Any]:
         """Everything correlated and saved; the counts."""
