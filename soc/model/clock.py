@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 """The zone people see by default (UTC+7, no daylight saving)."""
+DAY_US = 86_400_000_000
+"""A day in µs."""
 
 
 class Clock(Protocol):

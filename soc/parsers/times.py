@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 
-from soc.model.clock import VIETNAM
+from soc.model.clock import DAY_US, VIETNAM
 from soc.model.values import Unfit, micros
 
 DEVICE, INFERRED, RECEIVED = "device", "inferred", "received"
 """`soc.time.basis`: the device said it all; we filled in a year or a zone; we took the receipt."""
-DAY_US = 86_400_000_000
 SKEW_US = DAY_US
 """A live stamp further than this from its receipt is not believed."""
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

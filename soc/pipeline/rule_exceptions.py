@@ -21,7 +21,7 @@ from soc.detections.sigma.rule import Refused, Rule
 from soc.errors import Conflict, ContentError, Fault, NotFound, UsageError
 from soc.model.batch import EventBatch
 from soc.model.cases import CaseTx as Tx
-from soc.model.clock import VIETNAM, utc
+from soc.model.clock import DAY_US, VIETNAM, utc
 from soc.model.finding import Finding
 from soc.model.scope import Scope
 from soc.pipeline import places
@@ -42,7 +42,6 @@ ENDING_DAYS, UNUSED_DAYS = 7, 60
 TRUE_POSITIVE = "true_positive"
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _EVER = 1 << 62
-_DAY_US = 86_400_000_000
 _ENGINE, PURPOSE, AXIS = "engine", "plan of an exception", "@timestamp"
 
 
@@ -132,7 +131,7 @@ class RuleExceptions:
         now_us = self._rules.clock.now_ns() // 1000
         scope, query, columns = Scope.everything(_ENGINE, PURPOSE), query_of(both), columns_of(both)
         asked, looked = Detector(both), 0
-        found = slices(self._store, scope, query, AXIS, now_us - plan.days * _DAY_US, now_us)
+        found = slices(self._store, scope, query, AXIS, now_us - plan.days * DAY_US, now_us)
         for begin_us, end_us, n in reversed(found):
             if looked + n > MOST_EVENTS:
                 plan.warnings.append(f"only {looked} events were looked at, the newest; soc backtest looks at all")
@@ -144,7 +143,7 @@ class RuleExceptions:
 
     def _look(self, plan: Plan, asked: Detector, rules: list[str]) -> None:
         """Hold the exception against the events of alerts: all that were judged true positives, and the last days'."""
-        since_us = self._rules.clock.now_ns() // 1000 - plan.days * _DAY_US
+        since_us = self._rules.clock.now_ns() // 1000 - plan.days * DAY_US
         with self._rules.cases.read(_ENGINE) as tx:
             closed = tx.find("alert", keys={"rule": rules, "status": "closed"}, limit=MOST_JUDGED)
             recent = tx.find("alert", keys={"rule": rules}, limit=MOST_ALERTS + 1)
@@ -263,9 +262,9 @@ def _standing(each: RuleException, taken: int, now_us: int) -> str:
         return "expired"
     if now_us < each.since_us:
         return "future"
-    if each.until_us - now_us <= ENDING_DAYS * _DAY_US:
+    if each.until_us - now_us <= ENDING_DAYS * DAY_US:
         return "ending"
-    return "unused" if not taken and now_us - each.since_us >= UNUSED_DAYS * _DAY_US else "active"
+    return "unused" if not taken and now_us - each.since_us >= UNUSED_DAYS * DAY_US else "active"
 
 
 def _described(each: RuleException, titles: Mapping[str, str]) -> dict[str, Any]:

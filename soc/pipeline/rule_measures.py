@@ -13,6 +13,7 @@ from soc.detections.correlation.definition import Correlation
 from soc.detections.results import results
 from soc.detections.sigma.rule import Route
 from soc.model.batch import EventBatch
+from soc.model.clock import DAY_US
 from soc.model.query import And, Between, Exists
 from soc.model.scope import Scope
 from soc.pipeline.files import parse_file
@@ -24,7 +25,6 @@ SILENT_DAYS = 30
 """A log source that said nothing for so long feeds no rule."""
 MOST_ALERTS = 20_000
 PAGE = 1000
-_DAY_US = 86_400_000_000
 _ENGINE = "engine"
 Seen = Mapping[tuple[str, str, str], int]
 """Dataset, Windows channel (lower case) and event id ("" elsewhere) → receipt of the newest event, µs UTC."""
@@ -38,7 +38,7 @@ class Measures:
 
     def seen(self) -> Seen:
         """Which kinds of events came in the last `SILENT_DAYS`, and when last."""
-        since = Between("event.created", low=self._rules.clock.now_ns() // 1000 - SILENT_DAYS * _DAY_US)
+        since = Between("event.created", low=self._rules.clock.now_ns() // 1000 - SILENT_DAYS * DAY_US)
         scope = Scope.everything(_ENGINE, "which rules are fed")
         found: dict[tuple[str, str, str], int] = {}
         for row in self._store.aggregate(scope, since, Aggregate(("event.dataset",), max=("event.created",))):
@@ -78,7 +78,7 @@ class Measures:
 
     def noise(self, alerts: Iterable[Mapping[str, Any]], days: int) -> list[dict[str, Any]]:
         """See `soc.alerts.noise`; only alerts of the last `days`."""
-        since_us = self._rules.clock.now_ns() // 1000 - days * _DAY_US
+        since_us = self._rules.clock.now_ns() // 1000 - days * DAY_US
         return noise((alert for alert in alerts if alert["last_us"] >= since_us), days)
 
 

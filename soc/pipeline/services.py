@@ -29,7 +29,7 @@ from soc.detections.saved import SavedFilters
 from soc.errors import PermissionRefused, SocError
 from soc.model.alert import Alert, uuid7
 from soc.model.cases import Person
-from soc.model.clock import Clock
+from soc.model.clock import DAY_US, Clock
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
 from soc.model.position import PARTITIONS, Position
@@ -76,7 +76,6 @@ IMPORT = "import"
 _ENGINE = "engine"
 SETTLED_US = 60 * 1_000_000
 """What was received so long ago should have been looked at."""
-_DAY_US = 86_400_000_000
 _log = logging.getLogger("soc.serve")
 
 
@@ -400,8 +399,8 @@ class Services:
         found: dict[str, set[str]] = {}
         for row in self.store.aggregate(
             Scope.everything(_ENGINE, "retention check"),
-            Between("event.created", low=now_us - 7 * _DAY_US),
-            Aggregate(group_by=("soc.system.id",), interval_us=_DAY_US, interval_of="event.created"),
+            Between("event.created", low=now_us - 7 * DAY_US),
+            Aggregate(group_by=("soc.system.id",), interval_us=DAY_US, interval_of="event.created"),
         ):
             if row["soc.system.id"] and row["bucket"]:
                 found.setdefault(row["soc.system.id"], set()).add(row["bucket"][:10])

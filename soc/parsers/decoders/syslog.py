@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from soc.model.clock import VIETNAM
+from soc.model.clock import DAY_US, VIETNAM
 from soc.parsers import times
 from soc.parsers.decoders import syslog_odd
 
@@ -90,7 +90,7 @@ def decode(texts: Sequence[str], receipt_us: Sequence[int], zone: dt.tzinfo = VI
             _other(headers, text, receipt, zone, 0)
             continue
         pri, stamp, iso, host, program, pid = found.groups()
-        key = (stamp or iso, receipt // times.DAY_US)
+        key = (stamp or iso, receipt // DAY_US)
         at = seen.get(key)
         if at is None:
             at = seen[key] = times.bsd(stamp, receipt, zone) if stamp else times.iso(iso, zone)

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from soc.config import Settings
+from soc.model.clock import DAY_US
 from soc.model.fields import FieldType
 from soc.model.query import Between
 from soc.model.scope import Scope
@@ -19,7 +20,7 @@ from soc.store.events import Aggregate, EventStore
 from soc.store.queue import LogReader
 
 _VERSION = 1
-_MOST_US = 400 * 86_400_000_000
+_MOST_US = 400 * DAY_US
 """Counts older than that are not asked for."""
 
 

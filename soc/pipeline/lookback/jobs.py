@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 
 from soc.errors import NotFound
-from soc.model.clock import Clock
+from soc.model.clock import DAY_US, Clock
 from soc.model.lookback import CANCELLED, OPEN, WAITING, Lookback
 from soc.store import files
 
-KEPT_US = 30 * 86_400_000_000
+KEPT_US = 30 * DAY_US
 """What has ended is kept for so long."""
 _VERSION = 1
 _JOB, _STATE, _PLAN, _HITS = "job.json", "state.json", "plan.json", "hits.ndjson"

@@ -10,6 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from soc.errors import Conflict, NotFound, UsageError
+from soc.model.clock import DAY_US
 from soc.model.lookback import OPEN, Lookback, RuleText
 from soc.pipeline.lookback.run import view
 from soc.pipeline.states import read_state, state_file
@@ -22,7 +23,7 @@ from soc.web.times import moment_us
 router = APIRouter()
 Hunt = Annotated[Asking, Depends(Allowed("event.hunt"))]
 Read = Annotated[Asking, Depends(Allowed("event.search"))]
-LONGEST_US = 400 * 86_400_000_000
+LONGEST_US = 400 * DAY_US
 MOST_OPEN = 8
 """One person has at most so many at a time."""
 MOST_JUDGED = 200_000
