@@ -4,13 +4,20 @@ SOC := .venv/bin/soc
 
 .PHONY: setup run test lint bench fuzz docs
 
-setup: .venv/.done
+setup: .venv/.done .venv/.kernel
 
 .venv/.done: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --require-hashes -r requirements.lock
 	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch .venv/.done
+
+# What is compiled is built where cargo is; elsewhere the pure code does the same, slower.
+.venv/.kernel: .venv/.done native/Cargo.toml native/Cargo.lock native/pyproject.toml $(wildcard native/src/*.rs)
+	@if command -v cargo >/dev/null; then \
+	  PATH=$(CURDIR)/.venv/bin:$$PATH .venv/bin/pip install --quiet --no-deps --no-build-isolation --force-reinstall ./native && touch $@ \
+	    || echo "the compiled kernel could not be built: pure Python is used"; \
+	else echo "no cargo: pure Python is used instead of the compiled kernel"; fi
 
 run: setup
 	@$(SOC) up --simulate

@@ -63,7 +63,9 @@ for _part in (
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"soc {__version__}")
+        from soc.model.kernel import WHICH
+
+        typer.echo(f"soc {__version__}, {WHICH}")
         raise typer.Exit
 
 

@@ -1,0 +1,10 @@
+//! The compiled half of soc-toolkit. Each function gives what the pure code beside its caller gives; what it does not
+//! take on, it leaves to that code.
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn soc_kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("VERSION", 1)?;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+"""The compiled kernel (`native/`), where its wheel is there. Whoever uses it has pure code that gives the same results.
+
+`SOC_KERNEL=off` leaves it out.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+VERSION = 1
+"""Of what the kernel offers; one of another version is left out."""
+
+
+def _load() -> tuple[ModuleType | None, str]:
+    if os.environ.get("SOC_KERNEL", "").lower() in ("off", "0", "no"):
+        return None, "pure Python (SOC_KERNEL=off)"
+    try:
+        import soc_kernel
+    except ImportError:
+        return None, "pure Python (no kernel is built: make setup builds it where cargo is)"
+    found = getattr(soc_kernel, "VERSION", None)
+    if found != VERSION:
+        return None, f"pure Python (the kernel has version {found}, {VERSION} is wanted: make setup)"
+    return soc_kernel, f"compiled kernel {VERSION}"
+
+
+kernel, WHICH = _load()
+"""The module, or None; and in words which one is in use and why."""
