@@ -31,6 +31,8 @@ values = st.one_of(
     st.sampled_from(["1.3.6.1.6.3.1.1.5.3", "1.3.6.1.6.3.1.1.5.4"]).map(write_oid),
     st.binary(min_size=4, max_size=4).map(lambda b: tlv(0x40, b)),
     st.sampled_from([tlv(0x40, b"abc"), tlv(5), tlv(0x80), tlv(0x44, FLOAT), tlv(0x44, b"x"), tlv(0x47, b"ab")]),
+    st.sampled_from([tlv(tag, octets) for tag in (2, 6, 0x41, 0x46, 0x47) for octets in (b"", bytes(10), b"\xff" * 9)]),
+    st.sampled_from([b"", b"\xff", b"\xff" * 8, bytes(10)]).map(lambda b: tlv(0x44, b"\x9f" + tlv(0x7A, b))),
 )
 binds = st.lists(st.builds(lambda n, v: tlv(0x30, write_oid(n), v), st.sampled_from(NAMES), values), max_size=5)
 usual = binds.map(

@@ -27,11 +27,12 @@ KNOWN = {
 _ENTERPRISE = "1.3.6.1.6.3.1.1.4.3.0"
 _GENERIC = "1.3.6.1.6.3.1.1.5"
 OPAQUE = 0x44
-# A float or a double inside an Opaque, as Net-SNMP sends them (draft-perkins-float-00).
+# Numbers inside an Opaque, as Net-SNMP sends them (draft-perkins-float-00 and -opaque-00); integers have any length.
 _OPAQUE_NUMBERS = {b"\x9f\x78\x04": ("float", struct.Struct(">f")), b"\x9f\x79\x08": ("double", struct.Struct(">d"))}
+_OPAQUE_INTEGERS = {b"\x9f\x76": "counter64", b"\x9f\x7a": "int64", b"\x9f\x7b": "uint64"}
 _ENTERPRISE_SPECIFIC = 6
 ABSENT = {0x80: "noSuchObject", 0x81: "noSuchInstance", 0x82: "endOfMibView"}
-UNSIGNED = {0x41: "counter32", 0x42: "gauge32", 0x43: "timeticks", 0x46: "counter64"}
+UNSIGNED = {0x41: "counter32", 0x42: "gauge32", 0x43: "timeticks", 0x46: "counter64", 0x47: "uinteger32"}
 _V3 = 3
 _USM = 3
 MAX_VARBINDS = 256
@@ -177,7 +178,7 @@ def _varbinds(values: dict[str, Any], data: bytes, at: int, end: int, names: Nam
         if oid == UPTIME and isinstance(value, int) and "uptime" not in values:
             values["uptime"] = value
             continue
-        if oid == TRAP_OID and isinstance(value, str) and "trap_oid" not in values:
+        if oid == TRAP_OID and kind == "oid" and "trap_oid" not in values:
             values["trap_oid"] = value
             continue
         bind: dict[str, Any] = {"oid": oid, "type": kind}
@@ -199,7 +200,15 @@ def _varbinds(values: dict[str, Any], data: bytes, at: int, end: int, names: Nam
 
 
 def read_value(data: bytes, tag: int, start: int, stop: int, names: Names) -> tuple[str, Any]:
-    """Its type in our words, and the value. Raises BadBer."""
+    """Its type in our words, and the value; what its type cannot have is `0x` and the tag, and its octets in hex."""
+    try:
+        found = _typed(data, tag, start, stop, names)
+    except BadBer:
+        found = None
+    return found or (f"0x{tag:02x}", data[start:stop].hex())
+
+
+def _typed(data: bytes, tag: int, start: int, stop: int, names: Names) -> tuple[str, Any] | None:
     if tag == INTEGER:
         return "integer", integer(data, start, stop)
     if tag == OCTETS:
@@ -214,12 +223,19 @@ def read_value(data: bytes, tag: int, start: int, stop: int, names: Names) -> tu
         return "null", None
     if tag in ABSENT:
         return ABSENT[tag], None
-    if tag == OPAQUE:
-        kind, number = _OPAQUE_NUMBERS.get(data[start : start + 3], ("", None))
-        if number is not None and stop - start == 3 + number.size:
-            (value,) = number.unpack_from(data, start + 3)
-            return (kind, value) if math.isfinite(value) else (kind, str(value))
-    return f"0x{tag:02x}", data[start:stop].hex()
+    return _opaque(data, start, stop) if tag == OPAQUE else None
+
+
+def _opaque(data: bytes, start: int, stop: int) -> tuple[str, Any] | None:
+    kind, number = _OPAQUE_NUMBERS.get(data[start : start + 3], ("", None))
+    if number is not None and stop - start == 3 + number.size:
+        (value,) = number.unpack_from(data, start + 3)
+        return (kind, value) if math.isfinite(value) else (kind, str(value))
+    kind = _OPAQUE_INTEGERS.get(data[start : start + 2], "")
+    if kind and stop - start >= 3 and stop - start == 3 + data[start + 2]:
+        read = integer if kind == "int64" else unsigned
+        return kind, read(data, start + 3, stop)
+    return None
 
 
 def text(value: bytes) -> str:

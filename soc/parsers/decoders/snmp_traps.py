@@ -301,6 +301,8 @@ def _converter(tag: int, names: Names, texts: Texts) -> Convert:
 
 def _plan(data: bytes, outline: _Outline, found: Mapping[str, Any], names: Names, texts: Texts) -> _Plan | None:
     """None for a message whose reading depends on more than its headers, or that is not in the usual order."""
+    if any(bind["type"].startswith("0x") for bind in found[VARBINDS]):
+        return None
     plan = _Plan(names, texts)
     given = {"trap_oid", "enterprise"} if "enterprise" in found and "request_id" not in found else set()
     for name, tag, span in outline.named:
