@@ -4,7 +4,10 @@ SOC := .venv/bin/soc
 
 .PHONY: setup run test lint bench fuzz docs
 
+# Bytecode beside the source, as an installed program has it, though the environment forbids Python to write any itself;
+# a file that is edited later is seen by its time.
 setup: .venv/.done .venv/.kernel
+	@.venv/bin/python -m compileall -q --invalidation-mode timestamp soc
 
 .venv/.done: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

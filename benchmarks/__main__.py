@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.entries import Entry, entry
@@ -72,10 +73,15 @@ def _all(names: list[str], quick: bool) -> tuple[list[Entry], list[str]]:
 
 def _peak(command: list[str]) -> tuple[int, float]:
     """Exit code and peak resident MiB of a process, or of the largest process it waited for."""
-    process = subprocess.Popen(command, cwd=TOP)
+    process = subprocess.Popen(command, cwd=TOP, env=installed(os.environ))
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, usage.ru_maxrss / 1024
+
+
+def installed(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a part and its children run in: as an installed program, which keeps its bytecode."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def table(results: list[Entry]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.__main__ import PARTS, table
+from benchmarks.__main__ import PARTS, installed, table
 from benchmarks.entries import Cost, both, entry
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -36,3 +36,8 @@ def test_a_cost_is_two_rows_for_people_too() -> None:
     rows = both("x", Cost(1000, 2.0, 0.5), "plain", Cost(1000, 1.0, 1.0))
     assert [(row["name"], row["value"], row["ratio"]) for row in rows] == [("x", 500.0, 0.5), ("x.cpu", 500.0, 2.0)]
     assert "1,000.0 plain" in table(rows) or "1,000 plain" in table(rows)
+
+
+def test_children_may_keep_their_bytecode() -> None:
+    """Else each start compiles all of `soc` anew, which no installed program does: a third of a short run."""
+    assert installed({"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": "/x"}) == {"TMPDIR": "/x"}
