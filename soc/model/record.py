@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class RawBlock:
     `log.file.path`, `soc.import.id`, `event.dataset` (of documents that name none), `poll.*` (where a polled source
     stands behind the block), `first_record` (1-based number of the block's first record in its file).
     `node`, `log`, `seq` are filled by the log that stored it. `flags[i]` is a bit set (`OVERSIZE`), empty = all 0.
+    `frames` says of which frames a block was `joined`: (seq, records) of each; empty = it is one.
     """
 
     site: str
@@ -54,6 +55,7 @@ class RawBlock:
     node: str = ""
     log: str = "raw"
     seq: int = 0
+    frames: tuple[tuple[int, int], ...] = ()
 
     @property
     def n(self) -> int:
@@ -80,6 +82,29 @@ class RawBlock:
     def is_oversize(self, i: int) -> bool:
         """Whether record i was cut at the listener's limit."""
         return bool(self.flags and self.flags[i] & OVERSIZE)
+
+    def places(self) -> tuple[list[int], list[int]]:
+        """Of each record the seq of its frame, and its ordinal in it."""
+        frames = self.frames or ((self.seq, self.n),)
+        seqs = [seq for seq, n in frames for _ in range(n)]
+        return seqs, [ordinal for _, n in frames for ordinal in range(n)]
+
+    @classmethod
+    def joined(cls, blocks: Sequence[RawBlock]) -> RawBlock:
+        """Frames of one source, node and log, alike in format and origin, as one block at the place of the last."""
+        if len(blocks) == 1:
+            return blocks[0]
+        starts = np.cumsum([0, *(len(block.data) for block in blocks[:-1])], dtype=np.uint32)
+        ends = [block.end + start for block, start in zip(blocks, starts, strict=True)]
+        flagged = any(block.flags for block in blocks)
+        return replace(
+            blocks[-1],
+            receipt_ns=np.concatenate([block.receipt_ns for block in blocks]),
+            end=np.concatenate(ends).astype(np.uint32),
+            data=b"".join(block.data for block in blocks),
+            flags=b"".join(block.flags or bytes(block.n) for block in blocks) if flagged else b"",
+            frames=tuple((block.seq, block.n) for block in blocks),
+        )
 
     @classmethod
     def of(

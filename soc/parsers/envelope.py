@@ -106,7 +106,8 @@ class Envelope:
         """`ordinal` is the place of the block's first record in its frame. `closed_by`: the frame with which an event
         of several records was complete, when it is a later one than the block's."""
         self.block = block
-        self.ordinal = ordinal
+        self._seqs, ordinals = block.places()
+        self._ordinals = [i + ordinal for i in ordinals] if ordinal else ordinals
         self.closed_by = str(closed_by) if closed_by is not None else None
         self.now_us = now_ns // 1000
         self.receipt_ns: list[int] = block.receipt_ns.tolist()
@@ -241,14 +242,10 @@ class Envelope:
 
     def _ids_of_parts(self, rows: Array, parts: Array) -> Any:
         """`event_id` of each, hashed once a record."""
-        prefix, seq = position_prefix(self.block.node, self.block.log), self.block.seq
         if len(rows) < FEW:
-            pairs = zip(rows.tolist(), parts.tolist(), strict=True)
-            return pa.array(
-                [event_id(self.receipt_ns[row], prefix, seq, row, part) for row, part in pairs], pa.binary()
-            )
+            return pa.array(self.ids(rows.tolist(), parts.tolist()), pa.binary())
         distinct, place = np.unique(rows, return_inverse=True)
-        firsts = [event_id(self.receipt_ns[row], prefix, seq, row) for row in distinct.tolist()]
+        firsts = self.ids(distinct.tolist(), None)
         ids = np.frombuffer(b"".join(firsts), _ID)[place.reshape(-1)].copy()
         low = ids["low"].astype(np.uint64) + parts.astype(np.uint64)
         ids["high"] += low < parts.astype(np.uint64)  # what the lower 64 bits carry
@@ -257,8 +254,7 @@ class Envelope:
         return pa.BinaryArray.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(ends), pa.py_buffer(ids)])
 
     def _positions_of_parts(self, rows: Array, parts: Array) -> list[str]:
-        prefix = f"{self.block.node}:{self.block.log}:{self.block.seq}:"
-        heads = [f"{prefix}{row}:" for row in range(self.block.n)]
+        heads = self._heads(range(self.block.n))
         tails = [str(part) for part in range(int(parts.max()) + 1 if len(parts) else 0)]
         return [heads[row] + tails[part] for row, part in zip(rows.tolist(), parts.tolist(), strict=True)]
 
@@ -291,16 +287,26 @@ class Envelope:
         return Placed(when, basis, claimed)
 
     def ids(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[bytes]:
-        prefix, seq, ns = position_prefix(self.block.node, self.block.log), self.block.seq, self.receipt_ns
+        prefix, seqs, ordinals = position_prefix(self.block.node, self.block.log), self._seqs, self._ordinals
+        ns = self.receipt_ns
         if parts is None:
-            return [event_id(ns[i], prefix, seq, i + self.ordinal) for i in rows]
-        return [event_id(ns[i], prefix, seq, i + self.ordinal, part) for i, part in zip(rows, parts, strict=True)]
+            return [event_id(ns[i], prefix, seqs[i], ordinals[i]) for i in rows]
+        return [event_id(ns[i], prefix, seqs[i], ordinals[i], part) for i, part in zip(rows, parts, strict=True)]
 
     def positions(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[str]:
-        prefix = f"{self.block.node}:{self.block.log}:{self.block.seq}:"
         if parts is None:
-            return [f"{prefix}{i + self.ordinal}:0" for i in rows]
-        return [f"{prefix}{i + self.ordinal}:{part}" for i, part in zip(rows, parts, strict=True)]
+            return [f"{head}0" for head in self._heads(rows)]
+        return [f"{head}{part}" for head, part in zip(self._heads(rows), parts, strict=True)]
+
+    def rows_at(self, positions: Iterable[str]) -> list[int]:
+        """Which records of the block stand at these positions."""
+        rows = {head: i for i, head in enumerate(self._heads(range(self.block.n)))}
+        return [rows[position[: position.rindex(":") + 1]] for position in positions]
+
+    def _heads(self, rows: Iterable[int]) -> list[str]:
+        """The positions of these records, without the part."""
+        prefix, seqs, ordinals = f"{self.block.node}:{self.block.log}:", self._seqs, self._ordinals
+        return [f"{prefix}{seqs[i]}:{ordinals[i]}:" for i in rows]
 
     def marks(self, rows: Sequence[int], flags: dict[int, tuple[str, ...]], skewed: Collection[int]) -> Column:
         values: list[tuple[str, ...] | None] | None = None

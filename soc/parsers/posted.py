@@ -121,7 +121,7 @@ def _events(
         if own is not None:  # the event's own time comes before it
             records.headers.at_us[one.row], records.headers.basis[one.row] = own
     place = {one.row: k for k, one in enumerate(events)}
-    return [_filled(b, layers, place) for b in JsonRecords(work, records).batches(list(place), documents)]
+    return [_filled(work, b, layers, place) for b in JsonRecords(work, records).batches(list(place), documents)]
 
 
 @dataclass
@@ -223,7 +223,7 @@ def _lines(
             records.headers.at_us[row], records.headers.basis[row] = own
     records.texts = list(texts)
     place = {row: k for k, row in enumerate(known)}
-    result = [_filled(batch, layers, place) for batch in records.batches(known, None)]
+    result = [_filled(work, batch, layers, place) for batch in records.batches(known, None)]
     return result, [one for one in found if one.row not in place]
 
 
@@ -235,9 +235,9 @@ def _head(headers: Headers, row: int, one: Found) -> None:
     headers.message[row] = one.line or ""
 
 
-def _filled(batch: EventBatch, layers: _Layers, place: Mapping[int, int]) -> EventBatch:
+def _filled(work: Work, batch: EventBatch, layers: _Layers, place: Mapping[int, int]) -> EventBatch:
     """The batch with what its documents say beside the line, where the line says nothing."""
-    places = [place[int(position.split(":")[-2])] for position in batch.columns["soc.position"].to_list()]
+    places = [place[row] for row in work.envelope.rows_at(batch.columns["soc.position"].to_list())]
     columns = dict(batch.columns)
     for layer in (layers.mapped.columns, layers.columns):
         for name, column in layer.items():

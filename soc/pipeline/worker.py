@@ -25,7 +25,7 @@ from soc.model.position import PARTITIONS, Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserState
 from soc.parsers.groups import PAUSE, Group, Groups
-from soc.pipeline import aside, places, records
+from soc.pipeline import aside, joining, places, records
 from soc.pipeline.coverage import counting
 from soc.pipeline.reread import Definitions
 from soc.store import files
@@ -42,14 +42,22 @@ COUNTS_AGE_NS = 10_000_000_000
 """Counts of flow exporters are written so late; after a crash in between they begin anew, templates do not."""
 _log = logging.getLogger("soc.work")
 _T = TypeVar("_T")
-_Parsed = list[tuple[RawBlock, list[EventBatch]]]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Frames that were parsed as one, their events, and the state they were parsed from."""
+
+    frames: Sequence[RawBlock]
+    batches: list[EventBatch]
+    before: ParserState
 
 
 @dataclass
 class _Made:
     """What became of some raw frames, and what is left to do before they are passed."""
 
-    parsed: _Parsed
+    reads: list[_Read]
     batches: list[EventBatch] = field(default_factory=list)
     projected: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -59,8 +67,8 @@ class _Made:
 
     @property
     def blocks(self) -> list[RawBlock]:
-        """The raw frames, in the order they were read."""
-        return [block for block, _ in self.parsed]
+        """The raw frames, those of a partition in their order."""
+        return sorted((block for read in self.reads for block in read.frames), key=lambda block: block.seq)
 
 
 class Worker:
@@ -153,11 +161,11 @@ class Worker:
             del made.left[0]
         self._held = None
         self._count(made)
-        return len(made.parsed)
+        return len(made.blocks)
 
     def _prepare(self, blocks: list[RawBlock]) -> _Made:
         now_ns = self._clock.now_ns()
-        made = self._understood([(block, self._parse(block, now_ns)) for block in blocks])
+        made = self._understood([read for group in joining.together(blocks) for read in self._read(group, now_ns)])
         made.ruleset = self._ruleset
         made.left = [
             partial(self._hand_on, self._matched, "matched", made, [(d["position"], d) for d in made.projected]),
@@ -170,29 +178,31 @@ class Worker:
         ]  # fmt: skip
         return made
 
-    def _understood(self, parsed: _Parsed) -> _Made:
+    def _understood(self, reads: list[_Read]) -> _Made:
         """Enriched, matched and projected; when that breaks, each frame alone: one costs its neighbours nothing."""
-        made = _Made(parsed)
+        made = _Made(reads)
         try:
-            for batch in self._enriched(parsed):
+            for batch in self._enriched(reads):
                 findings = self._detector.match(batch)
                 made.projected += self._detector.project(batch, findings)
                 made.findings += findings
                 made.batches.append(batch)
                 made.missed += counting.failed(batch, self._detector.failures, self._ruleset)
         except BREAKS as error:
-            if len(parsed) > 1:
-                return _joined([self._understood([one]) for one in parsed])
-            return self._unmatched(*parsed[0], error)
+            if len(reads) > 1:
+                return _joined([self._understood([one]) for one in reads])
+            [read] = reads
+            return self._understood(self._apart(read)) if len(read.frames) > 1 else self._unmatched(read, error)
         return made
 
-    def _unmatched(self, block: RawBlock, batches: list[EventBatch], error: Exception) -> _Made:
+    def _unmatched(self, read: _Read, error: Exception) -> _Made:
         """Events that no rule could be held against are still kept; what cannot even be enriched is buried."""
+        [block] = read.frames
         try:
-            made = _Made([(block, batches)], self._enriched([(block, batches)]))
+            made = _Made([read], self._enriched([read]))
         except BREAKS as fault:
             self._bury([block], _why(fault))
-            return _Made([(block, [])])
+            return _Made([replace(read, batches=[])])
         _log.error("frame %s:%s:%s of %s was not searched: %s", block.node, block.log, block.seq, block.source, error)
         self.counts["unmatched"] += block.n
         made.missed = counting.skipped(made.batches, self._ruleset)
@@ -251,9 +261,35 @@ class Worker:
             blocks.append(replace(pause, log=places.PAUSES))
         return blocks
 
-    def _enriched(self, parsed: _Parsed) -> list[EventBatch]:
-        whole = merged(batch for _, batches in parsed for batch in batches)
+    def _enriched(self, reads: list[_Read]) -> list[EventBatch]:
+        whole = merged(batch for read in reads for batch in read.batches)
         return [self._registry.enrich(flag_simulated(b) if self._settings.simulated else b) for b in whole]
+
+    def _read(self, frames: Sequence[RawBlock], now_ns: int) -> list[_Read]:
+        """Parsed as one, or each alone when that breaks or records of the source wait for those that go on."""
+        block = RawBlock.joined(frames)
+        before = self._state(block.partition.number)
+        if len(frames) == 1:
+            return [_Read(frames, self._parse(block, now_ns), before)]
+        if not before.groups.of(block):
+            with suppress(Exception):
+                batches, state = self.parsers.parse(block, before, now_ns, as_product=block.origin.get(PRODUCT))
+                self._learn(block, state)
+                return [_Read(frames, batches, before)]
+        return [read for frame in frames for read in self._read([frame], now_ns)]
+
+    def _apart(self, read: _Read) -> list[_Read]:
+        """Frames that were parsed as one, each parsed alone; what is remembered stays as it is."""
+        apart, state, now_ns = [], read.before, self._clock.now_ns()
+        for block in read.frames:
+            batches: list[EventBatch] = []
+            before = state
+            try:
+                batches, state = self.parsers.parse(block, state, now_ns, as_product=block.origin.get(PRODUCT))
+            except Exception as error:
+                self._bury([block], _why(error))
+            apart.append(_Read([block], batches, before))
+        return apart
 
     def _parse(self, block: RawBlock, now_ns: int) -> list[EventBatch]:
         number = block.partition.number
@@ -272,6 +308,11 @@ class Worker:
             self._states[number] = replace(state, groups=state.groups.without(waiting))
             self._regrouped.add(number)
             return self._parse(block, now_ns)
+        self._learn(block, state)
+        return batches
+
+    def _learn(self, block: RawBlock, state: ParserState) -> None:
+        number = block.partition.number
         if state.groups is not self._states[number].groups:
             self._regrouped.add(number)
         if state.revision != self._states[number].revision:
@@ -279,7 +320,6 @@ class Worker:
         elif state.memory:
             self._aged.setdefault(number, self._clock.monotonic_ns())
         self._states[number] = state if block.format == PAUSE else state.after(block.node, block.seq)
-        return batches
 
     def _state(self, number: int) -> ParserState:
         """What the parsers remember of a partition's sources; read from disk when another worker had it before."""
@@ -338,11 +378,12 @@ class Worker:
         return [group for group in closed if group.is_closed_by(block)]
 
     def _hand_on(self, log: DiskLog, format: str, made: _Made, items: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        frames = {(block.node, block.seq): block for block in made.blocks}
+        found = records.by_frame(items, records.closers(made.batches))
         out = [
             piece
-            for key, several in records.by_frame(items, records.closers(made.batches)).items()
-            for piece in records.derived(frames[key], format, several, int(frames[key].receipt_ns[0]))
+            for block in made.blocks
+            if (several := found.get((block.node, block.seq)))
+            for piece in records.derived(block, format, several, int(block.receipt_ns[0]))
         ]
         if out:
             log.append(out)
@@ -356,20 +397,23 @@ class Worker:
         self._cursors |= upto
 
     def _store_apart(self, made: _Made, error: Exception) -> None:
-        """Frame by frame; what the store cannot take is kept aside instead of its neighbours."""
-        if len(made.parsed) > 1:
+        """Frame by frame in their order, for each moves the cursor; what the store cannot take is kept aside instead of
+        its neighbours."""
+        if len(made.blocks) > 1:
+            alone = [one for read in made.reads for one in (self._apart(read) if len(read.frames) > 1 else [read])]
             missed = made.missed  # told with the first: of which frame it was is not known any more
-            for one in made.parsed:
+            for one in sorted(alone, key=lambda read: read.frames[0].seq):
                 self._store(_Made([one], self._enriched([one]), missed=missed, ruleset=made.ruleset))
                 missed = Counter()
             return
-        [(block, _)] = made.parsed
+        [block] = made.blocks
         self._bury([block], _why(error))
         self.store.append([], {block.partition: Position(block.node, block.log, block.seq)}, made.missed)
 
     def _count(self, made: _Made) -> None:
-        self.counts["frames"] += len(made.parsed)
-        self.counts["records"] += sum(block.n for block in made.blocks)
+        blocks = made.blocks
+        self.counts["frames"] += len(blocks)
+        self.counts["records"] += sum(block.n for block in blocks)
         self.counts["events"] += sum(batch.n for batch in made.batches)
         self.counts["unparsed"] += sum(batch.n for batch in made.batches if batch.dataset == "unparsed")
         self.counts["findings"] += len(made.findings)
@@ -425,7 +469,7 @@ def flag_simulated(batch: EventBatch) -> EventBatch:
 
 def _joined(several: Sequence[_Made]) -> _Made:
     return _Made(
-        [one for made in several for one in made.parsed],
+        [one for made in several for one in made.reads],
         [batch for made in several for batch in made.batches],
         [document for made in several for document in made.projected],
         [finding for made in several for finding in made.findings],
