@@ -14,7 +14,7 @@ from soc.detections.correlator import Correlator
 from soc.detections.detector import ENTITIES, Detector, Hit, finding_of
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.evaluate import EVENT_DATA, USER_DATA, Columns
-from soc.detections.sigma.rule import All, Route, Rule, tests_of
+from soc.detections.sigma.rule import All, Route, Rule, names_of
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding
 from soc.model.position import Position
@@ -67,13 +67,11 @@ def columns_of(*sets: DetectionSet) -> tuple[str, ...] | None:
     """The fields that these read of an event, in order; None when a keyword searches all of them."""
     names = dict.fromkeys((*BASE, *ENTITIES))
     for detections in sets:
-        rules = (*detections.rules, *(each.filter for each in detections.exceptions))
-        for test in (test for rule in rules for variant in rule.variants for test in tests_of(variant.node)):
-            if test.field is None:
-                return None
-            names[test.field] = None
-            if test.op == "fieldref":
-                names[test.value[1:]] = None
+        read = [name for rule in detections.rules for variant in rule.variants for name in names_of(variant.node)]
+        read += [name for each in detections.exceptions for name in each.reads()]
+        if None in read:
+            return None
+        names.update(dict.fromkeys(filter(None, read)))
         for correlation in detections.correlations:
             names.update(dict.fromkeys(name for rule in correlation.rules for name in correlation.needs(rule)))
     twins = (USER_DATA + name.removeprefix(EVENT_DATA) for name in names if name.startswith(EVENT_DATA))

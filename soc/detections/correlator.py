@@ -36,7 +36,7 @@ class Correlator:
 
     def __init__(self, detections: DetectionSet) -> None:
         self.detections = detections
-        self.correlations = Correlations(detections.correlations)
+        self.correlations = Correlations(detections.correlations, detections.exceptions)
         self.models = {definition.id: model_of(definition) for definition in detections.models}
         self.versions = {definition.id: definition.version for definition in detections.models}
         self.counters: Counter[str] = Counter()

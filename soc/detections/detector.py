@@ -202,13 +202,16 @@ def _positions(keys: Iterable[Any]) -> dict[Any, Sequence[int]]:
 
 
 def _needs(detections: DetectionSet) -> dict[str, tuple[str, ...]]:
-    """For each rule, the event fields that correlations group by and count, and models read."""
+    """For each rule, the event fields that correlations group by and count, exceptions from them and models read."""
     needs: dict[str, dict[str, None]] = {}
     # Those that build on others come first, so that what they need of one reaches the rules under it.
     for correlation in reversed(detections.correlations):
         for rule in correlation.rules:
             names = (*correlation.needs(rule), *needs.get(correlation.id, ()))
             needs.setdefault(rule, {}).update(dict.fromkeys(names))
+    for beneath in (parts for each in detections.exceptions for parts in each.beneath.values()):
+        for rule, asked in beneath.items():
+            needs.setdefault(rule, {}).update(dict.fromkeys(name for names in asked.values() for name in names))
     for model in detections.models:
         needs.setdefault(model.id, {}).update(dict.fromkeys(model.needs()))
     return {rule: tuple(names) for rule, names in needs.items()}

@@ -1,20 +1,23 @@
 """Exceptions: Sigma filters with an owner, a reason, a ticket and an end, held against what a rule has hit.
 
 A plain filter is joined to the rule and what it describes is never seen. An exception (a filter with `x-exception`) is
-asked after the hit: the finding is kept and says which exception took it.
+asked after the hit: the finding is kept and says which exception took it. With a log source it is about single-event
+rules; without one about correlations (`correlation.excepting` asks those).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from soc.content import Document
+from soc.detections.correlation.definition import Correlation, Names, Referable, event_fields
+from soc.detections.rule_exception import Beneath, RuleException
 from soc.detections.sigma.evaluate import Holds, Row, compiled
-from soc.detections.sigma.read import NO_SITE, identity, read_rule, version_of
-from soc.detections.sigma.rule import Refused, Route, Rule, Variant
+from soc.detections.sigma.read import NO_SITE, identity, read_condition, read_rule, version_of
+from soc.detections.sigma.rule import Refused, Rule, Variant, names_of
 from soc.detections.sigma.site import Site
 from soc.model.clock import VIETNAM
 from soc.model.fields import FieldDictionary
@@ -25,47 +28,27 @@ LONGEST = dt.timedelta(days=366)
 _OWN = ("owner", "reason", "ticket", "expires")
 
 
-@dataclass(frozen=True)
-class RuleException:
-    """One exception. `rules` are ids; `since_us` and `until_us` are µs UTC, the last day counts whole in Vietnam.
-
-    `filter` is its condition as a rule: what does not hold of an event that a rule hit is excepted.
-    """
-
-    id: str
-    title: str
-    version: str
-    rules: tuple[str, ...]
-    owner: str
-    reason: str
-    ticket: str
-    since_us: int
-    until_us: int
-    filter: Rule = field(repr=False)
-    path: str = ""
-    line: int = 1
-
-    def condition(self, route: Route) -> Variant | None:
-        """What to ask of the events of a rule's route; None when the exception is about other ones."""
-        return next((variant for variant in self.filter.variants if _covers(variant.route, route)), None)
-
-
 def is_exception(document: Document) -> bool:
     """Whether it is a filter with the keys of an exception."""
     return isinstance(document.data, dict) and "filter" in document.data and KEY in document.data
 
 
 def read_exception(
-    document: Document, rules: Mapping[str, Rule], fields: FieldDictionary, site: Site = NO_SITE
+    document: Document, known: Mapping[str, Referable], fields: FieldDictionary, site: Site = NO_SITE
 ) -> RuleException | Refused:
-    """Read one whose rules are in `rules`, by id and by name. A faulty one is refused, and then hides nothing."""
+    """Read one about what is in `known` (see `by_name`). A faulty one is refused, and then hides nothing."""
     try:
-        return _read(document, rules, fields, site)
+        return _read(document, known, fields, site)
     except ValueError as error:
         return Refused(identity(document), document.path, document.line(KEY), str(error))
 
 
-def _read(document: Document, rules: Mapping[str, Rule], fields: FieldDictionary, site: Site) -> RuleException:
+def by_name(*kinds: Sequence[Referable]) -> dict[str, Referable]:
+    """Rules and correlations by their ids and names."""
+    return {name: each for some in kinds for each in some for name in (each.id, each.name) if name}
+
+
+def _read(document: Document, known: Mapping[str, Referable], fields: FieldDictionary, site: Site) -> RuleException:
     data, own, body = document.data, document.data[KEY], document.data["filter"]
     if not isinstance(own, dict) or not isinstance(body, dict):
         raise ValueError(f"'{KEY}' and 'filter' are mappings")
@@ -77,20 +60,57 @@ def _read(document: Document, rules: Mapping[str, Rule], fields: FieldDictionary
         raise ValueError(
             f"an exception ends at most a year after its date: {until} is not between {since} and a year on"
         )
-    meant = _meant(body.get("rules"), rules)
+    meant = _meant(body.get("rules"), known)
+    made = RuleException(
+        id=identity(document), title=str(data.get("title") or identity(document)), version=version_of(document),
+        rules=tuple(each.id for each in meant), owner=str(own["owner"]), reason=str(own["reason"]),
+        ticket=str(own["ticket"]), since_us=_us(since), until_us=_us(until + dt.timedelta(days=1)),
+        path=document.path, line=document.first_line,
+    )  # fmt: skip
+    if "logsource" in data:
+        return _of_events(made, document, meant, fields, site)
+    return _of_correlations(made, document, meant, fields, site)
+
+
+def _of_events(
+    made: RuleException, document: Document, meant: Sequence[Referable], fields: FieldDictionary, site: Site
+) -> RuleException:
     lowered = read_rule(_as_rule(document), fields, site=site)
     if isinstance(lowered, Refused):
         raise ValueError(lowered.reason)
-    made = RuleException(
-        id=identity(document), title=str(data.get("title") or identity(document)), version=version_of(document),
-        rules=tuple(rule.id for rule in meant), owner=str(own["owner"]), reason=str(own["reason"]),
-        ticket=str(own["ticket"]), since_us=_us(since), until_us=_us(until + dt.timedelta(days=1)), filter=lowered,
-        path=document.path, line=document.first_line,
-    )  # fmt: skip
-    for rule in meant:
-        if not any(made.condition(variant.route) for variant in rule.variants):
-            raise ValueError(f"its log source is not that of '{rule.title}': write the rule's own one")
+    made = replace(made, filter=lowered)
+    for each in meant:
+        if isinstance(each, Correlation):
+            raise ValueError(f"'{each.title}' is a correlation, and no log source is its own: leave 'logsource' out")
+        if not any(made.variant(variant.route) for variant in each.variants):
+            raise ValueError(f"its log source is not that of '{each.title}': write the rule's own one")
     return made
+
+
+def _of_correlations(
+    made: RuleException, document: Document, meant: Sequence[Referable], fields: FieldDictionary, site: Site
+) -> RuleException:
+    condition = read_condition(_detection(document), site)
+    beneath: dict[str, Beneath] = {}
+    for each in meant:
+        if not isinstance(each, Correlation):
+            raise ValueError(f"'{each.title}' is no correlation: write its log source")
+        beneath[each.id] = _beneath(each, names_of(condition), fields)
+    return replace(made, condition=condition, beneath=beneath)
+
+
+def _beneath(correlation: Correlation, names: Sequence[str | None], fields: FieldDictionary) -> Beneath:
+    """What the condition reads besides the group of a correlation's finding: it must be known of every event of it."""
+    if None in names:
+        raise ValueError("keywords are looked for in events: an exception from a correlation names fields")
+    wanted = [name for name in names if name not in correlation.group_by]
+    found: dict[str, dict[str, Names]] = {}
+    for part in correlation.of:
+        for name in filter(None, wanted):
+            if isinstance(part, Correlation) and name not in part.group_by:
+                raise ValueError(f"reads '{name}', by which '{part.title}' beneath it does not group")
+            found.setdefault(part.id, {})[name] = event_fields(part, part.name or part.id, name, fields)
+    return found
 
 
 def _day(value: Any, name: str) -> dt.date:
@@ -104,33 +124,24 @@ def _us(day: dt.date) -> int:
     return int(dt.datetime.combine(day, dt.time(), VIETNAM).timestamp()) * 1_000_000
 
 
-def _meant(named: Any, rules: Mapping[str, Rule]) -> list[Rule]:
+def _meant(named: Any, known: Mapping[str, Referable]) -> list[Referable]:
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not names or names == ["any"]:
         raise ValueError("an exception names its rules by id: an exception from every rule is none that anybody judged")
-    unknown = [str(name) for name in names if str(name) not in rules]
+    unknown = [str(name) for name in names if str(name) not in known]
     if unknown:
-        raise ValueError(f"is about '{unknown[0]}', which is no single-event rule that is loaded")
-    return [rules[str(name)] for name in names]
+        raise ValueError(f"is about '{unknown[0]}', which is no rule or correlation that is loaded")
+    return [known[str(name)] for name in names]
+
+
+def _detection(document: Document) -> dict[str, Any]:
+    return {key: value for key, value in document.data["filter"].items() if key != "rules"}
 
 
 def _as_rule(document: Document) -> Document:
     """The same selections and condition, as the rule that pySigma reads."""
-    detection = {key: value for key, value in document.data["filter"].items() if key != "rules"}
     header = {key: document.data[key] for key in ("title", "id", "logsource") if key in document.data}
-    return replace(document, data={**header, "detection": detection})
-
-
-def _covers(own: Route, rule: Route) -> bool:
-    """Whether every event of the rule's route may be asked with the names of the exception's route."""
-    if own == rule:
-        return True
-    if own.windows != rule.windows:
-        return False
-    if own.windows:
-        channels = not own.channels or (bool(rule.channels) and rule.channels <= own.channels)
-        return channels and own.event_ids is None
-    return set(rule.datasets) <= set(own.datasets)
+    return replace(document, data={**header, "detection": _detection(document)})
 
 
 class Exceptions:
@@ -145,7 +156,7 @@ class Exceptions:
 
     def _add(self, each: RuleException, rule: Rule) -> None:
         for variant in rule.variants:
-            asked = each.condition(variant.route)
+            asked = each.variant(variant.route)
             if asked is not None:
                 self._of.setdefault(id(variant), []).append((each, compiled(asked.node)))
 

@@ -14,9 +14,10 @@ from soc.content import Document, Source, decode, source, sources
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.cache import Kept, RuleCache, context_of
 from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
-from soc.detections.exceptions import RuleException, is_exception, read_exception
+from soc.detections.exceptions import by_name, is_exception, read_exception
 from soc.detections.garbage import uncollected
 from soc.detections.pipelines import expanding, pipeline
+from soc.detections.rule_exception import RuleException
 from soc.detections.sigma.collection import OTHER_KINDS, SILENT_KINDS, Filter, merged
 from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
 from soc.detections.sigma.rule import Refused, Route, Rule
@@ -190,7 +191,8 @@ class _Reader:
         if self._cache is not None:
             self._cache.save()
         correlations = self._correlations(waiting, rules)
-        exceptions = self._exceptions([*rules, *(model.watch for model in models if model.watch is not None)])
+        watched = [model.watch for model in models if model.watch is not None]
+        exceptions = self._exceptions(by_name(rules, watched, correlations))
         self._refuse_idle_filters(rules)
         return DetectionSet(
             tuple(rules),
@@ -241,8 +243,7 @@ class _Reader:
                 except MALFORMED as error:
                     self._refuse(document, str(error) or type(error).__name__, "filter")
 
-    def _exceptions(self, rules: Sequence[Rule]) -> list[RuleException]:
-        known = {name: rule for rule in rules for name in (rule.id, rule.name) if name}
+    def _exceptions(self, known: Mapping[str, Referable]) -> list[RuleException]:
         made: list[RuleException] = []
         for document in self.documents.values():
             if isinstance(document, Document) and is_exception(document):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from soc import content
 from soc.alerts.withheld import KIND, SHADOW, TOTAL
 from soc.content import Document
 from soc.detections import samples
-from soc.detections.backtest import columns_of, query_of
-from soc.detections.detector import Detector
-from soc.detections.exceptions import RuleException, is_exception, read_exception
+from soc.detections.backtest import Backtest, columns_of, query_of, referable
+from soc.detections.correlation.definition import Referable
+from soc.detections.exceptions import by_name, is_exception, read_exception
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.rule import Refused, Rule
+from soc.detections.rule_exception import RuleException
+from soc.detections.sigma.rule import Refused
+from soc.detections.supposed import Supposed
 from soc.errors import Conflict, ContentError, Fault, NotFound, UsageError
 from soc.model.batch import EventBatch
 from soc.model.cases import CaseTx as Tx
@@ -41,7 +44,6 @@ ENDING_DAYS, UNUSED_DAYS = 7, 60
 """An exception that ends so soon is said to; one that took nothing for so long may go."""
 TRUE_POSITIVE = "true_positive"
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_EVER = 1 << 62
 _ENGINE, PURPOSE, AXIS = "engine", "plan of an exception", "@timestamp"
 
 
@@ -105,43 +107,42 @@ class RuleExceptions:
         """What it would do. Raises ContentError, UsageError for what is no exception that can run."""
         found = self._read(definition)
         loaded = self._rules.loaded()
-        rules = [rule for rule in loaded.rules if rule.id in found.rules]
+        rules = [each for each in referable(loaded) if each.id in found.rules]
         plan = Plan(_described(found, {rule.id: rule.title for rule in rules}), days)
-        always = replace(found, since_us=0, until_us=_EVER)
+        supposed = Supposed(loaded, found)
         counting = dict(_counting(loaded, set(found.rules)))
         plan.warnings += [f"what it takes is no longer counted by '{title}'" for title in counting.values()]
-        both = DetectionSet(rules=tuple(rules), exceptions=(always,))
-        self._search(plan, both)
-        self._look(plan, Detector(both), [*found.rules, *counting])
-        plan.tests = [fault for rule in rules for fault in self._tests(rule, loaded, always)]
+        self._search(plan, supposed)
+        self._look(plan, supposed, [*found.rules, *counting])
+        plan.tests = [fault for rule in rules for fault in self._tests(rule, loaded, supposed.always)]
         return found, plan
 
     def _read(self, definition: str) -> RuleException:
         document = _document(definition)
-        known = {name: rule for rule in self._rules.loaded().rules for name in (rule.id, rule.name) if name}
-        found = read_exception(document, known, self._rules.parsers.fields)
+        loaded = self._rules.loaded()
+        found = read_exception(document, by_name(loaded.rules, loaded.correlations), self._rules.parsers.fields)
         if isinstance(found, Refused):
             raise ContentError([Fault(found.path, found.line, found.reason)])
         if not _SAFE_ID.fullmatch(found.id):
             raise UsageError(f"'{found.id}' is no id of an exception: letters, digits, '.', '_', '-'")
         return found
 
-    def _search(self, plan: Plan, both: DetectionSet) -> None:
-        """Run rules and exception over the stored events of the last days, the newest first, at most so many."""
+    def _search(self, plan: Plan, supposed: Supposed) -> None:
+        """Run rules and exception over the stored events of the last days: of too many the newest."""
         now_us = self._rules.clock.now_ns() // 1000
-        scope, query, columns = Scope.everything(_ENGINE, PURPOSE), query_of(both), columns_of(both)
-        asked, looked = Detector(both), 0
+        scope, query, columns = Scope.everything(_ENGINE, PURPOSE), query_of(supposed.both), columns_of(supposed.both)
         found = slices(self._store, scope, query, AXIS, now_us - plan.days * DAY_US, now_us)
-        for begin_us, end_us, n in reversed(found):
-            if looked + n > MOST_EVENTS:
-                plan.warnings.append(f"only {looked} events were looked at, the newest; soc backtest looks at all")
-                return
-            looked += n
-            for batch in self._store.scan(scope, between(query, AXIS, begin_us, end_us), columns):
-                for finding in asked.match(batch):
-                    _count_hit(plan, finding)
+        newest = list(itertools.takewhile(lambda n: n <= MOST_EVENTS, itertools.accumulate(n for *_, n in found[::-1])))
+        if len(newest) < len(found):
+            looked = newest[-1] if newest else 0
+            plan.warnings.append(f"only {looked} events were looked at, the newest; soc backtest looks at all")
+        looker = Backtest(supposed.both)
+        for begin_us, end_us, _ in found[len(found) - len(newest) :]:
+            batches = self._store.scan(scope, between(query, AXIS, begin_us, end_us), columns)
+            _count_hits(plan, supposed.own(looker.look(batches)))
+        _count_hits(plan, supposed.own(looker.finish()))
 
-    def _look(self, plan: Plan, asked: Detector, rules: list[str]) -> None:
+    def _look(self, plan: Plan, supposed: Supposed, rules: list[str]) -> None:
         """Hold the exception against the events of alerts: all that were judged true positives, and the last days'."""
         since_us = self._rules.clock.now_ns() // 1000 - plan.days * DAY_US
         with self._rules.cases.read(_ENGINE) as tx:
@@ -151,26 +152,24 @@ class RuleExceptions:
         if len(recent) > MOST_ALERTS:
             plan.warnings.append(f"only {MOST_ALERTS} alerts were looked at, the newest")
         for id, stored in closed:
-            if stored.document["verdict"] == TRUE_POSITIVE and self._taken(asked, stored.document)[1]:
+            if stored.document["verdict"] == TRUE_POSITIVE and self._taken(supposed, stored.document)[1]:
                 plan.true_positives.append(id)
         for _, stored in recent[:MOST_ALERTS]:
             if stored.document["last_us"] >= since_us:
-                _count_alert(plan, stored.document, *self._taken(asked, stored.document))
+                _count_alert(plan, stored.document, *self._taken(supposed, stored.document))
 
-    def _taken(self, asked: Detector, alert: Mapping[str, Any]) -> tuple[int, int]:
+    def _taken(self, supposed: Supposed, alert: Mapping[str, Any]) -> tuple[int, int]:
         """How many events of an alert are still stored, and how many of them the exception takes."""
         scope = Scope.everything(_ENGINE, PURPOSE)
         rows = self._store.get(scope, [bytes.fromhex(id) for id in alert["event_ids"]])
         by_dataset: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             by_dataset.setdefault(row["event.dataset"], []).append(row)
-        taken: set[str] = set()
-        for dataset, some in by_dataset.items():
-            batch = EventBatch.from_rows(dataset, some, self._rules.parsers.fields)
-            taken |= {finding.event_ids[-1] for finding in asked.match(batch) if finding.exception}
-        return len(rows), len(taken)
+        fields = self._rules.parsers.fields
+        batches = [EventBatch.from_rows(dataset, some, fields) for dataset, some in by_dataset.items()]
+        return len(rows), supposed.taken(batches, alert)
 
-    def _tests(self, rule: Rule, loaded: DetectionSet, always: RuleException) -> Iterator[str]:
+    def _tests(self, rule: Referable, loaded: DetectionSet, always: RuleException) -> Iterator[str]:
         """Faults of the rule's own tests that there are only with the exception."""
         document = self._rules.document(rule)
         if document is None:
@@ -242,12 +241,13 @@ def _counting(loaded: DetectionSet, rules: set[str]) -> Iterator[tuple[str, str]
             yield each.id, each.title
 
 
-def _count_hit(plan: Plan, finding: Finding) -> None:
-    plan.hits += 1
-    if finding.exception:
-        plan.taken += 1
-        plan.by_day[utc(finding.last_us * 1000).astimezone(VIETNAM).date().isoformat()] += 1
-        plan.entities[finding.entity] += 1
+def _count_hits(plan: Plan, findings: Sequence[Finding]) -> None:
+    plan.hits += len(findings)
+    for finding in findings:
+        if finding.exception:
+            plan.taken += 1
+            plan.by_day[utc(finding.last_us * 1000).astimezone(VIETNAM).date().isoformat()] += 1
+            plan.entities[finding.entity] += 1
 
 
 def _count_alert(plan: Plan, alert: Mapping[str, Any], here: int, taken: int) -> None:

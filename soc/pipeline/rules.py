@@ -21,6 +21,7 @@ from soc.detections.anomaly.model import Definition
 from soc.detections.correlation.definition import Correlation
 from soc.detections.lists import read_lists
 from soc.detections.load import DetectionSet
+from soc.detections.sigma.collection import merged
 from soc.detections.sigma.read import identity, version_of
 from soc.detections.sigma.rule import Rule
 from soc.errors import Conflict, ContentError, NotFound, SocError, UsageError
@@ -88,10 +89,19 @@ class Rules:
     def document(self, rule: AnyRule) -> Document | None:
         """The definition as it is written; None when its file changed at this moment."""
         try:
-            found = content.decode(content.source(rule.path).read(), rule.path)
+            found, _ = merged(content.decode(content.source(rule.path).read(), rule.path))
         except (ContentError, OSError):
             return None
         return next((each for each in found if identity(each) == rule.id), None)
+
+    def definitions(self, rule: AnyRule) -> list[dict[str, Any]]:
+        """What a rule is made of: its own definition behind those that it refers to, as plain data."""
+        beneath = rule.of if isinstance(rule, Correlation) else ()
+        document = self.document(rule)
+        found = [data for each in beneath for data in self.definitions(each)]
+        if document is not None:
+            found.append(orjson.loads(orjson.dumps(document.data, default=str, option=orjson.OPT_NON_STR_KEYS)))
+        return found
 
     def has_test(self, rule: AnyRule) -> bool:
         """Whether tests stand in the definition, or recorded events beside it."""
@@ -107,7 +117,7 @@ class Rules:
             totals.setdefault(total["of"], {})[total["why"]] = total["count"]
         return [
             {
-                "id": rule.id, "title": rule.title, "title_vi": rule.title_vi, "level": rule.level,
+                "id": rule.id, "kind": _kind(rule), "title": rule.title, "title_vi": rule.title_vi, "level": rule.level,
                 "status": rule.status, "tags": list(rule.tags), "version": rule.version, "path": rule.path,
                 "line": rule.line, "state": self.state(rule, decisions), "decision": decisions.get(rule.id),
                 "withheld": totals.get(rule.id, {}),
@@ -272,6 +282,11 @@ class Rules:
         path = places.rules_announced(self.settings)
         files.replace(path, orjson.dumps({"at_us": self.clock.now_ns() // 1000, "after": hashlib.sha256(
             path.read_bytes() if path.exists() else b"").hexdigest()[:16]}))  # fmt: skip
+
+
+def _kind(rule: AnyRule) -> str:
+    """As its findings have it."""
+    return {Rule: "sigma", Correlation: "correlation"}.get(type(rule), "anomaly")
 
 
 def enter(

@@ -81,7 +81,10 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     """A service that knows one rule."""
     monkeypatch.setenv("SOC_HOME", str(tmp_path / "home"))
     client = FakeClient()
-    rule = {"id": "failed", "title": "Failed logins", "logsource": {"product": "linux", "service": "sshd"}}
+    source = {"product": "linux", "service": "sshd"}
+    definition = {"title": "Failed logins", "name": "failed", "logsource": source,
+                  "detection": {"s": {"event.outcome": "failure"}, "condition": "s"}}  # fmt: skip
+    rule = {"id": "failed", "kind": "sigma", "title": "Failed logins", "logsource": source, "definitions": [definition]}
     client.answers |= {
         ("GET", "/v1/rules/failed"): rule, ("GET", "/v1/me"): {"name": "lan"},
         ("POST", "/v1/exceptions"): lambda body: {**PLAN, "applied": bool(body.get("apply"))},
@@ -132,13 +135,39 @@ def test_a_refused_exception_is_exit_3(client: FakeClient, capsys: pytest.Captur
     assert [body.get("apply") for verb, _, body in client.calls if verb == "POST"] == [None]
 
 
-def test_an_exception_of_a_correlation_names_the_way_out(
-    client: FakeClient, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A correlation has no log source."""
-    client.answers["GET", "/v1/rules/failed"] = {"id": "failed", "title": "Five", "logsource": None}
+def test_an_exception_from_a_correlation_has_no_log_source(client: FakeClient, tmp_path: Path) -> None:
+    """What the command writes loads beside the correlation; a model takes none."""
+    counts = {"type": "event_count", "rules": ["one"], "group-by": ["source.ip"], "timespan": "1m"}
+    five = {"title": "Five", "name": "failed", "correlation": {**counts, "condition": {"gte": 5}}}
+    rule = client.answers["GET", "/v1/rules/failed"]
+    one = {**rule["definitions"][0], "name": "one"}
+    client.answers["GET", "/v1/rules/failed"] = {
+        "id": "failed", "kind": "correlation", "title": "Five", "logsource": None, "definitions": [one, five]
+    }  # fmt: skip
+    assert run([*ADD, "--dry-run"], world(client)) == 0
+    [definition] = [body["definition"] for verb, _, body in client.calls if verb == "POST"]
+    (tmp_path / "a.yml").write_text("\n---\n".join([json.dumps(one), json.dumps(five), definition]))
+    loaded = DetectionSet.load([tmp_path / "a.yml"])
+    assert (loaded.refused, [each.rules for each in loaded.exceptions]) == ((), [("failed",)])
+    client.answers["GET", "/v1/rules/failed"] = {"id": "failed", "kind": "anomaly", "title": "New", "logsource": None}
     assert run(ADD, world(client)) == 2
-    assert "make exceptions from the rules that it counts" in capsys.readouterr().err
+
+
+def test_an_exception_is_held_against_files_too(
+    client: FakeClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the caller's files, whatever their day: two of three hits; a file that is not there is said before."""
+    client.answers["POST", "/v1/exceptions"] = {**PLAN, "exception": {**PLAN["exception"], "rules": [
+        {"id": "failed", "title": "Failed logins"}]}}  # fmt: skip
+    log = tmp_path / "auth.log"
+    line = "<38>Mar  9 03:05:00 ns1 sshd[7]: Failed password for root from 10.0.0.{} port 50022 ssh2\n"
+    log.write_text("".join(map(line.format, (5, 6, 7))))
+    assert run([*ADD, "--dry-run", "--on", str(log)], world(client)) == 0
+    assert "2 of 3 hits" in capsys.readouterr().out
+    assert run([*ADD, "--dry-run", "--on", str(log), "--json"], world(client)) == 0
+    entities = {"source.ip=10.0.0.5": 1, "source.ip=10.0.0.6": 1}
+    assert json.loads(capsys.readouterr().out)["data"]["files"] == {"hits": 3, "taken": 2, "entities": entities}
+    assert run([*ADD, "--dry-run", "--on", str(tmp_path / "gone")], world(client)) == 2
 
 
 @pytest.mark.parametrize(

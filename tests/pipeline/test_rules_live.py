@@ -101,6 +101,26 @@ def test_definitions_are_read_again_without_losing_an_event_or_a_window(tmp_path
         each.close()
 
 
+def test_an_exception_from_a_correlation_holds_live_and_is_counted(tmp_path: Path) -> None:
+    """Five failures each: the stranger makes an alert, the scanner a finding that is kept with the exception's id."""
+    (tmp_path / "site/detections/sigma").mkdir(parents=True)
+    exception = RULES.partition("---")[2].replace("logsource: {product: linux, service: sshd}\n", "")
+    text = (
+        FIVE + RULES.partition("---")[0].replace("STATUS", "stable") + "---" + exception.replace("[failed]", "[five]")
+    )
+    (tmp_path / "site/detections/sigma/rules.yml").write_text(text)
+    world = World.make(tmp_path / "home", content_roots=(tmp_path / "site",))
+    world.receive([*failures(5, source="10.0.0.5"), *failures(5)])
+    world.work()
+    world.correlate()
+    assert [alert["entity"] for alert in world.alerts() if alert["rule_id"] == "five"] == ["source.ip=203.0.113.9"]
+    services = Services.open(world.settings, world.clock)
+    with services.cases.read("test") as tx:
+        [(_, kept)] = tx.find("withheld", keys={"exception": "scanner"})
+    services.close()
+    assert (kept.document["rule_id"], kept.document["events_total"]) == ("five", 5)
+
+
 def test_broken_definitions_leave_those_of_before_in_use(tmp_path: Path) -> None:
     """A site whose lists cannot be read any more goes on with what it has."""
     world = World.make(tmp_path / "home", rule_lists=(tmp_path / "lists",))

@@ -259,3 +259,65 @@ def test_a_broken_archive_holds_up_no_reload(place: World) -> None:
     place.services.rules.settings = replace(place.services.settings, rules=(broken,))
     assert ok(place.caller(ROLE).post("/v1/rules/reload"))["refused"] == 2
     assert ok(place.caller(ROLE).get("/v1/rules/failed"))["versions"] != []
+
+
+TWICE = """---
+title: Twice from one address
+name: twice
+status: stable
+correlation: {type: event_count, rules: [failed], group-by: [source.ip], timespan: 1m, condition: {gte: 2}}
+tests:
+  - {event: {event.dataset: linux.sshd, event.outcome: failure, source.ip: 198.51.100.1}, repeat: 2, hit: true}
+"""
+OF_TWICE = EXCEPTION.replace("logsource: {product: linux, service: sshd}\n", "").replace("[failed]", "[twice]")
+
+
+@pytest.fixture
+def counted(place: World) -> World:
+    """The same world with a correlation over the rule, and an alert of it about the scanner."""
+    keep(place, RULE.replace("STATUS", "stable") + TWICE)
+    ids = (event_id(0), event_id(1))
+    more = {"rule_id": "twice", "kind": "correlation", "event_ids": ids, "group": {"source.ip": SCANNER}, "count": 2}
+    place.services.alerts.take([replace(found(9, SCANNER), **more)])
+    return place
+
+
+def test_a_plan_of_a_correlations_exception_runs_the_correlation(counted: World) -> None:
+    """One finding out of the scanner's two events, and the alert about it; the attacker had no two."""
+    plan = ok(post(counted, OF_TWICE))
+    assert (plan["hidden_alerts"], plan["alerts"], plan["taken"], plan["hits"]) == (1, 1, 1, 1)
+    assert plan["entities"] == {f"source.ip={SCANNER}": 1}
+    assert not plan["refused"]
+    wide = ok(post(counted, OF_TWICE.replace("source.ip: 10.0.0.5", "source.ip|re: '.*'")))
+    assert wide["tests"] == ["Twice from one address: tests[0]: expected a hit"]
+
+
+def test_a_correlations_exception_is_put_in_place_and_what_it_takes_is_found(counted: World) -> None:
+    """As one from a rule: kept, counted, findable by its id."""
+    ok(post(counted, OF_TWICE, apply=True, reason="agreed"))
+    taken = replace(found(10, SCANNER), rule_id="twice", kind="correlation", exception=ID)
+    assert counted.services.alerts.take([taken]) == []
+    [kept] = ok(counted.caller("an").get("/v1/withheld", params={"exception": ID}))
+    assert (kept["withheld"], kept["rule_id"]) == ("exception", "twice")
+    [row] = ok(counted.caller(ROLE).get("/v1/exceptions"))
+    assert (row["state"], row["count"], row["rules"][0]["title"]) == ("active", 1, "Twice from one address")
+
+
+def test_a_known_attack_of_a_correlation_is_never_hidden(counted: World) -> None:
+    """Also when an event of it is gone, so that the correlation does not come about again: its group is known."""
+    [alert] = ok(counted.caller("an").get("/v1/alerts", params={"rule": "twice"}))
+    ok(counted.caller("an").post(f"/v1/alerts/{alert['id']}/close", {"verdict": "true_positive", "reason": "x"}))
+    assert ok(post(counted, OF_TWICE))["true_positives"] == [alert["id"]]
+    assert post(counted, OF_TWICE, apply=True).status_code == 409
+    with counted.services.cases.begin("test") as tx:
+        stored = tx.get("alert", alert["id"])
+        assert stored is not None
+        tx.put("alert", alert["id"], {**stored.document, "event_ids": [event_id(0)]}, stored.version)
+    assert ok(post(counted, OF_TWICE))["true_positives"] == [alert["id"]]
+    assert not ok(post(counted, OF_TWICE.replace(SCANNER, ATTACKER)))["refused"]
+
+
+def test_a_rule_comes_with_what_it_is_made_of(counted: World) -> None:
+    """Its kind, and the definitions that a person needs to run it over files."""
+    found = ok(counted.caller("an").get("/v1/rules/twice"))
+    assert (found["kind"], [each["name"] for each in found["definitions"]]) == ("correlation", ["failed", "twice"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +14,7 @@ import typer
 
 from soc.console.commands.call import Call, command, group
 from soc.console.commands.events import show_events
+from soc.console.commands.parse import FORMAT_HELP, Reading
 from soc.console.i18n import t
 from soc.console.render import Column, number, short, word
 from soc.console.render import moment as shown_moment
@@ -107,19 +110,24 @@ def _adding(made: typer.Typer) -> None:
         file: Annotated[Path | None, typer.Option(help="Take the whole exception from a YAML file instead.")] = None,
         days: Annotated[int, typer.Option(min=1, max=366, help="Hold it against the alerts of so many days.")] = 30,
         yes: Yes = False,
+        on: Annotated[list[str] | None, typer.Option("--on", help="Hold it against files of events too.")] = None,
+        format: Annotated[str, typer.Option(help=FORMAT_HELP)] = "auto",
         dry_run: DryRun = False,
     ) -> int:
         """Show what an exception would have hidden, and put it in place. Exit 3 when it would hide a known attack."""
         text = _text(file) if file is not None else _made(call, rule, when or [], reason, ticket, expires, owner, title)
         body = {"definition": text, "days": days, "reason": reason}
+        reading = Reading(call, on or [], format=format)
         plan = call.client.post("/v1/exceptions", body, wait_s=300)
+        if on:
+            plan.data["files"] = _in_files(call, text, plan, reading)
         if dry_run or plan.data["refused"]:
             _show(call, plan)
-            return EXIT_FINDINGS if plan.data["refused"] else 0
+            return EXIT_FINDINGS if plan.data["refused"] else reading.exit_code
         asked = t("cmd.rule.except.ask", title=clean(plan.data["exception"]["title"]))
         call.confirm(asked, yes=yes, show=lambda aside: _show(aside, plan))
         _show(call, call.client.post("/v1/exceptions", {**body, "apply": True}, wait_s=300))
-        return 0
+        return reading.exit_code
 
 
 def _text(file: Path) -> str:
@@ -139,7 +147,7 @@ def _made(
     if not rule or not when:
         raise UsageError(t("cmd.rule.except.needs"), hint="soc rule except add RULE --when source.ip=10.0.0.5 …")
     found = call.client.get(f"/v1/rules/{quote(rule, safe='')}").data
-    if not found["logsource"]:
+    if found["kind"] == "anomaly":
         raise UsageError(t("cmd.rule.except.no_source", title=clean(found["title"])))
     today = utc(call.world.clock.now_ns()).astimezone(VIETNAM).date().isoformat()
     person = owner or call.client.get("/v1/me").data["name"]
@@ -148,7 +156,7 @@ def _made(
         f"title: {flow(title or ', '.join((found['title'], *when)))}",
         f"id: {uuid.uuid4()}",
         f"date: {today}",
-        f"logsource: {flow(found['logsource'])}",
+        *([f"logsource: {flow(found['logsource'])}"] if found["kind"] == "sigma" else []),
         "filter:",
         f"  rules: [{flow(found['id'])}]",
         f"  known: {flow(_selection(when))}",
@@ -168,6 +176,28 @@ def _selection(when: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+def _in_files(call: Call, text: str, plan: Answer, reading: Reading) -> dict[str, Any]:
+    """What it would have taken of the hits in the caller's files: the rules are the service's, the work is ours."""
+    from soc import content, pipeline
+    from soc.detections.lists import read_lists
+    from soc.detections.load import DetectionSet
+    from soc.detections.supposed import Supposed
+
+    parsers = pipeline.load_parsers(call.settings.content_roots)
+    ids = [rule["id"] for rule in plan.data["exception"]["rules"]]
+    rules = [data for id in ids for data in call.client.get(f"/v1/rules/{quote(id, safe='')}").data["definitions"]]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "rules.yml")
+        made.write_text("\n---\n".join([*dict.fromkeys(map(content.flow, rules)), text]), "utf-8")
+        loaded = DetectionSet.load([made], fields=parsers.fields, lists=read_lists(call.settings.rule_lists))
+    if loaded.refused:
+        raise UsageError(t("cmd.rule.except.not_here", why=clean(loaded.refused[0].reason)))
+    supposed = Supposed(loaded, loaded.exceptions[0])
+    found = supposed.found(batch for block in reading.blocks(parsers) for batch in block)
+    taken = Counter(finding.entity for finding in found if finding.exception)
+    return {"hits": len(found), "taken": taken.total(), "entities": dict(taken.most_common(10))}
+
+
 def _show(call: Call, plan: Answer) -> None:
     if call.json:
         call.output.envelope(plan)
@@ -181,6 +211,8 @@ def _show(call: Call, plan: Answer) -> None:
                                      total=number(data["alerts"]))),
         ("cmd.rule.except.events", t("cmd.rule.except.of", days=data["days"], hidden=number(data["taken"]),
                                      total=number(data["hits"]))),
+        *([("cmd.rule.except.files", t("cmd.rule.except.in_files", taken=number(files["taken"]),
+                                      total=number(files["hits"])))] if (files := data.get("files")) else []),
         ("cmd.rule.except.gone", number(data["gone_events"])),
         ("cmd.rule.except.entities", ", ".join(f"{clean(e)} ({number(n)})" for e, n in data["entities"].items())),
     ])  # fmt: skip

@@ -263,12 +263,18 @@ STORED: Catalogue = {
         "an exception needs a rule and at least one --when, or --file",
     ),
     "cmd.rule.except.no_source": (
-        "«{title}» không phải luật trên một sự kiện: hãy đặt ngoại lệ cho các luật mà nó đếm",
-        "'{title}' is no single-event rule: make exceptions from the rules that it counts",
+        "«{title}» là mô hình bất thường: mô hình học lại, không có ngoại lệ",
+        "'{title}' is an anomaly model: it learns, and takes no exceptions",
     ),
     "cmd.rule.except.alerts": ("Cảnh báo sẽ bị ẩn", "Alerts it would have hidden"),
     "cmd.rule.except.events": ("Sự kiện sẽ bị lấy", "Events it would have taken"),
     "cmd.rule.except.of": ("{hidden} trên {total} trong {days} ngày", "{hidden} of {total} in {days} days"),
+    "cmd.rule.except.files": ("Trong các tệp này", "In these files"),
+    "cmd.rule.except.in_files": ("{taken} trên {total} phát hiện", "{taken} of {total} hits"),
+    "cmd.rule.except.not_here": (
+        "không xem được trong các tệp: {why}",
+        "it cannot be held against files: {why}",
+    ),
     "cmd.rule.except.gone": ("Sự kiện không còn xem được", "Events that cannot be looked at"),
     "cmd.rule.except.entities": ("Đối tượng nhiều nhất", "Top entities"),
     "cmd.rule.except.refused": (

@@ -11,9 +11,11 @@ from typing import Any
 from soc.detections.correlation.closing import Closing
 from soc.detections.correlation.condition import METRICS
 from soc.detections.correlation.definition import Correlation
+from soc.detections.correlation.excepting import Excepting
 from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, VALUE
 from soc.detections.correlation.stage import EARLIER, MAX_GROUPS, Document, Fired, Key, Stage
 from soc.detections.correlation.tally import observed
+from soc.detections.rule_exception import RuleException
 from soc.model.finding import Finding, finding_id
 
 MAX_IDS = 1_000
@@ -26,10 +28,10 @@ END_US = 2**63 - 1
 class Correlations:
     """`feed` it documents of kind `event`; findings of a correlation are fed to those that refer to it."""
 
-    def __init__(self, correlations: Sequence[Correlation]) -> None:
+    def __init__(self, correlations: Sequence[Correlation], exceptions: Sequence[RuleException] = ()) -> None:
         self.counters: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
-        self.stages = {c.id: Stage(c, self.counters, self._schedule) for c in correlations}
+        self.stages = {c.id: Stage(c, self.counters, self._schedule, Excepting(c, exceptions)) for c in correlations}
         self._numbers = {key: number for number, key in enumerate(self.stages)}
         self._by_rule: dict[str, list[Stage]] = {}
         for stage in self.stages.values():
@@ -66,10 +68,10 @@ class Correlations:
             if stage.inputs:
                 inputs, stage.inputs = stage.in_order(), []
                 for fired in stage.run(inputs, self._clock_us):
-                    finding = self._finding(stage.correlation, fired)
-                    for upper in stage.feeds:
+                    finding = self._finding(stage, fired)
+                    for upper in self._counting(stage, finding):
                         upper.inputs.append(_input(finding, fired))
-                    if stage.correlation.id not in self._quiet:
+                    if self._is_told(finding):
                         found.append((fired.place, number, finding))
         findings += [finding for _, _, finding in sorted(found, key=itemgetter(0, 1))]
         return findings
@@ -111,12 +113,20 @@ class Correlations:
 
     def _rise(self, stage: Stage, fired: Fired, now_us: int) -> Iterator[Finding]:
         """A finding, and those that it completes in what refers to its correlation."""
-        finding = self._finding(stage.correlation, fired)
-        if stage.correlation.id not in self._quiet:
+        finding = self._finding(stage, fired)
+        if self._is_told(finding):
             yield finding
-        for upper in stage.feeds:
+        for upper in self._counting(stage, finding):
             for higher in upper.run([_input(finding, fired)], now_us):
                 yield from self._rise(upper, higher, now_us)
+
+    def _is_told(self, finding: Finding) -> bool:
+        """What is excepted is never gone in silence."""
+        return finding.rule_id not in self._quiet or bool(finding.exception)
+
+    def _counting(self, stage: Stage, finding: Finding) -> Sequence[Stage]:
+        """Those that a finding counts in."""
+        return () if finding.exception else stage.feeds
 
     def _schedule(self, stage: Stage, key: Key, window: Closing) -> None:
         due_us = window.due_us(stage.correlation)
@@ -134,13 +144,16 @@ class Correlations:
         ]
         heapq.heapify(self._due)
 
-    def _finding(self, correlation: Correlation, fired: Fired) -> Finding:
-        self.fired[correlation.id] += 1
-        events, document = fired.events, fired.document
+    def _finding(self, stage: Stage, fired: Fired) -> Finding:
+        correlation, events, document = stage.correlation, fired.events, fired.document
         named = dict(zip(correlation.group_by, fired.key[3:], strict=True))
         earlier = [seen[ABOUT][EARLIER] for seen in events if len(seen) > ABOUT and EARLIER in seen[ABOUT]]
         ids = dict.fromkeys(id for _, some in earlier for id in some)
         ids |= dict.fromkeys(seen[EVENT_ID] for seen in events)
+        receipt_us = document.get("receipt_us") or document["at_us"]
+        exception = stage.excepting.taking(named, events, receipt_us)
+        if not exception:
+            self.fired[correlation.id] += 1
         count = len({seen[VALUE] for seen in events}) if correlation.type == "value_count" else len(events)
         return Finding(
             id=finding_id(correlation.id, *fired.key, events[-1][EVENT_ID]),
@@ -167,6 +180,7 @@ class Correlations:
             import_id=document.get("import_id"),
             simulated=bool(document.get("simulated")),
             position=document["position"],
+            exception=exception,
         )
 
     def snapshot(self) -> dict[str, Any]:

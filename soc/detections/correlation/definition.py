@@ -188,7 +188,7 @@ def _lower(
 
     def named(wanted: Iterable[str]) -> dict[str, tuple[Names, ...]]:
         return {
-            id: tuple(_fields(rule, name, _alias(aliases, each, name, rule), fields) for each in wanted)
+            id: tuple(event_fields(rule, name, _alias(aliases, each, name, rule), fields) for each in wanted)
             for id, (name, rule) in rules.items()
         }
 
@@ -222,15 +222,16 @@ def _alias(aliases: Mapping[str, Mapping[str, str]], group: str, name: str, rule
     return str(mapping.get(name) or mapping.get(rule.id) or mapping.get(rule.name) or group)
 
 
-def _fields(rule: Referable, name: str, field: str, fields: FieldDictionary) -> Names:
+def event_fields(rule: Referable, name: str, field: str, fields: FieldDictionary) -> Names:
     """The event fields behind a name as the referenced rule sees it, one for each way that its events are logged.
 
-    Of a correlation it is what it groups by, or else the field of the event that completed it.
+    Of a correlation it is what it groups by, or else the field of the event that completed it. Raises ValueError when
+    no parser writes it; `name` is what the reason calls the rule.
     """
     if isinstance(rule, Correlation):
         if field in rule.group_by:
             return (field,)
-        found = {_fields(part, part.name or part.id, field, fields) for part in rule.of}
+        found = {event_fields(part, part.name or part.id, field, fields) for part in rule.of}
         if len(found) == 1:
             return found.pop()
         called = ", ".join(sorted({each for names in found for each in names}))
@@ -242,7 +243,7 @@ def _fields(rule: Referable, name: str, field: str, fields: FieldDictionary) -> 
     ]
     known = tuple(dict.fromkeys(each for each in mapped if each))
     if not known:
-        raise ValueError(f"groups by '{field}', which no parser writes for '{name}'")
+        raise ValueError(f"reads '{field}', which no parser writes for '{name}'")
     return known
 
 

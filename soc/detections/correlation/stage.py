@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from soc.detections.correlation.closing import Closing
 from soc.detections.correlation.condition import METRICS
 from soc.detections.correlation.definition import Correlation, Names
+from soc.detections.correlation.excepting import Excepting
 from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, POSITION, Seen
 from soc.detections.correlation.window import Window
 
@@ -27,7 +28,7 @@ imported and simulated events never mix with live ones."""
 Document = Mapping[str, Any]
 Input = tuple[int, str, Document]
 """The place of a document in its frame, the rule that matched it, and the document."""
-_ABOUT = ("dataset", "system_id", "organization_id", "fields")
+_ABOUT = ("dataset", "system_id", "organization_id", "receipt_us", "fields")
 EARLIER = "earlier"
 """In the document of a finding: the time of its first event (µs UTC), and the ids of those before its last."""
 
@@ -49,9 +50,14 @@ class Stage:
     """
 
     def __init__(
-        self, correlation: Correlation, counters: Counter[str], schedule: Callable[[Stage, Key, Closing], None]
+        self,
+        correlation: Correlation,
+        counters: Counter[str],
+        schedule: Callable[[Stage, Key, Closing], None],
+        excepting: Excepting,
     ) -> None:
         self.correlation = correlation
+        self.excepting = excepting
         self.windows: dict[Key, Any] = {}  # of `Window`, or of `Closing` when the correlation is not lasting
         self.inputs: list[Input] = []
         self.feeds: list[Stage] = []
@@ -63,6 +69,7 @@ class Stage:
         }
         self._is_number = correlation.type in METRICS
         self._is_above = any(isinstance(part, Correlation) for part in correlation.of)
+        self._tells_more = self._is_above or excepting.asks_events
 
     def in_order(self) -> list[Input]:
         """The inputs by their place; findings of other correlations come behind the events that are fed."""
@@ -73,7 +80,7 @@ class Stage:
     def run(self, inputs: Sequence[Input], now_us: int) -> Iterator[Fired]:
         """Offer each document to the window of its group; `now_us` is the clock of receipt and never goes back."""
         correlation, windows, counters = self.correlation, self.windows, self._counters
-        lasting, is_above = correlation.lasting, self._is_above
+        lasting, tells_more = correlation.lasting, self._tells_more
         make: Any = Window if lasting else Closing
         reads, idle_us = self._reads, now_us - correlation.idle_us
         value: str | float | None = ""
@@ -102,13 +109,19 @@ class Stage:
             window.touched_us = now_us
             seen: Seen = (document["at_us"], document["position"], rule, document["event_id"], value)
             if lasting:
-                if is_above and EARLIER in document:
-                    seen = (*seen, {EARLIER: document[EARLIER]})
+                if tells_more and (more := self._more(rule, document)):
+                    seen = (*seen, more)
                 events = window.offer(correlation, seen, counters)
                 if events:
                     yield Fired(place, key, events, document)
             else:
-                yield from self._take_in(window, key, (*seen, _about(document)), place, now_us)
+                seen = (*seen, {**_about(document), **self._more(rule, document)})
+                yield from self._take_in(window, key, seen, place, now_us)
+
+    def _more(self, rule: str, document: Document) -> dict[str, Any]:
+        """What is kept of an event for those that build on it, and for those that are excepted."""
+        asked = self.excepting.kept(rule, document["fields"]) if self.excepting.asks_events else {}
+        return {EARLIER: document[EARLIER], **asked} if EARLIER in document else asked
 
     def _value(self, fields: Mapping[str, Any], counted: Sequence[Names]) -> str | float | None:
         """What is counted of an event; None, and counted itself, when there is nothing."""
@@ -192,8 +205,7 @@ def _key(document: Document, grouping: Sequence[Names]) -> Key:
 
 
 def _about(document: Document) -> dict[str, Any]:
-    about = {name: document.get(name) for name in _ABOUT}
-    return {**about, EARLIER: document[EARLIER]} if EARLIER in document else about
+    return {name: document.get(name) for name in _ABOUT}
 
 
 def _document(key: Key, seen: Seen) -> dict[str, Any]:

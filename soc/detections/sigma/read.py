@@ -25,7 +25,7 @@ from soc.detections.sigma.mapping import field_name
 from soc.detections.sigma.modifiers import as_text, complete
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
 from soc.detections.sigma.routing import NoRoute, Way, ways
-from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not, Refused, Rule, Test, Variant, simplest
+from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not, Refused, Route, Rule, Test, Variant, simplest
 from soc.detections.sigma.site import Site
 from soc.detections.sigma.values import fold, text_of
 from soc.model.fields import FieldDictionary
@@ -107,6 +107,27 @@ def read_rule(
         return Refused(identity(document), document.path, document.line("logsource"), str(error))
     except MALFORMED as error:
         return Refused(identity(document), document.path, document.line("detection"), _reason(error))
+
+
+def read_condition(detection: Mapping[str, Any], site: Site = NO_SITE) -> Node:
+    """The condition of a detection by itself, its names as they are written. Raises ValueError with the reason."""
+    data = {"title": "condition", "logsource": {"category": "any"}, "detection": _detection({"detection": detection})}
+    try:
+        sigma = SigmaRule.from_dict(data, collect_errors=True, policy=POLICY)
+        if sigma.errors:
+            raise CannotRun("; ".join(dict.fromkeys(_reason(error) for error in sigma.errors)))
+        return _conditions(sigma.detection, _Written(Way(Route()), FieldDictionary([]), site.filters))
+    except CannotRun:
+        raise
+    except MALFORMED as error:
+        raise ValueError(_reason(error)) from error
+
+
+class _Written(Names):
+    """Leaves every name as it is."""
+
+    def of(self, name: str) -> str:
+        return name
 
 
 def _detection(data: dict[str, Any]) -> Any:

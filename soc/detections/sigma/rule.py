@@ -162,6 +162,12 @@ def tests_of(node: Node) -> list[Test]:
             return [test for part in node.parts for test in tests_of(part)]
 
 
+def names_of(node: Node) -> list[str | None]:
+    """The fields that a condition reads, None for a keyword."""
+    tests = tests_of(node)
+    return [test.field for test in tests] + [test.value[1:] for test in tests if test.op == "fieldref"]
+
+
 def simplest(glob: Glob) -> tuple[str, Any]:
     """The cheapest comparison that means the same as the glob."""
     match glob:

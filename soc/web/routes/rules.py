@@ -65,7 +65,7 @@ def listed(ask: Read, state: Words = None) -> Response:
 
 @router.get("/v1/rules/{id}")
 def one(ask: Read, id: Id) -> Response:
-    """One rule with its log source, its text and its known versions, newest first."""
+    """One rule with its log source, its known versions, newest first, and the definitions that it is made of."""
     rules = ask.services.rules
     rule = rules.one(id)
     document = rules.document(rule)
@@ -73,7 +73,8 @@ def one(ask: Read, id: Id) -> Response:
     with ask.read() as tx:
         versions = [{k: v for k, v in each.items() if k != "text"} for each in rules.versions(tx, rule)]
         [shown] = rules.described(tx, [rule])
-    return answer("rule", {**shown, "logsource": data.get("logsource"), "versions": versions})
+    more = {"logsource": data.get("logsource"), "versions": versions, "definitions": rules.definitions(rule)}
+    return answer("rule", {**shown, **more})
 
 
 @router.post("/v1/rules/{id}/state")
