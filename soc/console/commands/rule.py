@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,10 @@ from soc.console.commands.call import Call, command, group
 from soc.console.i18n import t
 from soc.console.render import Column, counted, number, word
 from soc.errors import EXIT_FINDINGS, SocError, UsageError
+
+if TYPE_CHECKING:
+    from soc.detections.load import DetectionSet
+    from soc.model.fields import FieldDictionary
 
 REASONS = (
     Column("cmd.col.rules", "rules", number, right=True),
@@ -71,34 +76,53 @@ def add(app: typer.Typer) -> None:
         call: Call,
         paths: Annotated[list[Path], typer.Argument(help="Folders, files or zip archives of rules.")],
         lists: Lists = None,
+        quiet: Annotated[bool, typer.Option("--errors", help="Only what makes a rule or a part of it dead.")] = False,
     ) -> int:
-        """Name every rule that cannot run, with its place and the reason; exit 3 when there is one."""
-        found = _status(call, paths, lists)
+        """Name what is wrong with rules, with place and way out; exit 3 when one, or a part of it, can never hit."""
+        from soc.detections.lint import lint as remarks_on
+
+        detections, fields = _loaded(call, paths, lists, cached=False)
+        remarks = [each for each in remarks_on(detections, fields) if each.is_blocking or not quiet]
+        dead = sum(each.is_blocking for each in remarks)
         if call.json:
-            data = {"loaded": found["loaded"], "refusals": found["refusals"]}
+            rows = [{**asdict(each), "is_blocking": each.is_blocking} for each in remarks]
+            refusals = [asdict(each) for each in detections.refused]
+            data = {"loaded": detections.loaded, "remarks": rows, "refusals": refusals}
             call.output.own("soc.rule.lint/v1", data)
         else:
-            for each in found["refusals"]:
-                call.output.line(f"{each['path']}:{each['line']}: {each['id']}: {each['reason']}")
-            call.output.say(t("cmd.rule.linted", held=number(found["loaded"]), refused=number(found["refused"])))
-        return EXIT_FINDINGS if found["refused"] else 0
+            for each in remarks:
+                kind = t(f"cmd.rule.lint.{each.kind}")
+                call.output.line(f"{each.path}:{each.line}: {kind}: {each.id}: {each.text}")
+            counts = {"held": detections.loaded, "refused": len(detections.refused), "dead": dead,
+                      "others": len(remarks) - dead}  # fmt: skip
+            call.output.say(t("cmd.rule.linted", **{name: number(n) for name, n in counts.items()}))
+        return EXIT_FINDINGS if dead else 0
 
 
-def _status(call: Call, rules: list[Path] | None, lists: list[Path] | None) -> dict[str, Any]:
+def _loaded(
+    call: Call, rules: list[Path] | None, lists: list[Path] | None, *, cached: bool = True
+) -> tuple[DetectionSet, FieldDictionary]:
+    """The rules, and the fields that parsers write; with every document unless they may come out of the cache."""
     from soc import content, pipeline
     from soc.detections.cache import default_folder
     from soc.detections.lists import read_lists
     from soc.detections.load import DetectionSet
-    from soc.detections.status import status
 
     settings = call.settings
     paths = rules or [*content.roots("detections", settings.content_roots), *settings.rules]
     fields = pipeline.load_parsers(settings.content_roots).fields
     site_lists = read_lists([*settings.rule_lists, *(lists or ())])
-    loaded = DetectionSet.load(paths, fields=fields, lists=site_lists, cache=default_folder())
+    cache = default_folder() if cached else None
+    loaded = DetectionSet.load(paths, fields=fields, lists=site_lists, cache=cache)
     if not loaded.loaded and not loaded.refused:
         raise UsageError(t("cmd.detect.no_rules", paths=", ".join(map(str, paths))))
-    return status(loaded)
+    return loaded, fields
+
+
+def _status(call: Call, rules: list[Path] | None, lists: list[Path] | None) -> dict[str, Any]:
+    from soc.detections.status import status
+
+    return status(_loaded(call, rules, lists)[0])
 
 
 def _deaf(call: Call) -> list[dict[str, Any]] | None:

@@ -197,9 +197,15 @@ STORED: Catalogue = {
     "cmd.rule.untested": ("Chưa có kiểm thử", "Without a test"),
     "cmd.rule.refused": ("Bị từ chối", "Refused"),
     "cmd.rule.linted": (
-        "{held} luật chạy được, {refused} luật bị từ chối",
-        "{held} rules can run, {refused} are refused",
+        "{held} luật chạy được, {refused} luật bị từ chối; {dead} lỗi làm mất tác dụng, {others} lưu ý",
+        "{held} rules can run, {refused} are refused; {dead} faults that make something dead, {others} remarks",
     ),
+    "cmd.rule.lint.refused": ("bị từ chối", "refused"),
+    "cmd.rule.lint.never_holds": ("không bao giờ khớp", "never hits"),
+    "cmd.rule.lint.unread_selection": ("phần không dùng tới", "unread"),
+    "cmd.rule.lint.type": ("sai kiểu", "type"),
+    "cmd.rule.lint.misspelt": ("có thể sai tên", "misspelt?"),
+    "cmd.rule.lint.dear": ("tốn kém", "dear"),
     "cmd.rule.tested": (
         "{held} luật đạt, {failed} không đạt, {untested} chưa có kiểm thử, {refused} không chạy được",
         "{held} rules held, {failed} failed, {untested} are untested, {refused} cannot run",

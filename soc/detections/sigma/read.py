@@ -28,6 +28,7 @@ from soc.detections.sigma.routing import NoRoute, Way, ways
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not, Refused, Route, Rule, Test, Variant, simplest
 from soc.detections.sigma.site import Site
 from soc.detections.sigma.values import fold, text_of
+from soc.errors import nearest
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
 
@@ -185,7 +186,10 @@ def _rule(
         else:
             variants.append(Variant(way.route, node, dict(names.used)))
     if not variants:
-        raise CannotRun(f"reads {_quoted(unknown)}, which no parser writes for this log source")
+        known = [*fields.names(), *(n for d in _datasets(sigma.logsource, site) for n in fields.called.get(d, ()))]
+        close = nearest(next(iter(unknown)), known)
+        reason = f"reads {_quoted(unknown)}, which no parser writes for this log source{close}"
+        raise CannotRun(reason, *place_of(document, next(iter(unknown))))
     level = str(data.get("level") or "medium").lower()
     return Rule(
         id=identity(document),
@@ -204,6 +208,18 @@ def _rule(
         status=str(data.get("status") or ""),
         tests=tests_in(data),
     )
+
+
+def _datasets(source: Any, site: Site) -> list[str]:
+    return [dataset for way in _ways(source, site) for dataset in way.route.datasets]
+
+
+def place_of(document: Document, name: str) -> tuple[str, ...]:
+    """The keys of a field in the detection, whatever its modifiers."""
+    for keys in document.lines:
+        if keys[:1] == ("detection",) and str(keys[-1]).partition("|")[0] == name:
+            return tuple(map(str, keys))
+    return ("detection",)
 
 
 def tests_in(data: Any) -> int:

@@ -1,0 +1,48 @@
+"""Names of event data that Windows and Sysmon write, to tell a misspelt one from one that is only rare.
+
+Sources: Sysmon's manifest (schema 4.90), Microsoft's pages on events of advanced security audit policy, and the
+manifests of PowerShell, Task Scheduler, Defender, WMI-Activity, BITS, DNS server and the service control manager.
+"""
+
+from __future__ import annotations
+
+_TEXT = """
+RuleName UtcTime ProcessGuid ProcessId Image FileVersion Description Product Company OriginalFileName CommandLine
+CurrentDirectory User LogonGuid LogonId TerminalSessionId IntegrityLevel Hashes ParentProcessGuid ParentProcessId
+ParentImage ParentCommandLine ParentUser TargetFilename CreationUtcTime PreviousCreationUtcTime Protocol Initiated
+SourceIsIpv6 SourceIp SourceHostname SourcePort SourcePortName DestinationIsIpv6 DestinationIp DestinationHostname
+DestinationPort DestinationPortName State Version SchemaVersion ImageLoaded Signed Signature SignatureStatus
+SourceProcessGuid SourceProcessId SourceImage TargetProcessGuid TargetProcessId TargetImage NewThreadId
+StartAddress StartModule StartFunction SourceUser TargetUser Device SourceProcessGUID SourceThreadId
+TargetProcessGUID GrantedAccess CallTrace EventType TargetObject Details NewName Hash Contents Configuration
+ConfigurationFileHash PipeName Operation EventNamespace Name Query Type Destination Consumer Filter QueryName
+QueryStatus QueryResults IsExecutable Archived Session ClientInfo ID
+SubjectUserSid SubjectUserName SubjectDomainName SubjectLogonId TargetUserSid TargetUserName TargetDomainName
+TargetLogonId LogonType LogonProcessName AuthenticationPackageName WorkstationName Workstation TransmittedServices
+LmPackageName KeyLength ProcessName IpAddress IpPort ImpersonationLevel RestrictedAdminMode ElevatedToken
+TargetOutboundUserName TargetOutboundDomainName VirtualAccount TargetLinkedLogonId Status FailureReason SubStatus
+TargetServerName TargetInfo NewProcessId NewProcessName TokenElevationType ParentProcessName MandatoryLabel
+PrivilegeList EnabledPrivilegeList DisabledPrivilegeList ObjectServer ObjectType ObjectName HandleId AccessList
+AccessMask AccessReason OldSd NewSd ObjectValueName OldValueType OldValue NewValueType NewValue OperationType
+ServiceName ServiceSid ServiceFileName ServiceType ServiceStartType ServiceAccount ClientProcessStartKey
+ClientProcessId TaskName TaskContent TaskContentNew TicketOptions TicketEncryptionType PreAuthType CertIssuerName
+CertSerialNumber CertThumbprint ShareName ShareLocalPath RelativeTargetName MemberName MemberSid SamAccountName
+SidHistory DisplayName UserPrincipalName HomeDirectory HomePath ScriptPath ProfilePath UserWorkstations
+PasswordLastSet AccountExpires PrimaryGroupId AllowedToDelegateTo OldUacValue NewUacValue UserAccountControl
+UserParameters LogonHours DnsHostName ServicePrincipalNames ObjectDN ObjectGUID ObjectClass DSName DSType
+AttributeLDAPDisplayName AttributeSyntaxOID AttributeValue OpCorrelationID AppCorrelationID Properties
+AdditionalInfo AdditionalInfo2 CategoryId SubcategoryId SubcategoryGuid AuditPolicyChanges DomainPolicyChanged
+Application Direction SourceAddress DestAddress DestPort FilterRTID LayerName LayerRTID RemoteUserID
+RemoteMachineID DeviceDescription DeviceId ClassName VendorIds CompatibleIds LocationInformation CallerProcessId
+CallerProcessName SourceSid SourceUserName TargetSid OldTargetUserName NewTargetUserName NewTime PreviousTime
+ScriptBlockText ScriptBlockId Path MessageNumber MessageTotal ContextInfo UserData Payload HostApplication
+HostName HostVersion EngineVersion Data param1 param2 param3 ImagePath StartType AccountName ActionName
+UserContext Threat_Name ThreatName Severity_Name Category_Name Source_Name Process_Name Detection_User
+RemoteName LocalName url processPath FileName FileNameBuffer QNAME QTYPE PackageFullName NamespaceName
+PossibleCause Operation_Name User_Name Domain CLIENT_NAME LocalAddress RemoteAddress ModifyingApplication
+ApplicationPath RuleId PackagePath FullUserName ObjectProperties SignedPath TargetOutbound Address AddressLength
+FilterName UserName ServerName DeviceName SourceName ProcessPath payload subjectName
+ProviderName Provider_Name Caption DesktopName RemoteProcessId ValidatedPolicy RequestedPolicy ProcessNameBuffer
+"""
+NAMES = frozenset(_TEXT.split())
+"""As they are written; case matters."""
