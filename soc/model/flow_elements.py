@@ -189,24 +189,16 @@ unsigned16: 40004=xlateDestinationPort
 unsigned32: 33003=fwEventLevel 33004=fwEventLevelId 33005=fwConfiguredValue 35007=fwZonePairId
 unsigned8: 40005=fwEvent
 """
-_REVERSED = """
-dateTimeMicroseconds: 154=reverseFlowStartMicroseconds 155=reverseFlowEndMicroseconds
-dateTimeMilliseconds: 152=reverseFlowStartMilliseconds 153=reverseFlowEndMilliseconds
-dateTimeNanoseconds: 156=reverseFlowStartNanoseconds 157=reverseFlowEndNanoseconds
-dateTimeSeconds: 150=reverseFlowStartSeconds 151=reverseFlowEndSeconds
-unsigned16: 6=reverseTcpControlBits 58=reverseVlanId
-unsigned32: 10=reverseIngressInterface 14=reverseEgressInterface 21=reverseFlowEndSysUpTime
-unsigned32: 22=reverseFlowStartSysUpTime 54=reverseFragmentIdentification 161=reverseFlowDurationMilliseconds
-unsigned32: 162=reverseFlowDurationMicroseconds 184=reverseTcpSequenceNumber
-unsigned64: 1=reverseOctetDeltaCount 2=reversePacketDeltaCount 3=reverseDeltaFlowCount 25=reverseMinimumIpTotalLength
-unsigned64: 26=reverseMaximumIpTotalLength 85=reverseOctetTotalCount 86=reversePacketTotalCount
-unsigned64: 132=reverseDroppedOctetDeltaCount 133=reverseDroppedPacketDeltaCount 198=reverseOctetDeltaSumOfSquares
-unsigned64: 218=reverseTcpSynTotalCount 219=reverseTcpFinTotalCount 220=reverseTcpRstTotalCount
-unsigned64: 221=reverseTcpPshTotalCount 222=reverseTcpAckTotalCount 223=reverseTcpUrgTotalCount
-unsigned64: 231=reverseInitiatorOctets
-unsigned8: 5=reverseIpClassOfService 52=reverseMinimumTTL 53=reverseMaximumTTL 136=reverseFlowEndReason
-unsigned8: 192=reverseIpTTL
-"""
+_NOT_REVERSIBLE = frozenset((
+    145, 148, 149, 137,  # identifiers that no single direction has
+    130, 131, 173, 211, 212, 213, 214, 215, 216, 217,  # configuration of processes, RFC 5102 section 5.2
+    40, 41, 42, 163, 164, 165, 166, 167, 168,  # their statistics, section 5.3
+    210, 239,  # paddingOctets, biflowDirection
+    *range(258, 274),  # of what is later: IPFIX files (RFC 5655),
+    *range(301, 312), *range(318, 322), *range(326, 347),  # selectors (RFC 5477), types of elements (RFC 5610),
+    *range(434, 454),  # objects of a MIB (RFC 8038)
+))  # fmt: skip
+"""What RFC 5103 section 6.1 names, and what came later and meets its criteria: the record as a whole has it."""
 _CISCO = """
 octetArray: 9357=applicationHttpUriStatistics 12235=subApplicationValue
 unsigned32: 8232=policyQosClassificationHierarchy 9268=artCountRetransmissions 9272=artCountTransactions
@@ -285,12 +277,11 @@ unsigned64: 209=DNS_NUM_ANSWERS 352=DNS_TTL_ANSWER 375=DST_PROC_PID 391=DURATION
 unsigned8: 113=UNTUNNELED_PROTOCOL
 """
 
-ELEMENTS: Mapping[tuple[int, int], Element] = {
+_FORWARD: Mapping[tuple[int, int], Element] = {
     (element.enterprise, element.number): element
     for enterprise, text in (
         (0, _IANA),
         (0, _CISCO_V9),
-        (REVERSE, _REVERSED),
         (9, _CISCO),
         (2636, _JUNIPER),
         (5951, _NETSCALER),
@@ -298,6 +289,21 @@ ELEMENTS: Mapping[tuple[int, int], Element] = {
         (NTOP, _NTOP),
     )
     for element in _read(enterprise, text)
+}
+
+
+def _reverse(element: Element) -> Element:
+    name = f"reverse{element.name[0].upper()}{element.name[1:]}"
+    return Element(REVERSE, element.number, name, element.kind, f"netflow.{name}")
+
+
+ELEMENTS: Mapping[tuple[int, int], Element] = {
+    **_FORWARD,
+    **{
+        (REVERSE, element.number): _reverse(element)
+        for element in _read(0, _IANA)
+        if element.number not in _NOT_REVERSIBLE
+    },
 }
 """By enterprise (0 = IANA) and number."""
 

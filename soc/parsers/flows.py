@@ -153,7 +153,10 @@ class _Group:
         known: dict[tuple[str, ...], int] = {(): 0}
         marked = [known.setdefault(_marks(chunk), len(known)) for chunk in self.chunks]
         codes = self.each(marked + [0] * (len(self.counts) - len(marked)))
-        masks = (("sampled", derived.sampled), ("sampler_unknown", derived.unknown)) if derived else ()
+        masks: list[tuple[str, Array | None]] = []
+        if derived is not None:
+            masks += [("sampled", derived.sampled), ("sampler_unknown", derived.unknown)]
+            masks.append(("biflow_keyless", np.ones(self.n, bool) if self.layout.is_keyless else None))
         return _flags(known, codes, masks)
 
 

@@ -177,12 +177,6 @@ def test_a_sequence_number_wraps(rows: Rows) -> None:
     ]  # fmt: skip
 
 
-def test_elements_of_reverse_that_nobody_names_are_kept(rows: Rows) -> None:
-    """RFC 5103: any reversible element may come; one without a name here is kept in hexadecimal."""
-    flow = one(rows, [(1, 4, 29305), (466, 4, 29305)], struct.pack(">II", 9, 0xDEADBEEF))
-    assert (flow["destination.bytes"], flow["netflow.other.29305.466"]) == (9, "deadbeef")
-
-
 def test_every_element_has_one_name_and_one_type(parsers: ParserSet) -> None:
     """A name stands for one element and is in the dictionary."""
     from soc.model.flow_elements import ELEMENTS

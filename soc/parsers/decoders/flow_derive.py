@@ -41,7 +41,24 @@ _NAT = {
     13: "nat_quota_exceeded", 14: "nat_address_bound", 15: "nat_address_released", 16: "nat_port_block_allocated",
     17: "nat_port_block_released", 18: "nat_threshold_reached",
 }  # fmt: skip
-"""Element 230, RFC 8158 section 5.4."""
+"""Element 230, RFC 8158 section 4.3."""
+_NAT_TYPES = {
+    **dict.fromkeys((1, 4, 6, 8, 10, 14, 16), ("connection", "start")),
+    **dict.fromkeys((2, 5, 7, 9, 11, 15, 17), ("connection", "end")),
+    **dict.fromkeys((3, 12, 13, 18), ("info",)),
+}
+_NAT_REASONS = {
+    "natQuotaExceededEvent": {
+        1: "maximum session entries", 2: "maximum BIB entries", 3: "maximum entries per user",
+        4: "maximum active hosts or subscribers", 5: "maximum fragments pending reassembly",
+    },
+    "natThresholdEvent": {
+        1: "address pool high threshold", 2: "address pool low threshold",
+        3: "address and port mapping high threshold", 4: "address and port mapping per user high threshold",
+        5: "global address mapping high threshold",
+    },
+}  # fmt: skip
+"""RFC 8158 sections 4.4 and 4.5."""
 _FORWARDING = ("unknown", "forwarded", "dropped", "consumed")
 _STACK = ("mplsTopLabelStackSection", *(f"mplsLabelStackSection{i}" for i in range(2, 11)))
 _NONE = "0.0.0.0"  # noqa: S104 (no address to bind to)
@@ -378,6 +395,10 @@ def _events(result: dict[str, Values], values: Mapping[str, Values]) -> None:
     nat = values.get("natEvent")
     if nat is not None:
         result["@action"] = _meant(nat, _NAT.get)
+        result["@types"] = [_NAT_TYPES.get(number) for number in plain(nat)]
+        reasons = [_meant(values[name], words.get) for name, words in _NAT_REASONS.items() if name in values]
+        if reasons:
+            result["@reason"] = [next(filter(None, told), None) for told in zip(*map(plain, reasons), strict=True)]
 
 
 def _extras(result: dict[str, Values], values: Mapping[str, Values]) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 from soc.model.flow_elements import ELEMENTS
 from soc.model.values import iso
-from soc.parsers.decoders.flow_templates import LISTS, VARIABLE, Template, columns_of
+from soc.parsers.decoders.flow_templates import LISTS, MIN_RECORD, VARIABLE, Template, columns_of
 from soc.parsers.decoders.flow_text import plain
 from soc.parsers.decoders.flow_values import HEX, scalars
 
 MAX_DEPTH = 4
 """Lists inside lists are read down to here; deeper ones stay hexadecimal."""
+MAX_SHORT = 4096
+"""So many octets of a list are read as records that may be shorter than `MIN_RECORD`; there is no padding in a list."""
+_HEAD = 4
 _SEMANTICS = {0: "noneOf", 1: "exactlyOneOf", 2: "oneOrMoreOf", 3: "allOf", 4: "ordered", 255: "undefined"}
 Lookup = Callable[[int], Template | None]
 Read = dict[str, Any]
@@ -28,7 +31,7 @@ def read(kind: str, data: bytes, lookup: Lookup, depth: int = 0) -> Read | None:
 
 
 def _basic(data: bytes, lookup: Lookup, depth: int) -> Read:
-    if len(data) < 5:
+    if len(data) < (9 if data[1:2] >= b"\x80" else 5):
         return {"hex": data.hex()}
     semantic, (number, length), at, enterprise = data[0], _shorts(data, 1), 5, 0
     if number & 0x8000:
@@ -87,11 +90,12 @@ def _sub_template_multi(data: bytes, lookup: Lookup, depth: int) -> Read:
     lists: list[Read] = []
     result: Read = {"semantic": _semantic(data[0]), "lists": lists}
     at = 1
-    while at + 4 <= len(data):
+    while at + _HEAD <= len(data):
         number, length = _shorts(data, at)
-        if length < 4 or at + length > len(data):
+        length = length or _HEAD  # section 4.5.3: no records, and a length of zero
+        if length < _HEAD or at + length > len(data):
             break
-        lists.append(_records(number, data[at + 4 : at + length], lookup, depth))
+        lists.append(_records(number, data[at + _HEAD : at + length], lookup, depth))
         at += length
     if at < len(data):
         result["hex"] = data[at:].hex()
@@ -103,7 +107,7 @@ def _records(number: int, data: bytes, lookup: Lookup, depth: int) -> Read:
     if template is None:
         return {"template": number, "hex": data.hex()}
     layout = template.layout
-    cut = layout.cut(data)
+    cut = layout.cut(data if layout.least >= MIN_RECORD else data[:MAX_SHORT], 1)
     values, unfit = layout.values([cut])
     records: list[Read] = [{} for _ in range(cut.n)]
     for slot, column in columns_of(layout, values):

@@ -1,6 +1,6 @@
 """What an exporter tells about itself in options records: samplers, names of interfaces and applications, boot time.
 
-Sampling: NetFlow v9 fields 34, 35, 48–50 (RFC 3954); IPFIX 302, 304–306, 309–311 (RFC 5477).
+Sampling: NetFlow v9 fields 34, 35, 48–50 (RFC 3954); IPFIX 302, 304–311, 329–332 (RFC 5477 section 8.2.1).
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _MAX_RATE = 1 << 31
 _RATES = (
     "samplerRandomInterval", "samplingPacketInterval", "samplingPopulation", "samplingProbability", "samplingInterval",
 )  # fmt: skip
-RATE_KEYS = frozenset({*_RATES, "samplingPacketSpace", "samplingSize"})
+_HASH = ("hashOutputRangeMin", "hashOutputRangeMax", "hashSelectedRangeMin", "hashSelectedRangeMax")
+RATE_KEYS = frozenset({
+    *_RATES, "samplingPacketSpace", "samplingSize", "samplingTimeInterval", "samplingTimeSpace", *_HASH,
+})  # fmt: skip
 
 
 def learn_options(context: Context, template: Template, layout: Layout, cut: Cut) -> Context:
@@ -95,7 +98,9 @@ def sampler_key(record: Mapping[str, Any]) -> str:
 
 def rate(record: Mapping[str, Any]) -> Rate | None:
     """By how much a record's counts must be multiplied, as a fraction; None when it does not say, or says nonsense."""
-    interval, space = record.get("samplingPacketInterval"), record.get("samplingPacketSpace")
+    interval, space = (record.get(f"samplingPacket{which}") for which in ("Interval", "Space"))
+    if not interval:
+        interval, space = (record.get(f"samplingTime{which}") for which in ("Interval", "Space"))
     size, population = record.get("samplingSize"), record.get("samplingPopulation")
     probability = record.get("samplingProbability")
     top = record.get("samplerRandomInterval") or record.get("samplingInterval")
@@ -107,7 +112,17 @@ def rate(record: Mapping[str, Any]) -> Rate | None:
     elif top is None and probability and 0 < probability <= 1:
         share = Fraction(probability).limit_denominator(_MAX_RATE)
         top, bottom = share.denominator, share.numerator  # 0 of them: too small to mean anything
+    elif top is None:
+        top, bottom = _hashed(*(record.get(key) for key in _HASH))
     return (top, bottom) if top and 0 < bottom <= top <= _MAX_RATE else None
+
+
+def _hashed(low: int | None, high: int | None, first: int | None, last: int | None) -> tuple[int, int]:
+    """Of so many values of a hash so many are selected; (0, 1) when that is not said, or nonsense."""
+    if low is None or high is None or first is None or last is None or not low <= first <= last <= high:
+        return 0, 1
+    whole = Fraction(high - low + 1, last - first + 1).limit_denominator(1000)
+    return whole.numerator, whole.denominator
 
 
 def factors(context: Context, values: Mapping[str, Values], n: int) -> tuple[Array | None, Array | None]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from soc.model.flow_elements import ELEMENTS, NTOP, Element
+from soc.model.flow_elements import ELEMENTS, NTOP, REVERSE, Element
 from soc.parsers.decoders import flow_text
 from soc.parsers.decoders.flow_values import HEX, Array, Values, cell_format, column, scalars
 
@@ -77,6 +77,7 @@ class Layout:
         self.least = self.fixed_length + sum(follows for _, follows in self._steps)
         """The shortest record: a variable field is at least its length octet."""
         self.keys = frozenset(slot.key for slot in self.slots)
+        self.is_keyless = _is_keyless(self.keys)
         self._dtype = np.dtype({
             "names": [name for _, name, _ in self._cells],
             "formats": [slot.form for slot, _, _ in self._cells],
@@ -99,22 +100,25 @@ class Layout:
                 self.slots.append(slot)
         self._steps.append((offset - start, False))
 
-    def cut(self, body: bytes) -> Cut:
-        """The whole records of a set; what is left behind the last one is padding, or a lie."""
-        if not self.variable and self.fixed_length < MIN_RECORD:
+    def cut(self, body: bytes, shortest: int = MIN_RECORD) -> Cut:
+        """The whole records of a set; what is left behind the last one is padding, or a lie.
+
+        Records have so many octets on average, `shortest`, or are none.
+        """
+        if not self.variable and self.fixed_length < shortest:
             return Cut(0, b"", (), [], 0)
         if not self.variable:
             n = len(body) // self.fixed_length
             used = n * self.fixed_length
             return Cut(n, body[:used], (), [], used)
-        return self._walk(body)
+        return self._walk(body, shortest)
 
-    def _walk(self, body: bytes) -> Cut:
+    def _walk(self, body: bytes, shortest: int) -> Cut:
         fixed: list[bytes] = []
         pieces: tuple[list[bytes], ...] = tuple([] for _ in self.variable)
         ends: list[int] = []
         at, size = 0, len(body)
-        while at + self.least <= size and len(ends) * MIN_RECORD <= at:
+        while at + self.least <= size and len(ends) * shortest <= at:
             record: list[bytes] = []
             for octets, follows in self._steps:
                 if octets:
@@ -170,6 +174,12 @@ class Layout:
             if wrong:
                 unfit[slot.field] = [wrong.get(k) for k in range(n)]
         return result, unfit
+
+
+def _is_keyless(keys: frozenset[str]) -> bool:
+    """RFC 5103 section 4: elements of the reverse direction, and none that says whose direction it is."""
+    is_biflow = any(key.startswith(("reverse", f"other.{REVERSE}.")) for key in keys)
+    return is_biflow and not any(key.startswith(("source", "destination")) for key in keys)
 
 
 ADDRESSES = ("ipv4Address", "ipv6Address")
