@@ -20,6 +20,8 @@ MAX_DEPTH = 4
 """Archives and compressions inside each other."""
 MAX_MEMBERS = 10_000
 """Members of one file, those of inner archives included."""
+MAX_DIRECTORY = 8 << 20
+"""Bytes of the directory of a zip archive; its reader takes it whole, and makes ten times as much of it."""
 MAX_HEADER = 1 << 20
 """Bytes of a tar header that says more of the next member (a long name, attributes)."""
 MAX_SPOOL = 4 << 30
@@ -172,7 +174,7 @@ def _zipped(stream: io.BufferedReader, name: str, budget: Budget, depth: int) ->
                     raise SocError(f"{name}: a zip archive of more than {MAX_SPOOL} bytes in a stream")
                 spool.write(piece)
             source = spool
-        with zipfile.ZipFile(source) as archive:
+        with zipfile.ZipFile(_Bounded(source)) as archive:  # type: ignore[arg-type]
             for info in archive.infolist():
                 if info.is_dir():
                     continue
@@ -187,6 +189,20 @@ def _zipped(stream: io.BufferedReader, name: str, budget: Budget, depth: int) ->
                     yield Member(inner, state="failed", why="encrypted"), None
                 else:
                     yield from _zip_member(archive, info, inner, budget, depth)
+
+
+class _Bounded:
+    """The file of a zip archive as its reader has it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises BadZipFile for more at once than any member is read with."""
+        if size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"a directory of {size} bytes")
+        return self._file.read(size)
 
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, inner: str, budget: Budget, depth: int) -> Leaves:

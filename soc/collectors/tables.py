@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import orjson
 
-from soc.collectors.lines import Coding, coding
+from soc.collectors.lines import PLAIN, Coding, coding
 
 W3C, ZEEK = "w3c", "zeek"
 COLUMNS, DELIMITER, SOFTWARE, TIME = "columns", "delimiter", "software", "time"
@@ -146,7 +146,9 @@ class _Lines:
     """Lines of a stream as text, remembered until a row is whole."""
 
     def __init__(self, stream: io.BufferedReader, code: Coding) -> None:
-        self._text = io.TextIOWrapper(stream, code.name, errors="surrogateescape", newline="")
+        # Half a character of UTF-16 has no byte that could be kept as it is.
+        errors = "surrogateescape" if code is PLAIN else "backslashreplace"
+        self._text = io.TextIOWrapper(stream, code.name, errors=errors, newline="")
         self._held: list[str] = []
         self.number = 0
         self.first = 1
@@ -196,7 +198,7 @@ def csv_rows(stream: io.BufferedReader, head: bytes, delimiter: str) -> Iterator
                     elif text.strip():
                         yield Row(_bytes(text), number, origin)
                 return
-            except (csv.Error, UnicodeError):
+            except csv.Error:
                 held, number = lines.take()
                 for i, line in enumerate(held):
                     if line.strip():

@@ -19,7 +19,7 @@ _PIECE = 64 << 10
 _DECLARATION = re.compile(r"\A\s*<\?xml\b[^>]{0,200}?\?>")
 _ENCODING = re.compile(rb"\A\s*<\?xml\b[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _TAG = re.compile(rb"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
-_DOCTYPE = re.compile(rb"\A\s*(?:<!--.{0,4096}?-->\s*)*<!DOCTYPE", re.S)
+_DOCTYPE = re.compile(rb"\A\s*+(?:(?><!--.{0,4096}?-->)\s*+)*+<!DOCTYPE", re.S)
 _EVENT, _CLOSE = "Event", "</soc>"
 
 
@@ -71,10 +71,18 @@ def _encoding(head: bytes, name: str) -> str:
     if wide != "utf-8":
         return wide
     declared = _ENCODING.match(head.removeprefix(b"\xef\xbb\xbf"))
+    if declared is None:
+        return "utf-8"
+    claimed = declared[1].decode()
     try:
-        return codecs.lookup(declared[1].decode()).name if declared else "utf-8"
+        # It stands there in ASCII: with an encoding that has other bytes for it the file was written anew since.
+        return claimed if declared[0].decode(claimed, "replace").encode() == declared[0] else "utf-8"
     except LookupError as error:
-        raise SocError(f"{name}: {error}") from error
+        raise SocError(
+            f"{name}: '{claimed}' is no encoding of text", hint="correct the file's first line, or convert the file"
+        ) from error
+    except UnicodeError:
+        return "utf-8"
 
 
 class _Finder:

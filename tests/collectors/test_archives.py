@@ -148,6 +148,14 @@ def test_bombs_end(file, monkeypatch):
         read(file(header.tobuf(tarfile.USTAR_FORMAT) + bytes(4 << 20)))
 
 
+def test_a_directory_beyond_measure_is_not_read(file, monkeypatch):
+    """A zip may list millions of members that are not there; the library takes the list into memory first."""
+    monkeypatch.setattr(archives, "MAX_DIRECTORY", 4000)
+    with pytest.raises(SocError, match=r"a directory of \d+ bytes"):
+        read(file(zipped({f"{i}.log": b"" for i in range(100)})))
+    assert len(read(file(zipped({f"{i}.log": b"x\n" for i in range(50)})))[0]) == 50
+
+
 def test_a_zip_in_a_stream(file, monkeypatch):
     """Standard input cannot be read from its end; the archive is read first."""
     import sys

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import orjson
@@ -75,6 +76,20 @@ def test_an_object_that_will_be_cut_is_not_looked_into():
     long = b'{"a":"' + b"x" * 100 + b'"}'
     assert objects(long + b"\n" + long, 50) == [long, long]
     assert objects(b"[" + long + b"," + long + b"]", 50) == [long, long]
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"aa\n"])
+@pytest.mark.parametrize("path", ["/v1/logs", "/services/collector/event", "/services/collector/raw", "/_bulk"])
+def test_line_ends_alone_take_no_memory(path, piece):
+    """A few KiB of gzip become 24 million lines; they are counted before any is made."""
+    dialect = {"/v1/logs": plain.Plain, "/_bulk": elastic.Elastic}.get(path, hec.Hec)()
+    call = Call("POST", path, body=piece * (MAX_BODY // len(piece)))
+    tracemalloc.start()
+    try:
+        refused_or(lambda: dialect.answer(call), 400, 413)
+        assert tracemalloc.get_traced_memory()[1] < 2 * MAX_BODY
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("body", [b"{}" * (MAX_RECORDS + 1), b"x\n" * (MAX_RECORDS + 1), b"{}\n" * (MAX_RECORDS + 1)])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -59,6 +60,15 @@ def test_a_quote_that_never_ends_takes_nothing_along(rows, monkeypatch):
     assert b"\n".join(record for _, record, _ in found).split(b"\n") == text.encode().split(b"\n")[1:-1]
 
 
+@pytest.mark.parametrize("damage", [b"", b"\0", b"\x00\xd8A\0", b"\x00\xdc"])
+def test_damaged_utf_16_takes_no_row_along(rows, damage):
+    """Half a character at the end, half a surrogate pair in the middle: the rows around it come, and the file ends."""
+    table = ("a,b,c\n" + "".join(f"{i},x,y\n" for i in range(5000))).encode("utf-16-le")
+    at = table.index(b"\n\0", 20_000) + 2 if len(damage) > 1 else len(table)
+    found = rows(b"\xff\xfe" + table[:at] + damage + table[at:])
+    assert sum(record.endswith(b",x,y") for _, record, _ in found) == 5000
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=st.lists(st.lists(st.text(max_size=8), min_size=3, max_size=3), min_size=1, max_size=8))
 def test_what_a_csv_writer_wrote_comes_back(rows, table):
@@ -100,6 +110,30 @@ def test_windows_events_with_or_without_a_root(rows, encoding, around):
     data = around.format("\r\n".join(events)).encode(encoding)
     assert detect_format(data[:4096]) == "xml"
     assert [record for _, record, _ in rows(data)] == [event.encode() for event in events]
+
+
+@pytest.mark.parametrize("claimed", ["utf-16", "UTF-16LE", "idna", "undefined", "cp037"])
+def test_xml_that_claims_what_it_is_not(rows, claimed):
+    """Its first line can be read, so that it is no UTF-16: whoever wrote the file anew left the line as it was."""
+    data = f'<?xml version="1.0" encoding="{claimed}"?><r><e>é</e></r>'.encode()
+    assert [record for _, record, _ in rows(data, format="xml")] == ["<e>é</e>".encode()]
+
+
+@pytest.mark.parametrize("claimed", ["zlib", "hex", "rot13", "base64", "no-such"])
+def test_what_is_no_encoding_of_text_is_refused(rows, claimed):
+    """Nothing is unpacked by the name of an encoding."""
+    with pytest.raises(SocError, match=f"upload: '{claimed}' is no encoding of text"):
+        rows(f'<?xml version="1.0" encoding="{claimed}"?><r><e/></r>'.encode(), format="xml")
+
+
+def test_comments_before_a_fault_cost_no_time(rows):
+    """They are looked through once, each of them."""
+    data = b"<!--a-->" * 4000 + b"<r &"
+    began = time.process_time()
+    assert b"".join(record for _, record, _ in rows(data, format="xml")) == data
+    assert time.process_time() - began < 2
+    with pytest.raises(SocError, match="document type"):
+        rows(b"<!--a-->" * 4000 + b"<!DOCTYPE r><r/>", format="xml")
 
 
 def test_other_xml_gives_the_children_of_its_root(rows):

@@ -15,6 +15,8 @@ MAX_BODY = 24 << 20
 """Bytes of a body, as it comes and expanded. Logstash, the largest of the known senders, makes them of 20 MiB."""
 MAX_RECORDS = 100_000
 """Records in one request."""
+MAX_LINES = 2 * MAX_RECORDS
+"""Lines in one request: a bulk request has two for a record. A body of line ends alone would be 24 million."""
 MAX_WINDOW = 8 << 20
 """The largest zstd window (`zstd -19`)."""
 _PIECE = 1 << 20
@@ -167,10 +169,17 @@ def _check_frames(data: bytes) -> None:
 
 def lines(body: bytes) -> list[bytes]:
     """The lines that hold anything, without CR and LF. Raises BadBody 413 when they are too many."""
-    found = [line for part in body.split(b"\n") if (line := part.removesuffix(b"\r"))]
+    found = [line for part in split_lines(body) if (line := part.removesuffix(b"\r"))]
     if len(found) > MAX_RECORDS:
         raise _too_many()
     return found
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """All lines. Raises BadBody 413 when they are too many."""
+    if body.count(b"\n") > MAX_LINES:
+        raise _too_many()
+    return body.split(b"\n")
 
 
 def objects(body: bytes, max_bytes: int, check: Check = is_object) -> list[bytes]:
@@ -198,6 +207,8 @@ def _too_many() -> BadBody:
 
 def _by_lines(body: bytes, max_bytes: int, check: Check) -> list[bytes] | None:
     """The usual case, an object a line and none too long; None when it is another."""
+    if body.count(b"\n") > MAX_LINES:
+        return None
     found: list[bytes] = []
     for part in body.split(b"\n"):
         line = part.strip()

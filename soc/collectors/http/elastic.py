@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 
-from soc.collectors.http.bodies import MAX_RECORDS, BadBody, is_object
+from soc.collectors.http.bodies import BadBody, is_object, split_lines
 from soc.collectors.http.calls import TEXT, Call, Headers, Reply, Taken
 
 FORMAT = "elastic"
@@ -120,9 +120,7 @@ class Elastic:
     # documents --------------------------------------------------------------------------------------------------------
 
     def _bulk(self, call: Call, index: str) -> Reply | Taken:
-        lines = call.body.split(b"\n")
-        if len(lines) > 2 * MAX_RECORDS + 1:
-            raise BadBody(413, f"more than {MAX_RECORDS} documents in one request")
+        lines = split_lines(call.body)
         is_short = _wants_status_only(call.query.get("filter_path", ""))
         records: list[bytes] = []
         items: list[bytes] = []
