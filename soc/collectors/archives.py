@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import lzma
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -31,7 +32,11 @@ _IN_MEMORY = 16 << 20
 _COUNTED = 1 << 62
 """No limit of its own: the budget counts."""
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_READING = (EOFError, OSError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_READING = (
+    EOFError, OSError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+    ValueError, LookupError, OverflowError, struct.error,
+)  # fmt: skip
+"""What the readers of archives raise for damaged ones; the last four are numbers and names that they do not check."""
 
 
 @dataclass
@@ -174,9 +179,9 @@ def _zipped(stream: io.BufferedReader, name: str, budget: Budget, depth: int) ->
                     raise SocError(f"{name}: a zip archive of more than {MAX_SPOOL} bytes in a stream")
                 spool.write(piece)
             source = spool
-        with zipfile.ZipFile(_Bounded(source)) as archive:  # type: ignore[arg-type]
+        with zipfile.ZipFile(_Bounded(source)) as archive:
             for info in archive.infolist():
-                if info.is_dir():
+                if info.filename.endswith("/"):
                     continue
                 inner = f"{name}!{shown(info.filename)}"
                 mode = info.external_attr >> 16

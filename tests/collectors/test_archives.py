@@ -156,6 +156,23 @@ def test_a_directory_beyond_measure_is_not_read(file, monkeypatch):
     assert len(read(file(zipped({f"{i}.log": b"x\n" for i in range(50)})))[0]) == 50
 
 
+def test_members_whose_headers_lie(file):
+    """A map of holes that is no list of numbers, a member without a name: found by fuzzing; what is good comes."""
+    info = tarfile.TarInfo("a.log")
+    info.size, info.pax_headers = 2, {"GNU.sparse.map": "0,x", "GNU.sparse.size": "9"}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        good = tarfile.TarInfo("good.log")
+        good.size = 2
+        archive.addfile(good, io.BytesIO(b"a\n"))
+        archive.addfile(info, io.BytesIO(b"a\n"))
+    found, members = read(file(buffer.getvalue()))
+    assert found == {"!good.log": [b"a"]}
+    assert any(state == "failed" and "invalid literal" in why for state, _, _, why in members.values())
+    nameless = zipped({"a": b"x\n", "b": b"y\n"}).replace(b"\0\0\0aPK", b"\0\0\0\0PK")
+    assert read(file(nameless))[0]["!b"] == [b"y"]
+
+
 def test_a_zip_in_a_stream(file, monkeypatch):
     """Standard input cannot be read from its end; the archive is read first."""
     import sys

@@ -8,12 +8,14 @@ import json
 import logging
 import ssl
 import threading
+import tracemalloc
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -248,7 +250,8 @@ def asked(reply: Any, tmp_path: Path, **options: Any) -> tuple[Page | SocError, 
         ((302, {"Location": "https://evil.example/x?token=1"}, b""), TryAgain, "'evil.example', which is not followed"),
         ((200, {}, b"<html>"), TryAgain, "no JSON list"),
         ((200, {}, b"\xff\xfe"), TryAgain, "no UTF-8"),
-        ((200, {"Content-Encoding": "gzip"}, b"not gzip"), TryAgain, "DecodingError"),
+        ((200, {"Content-Encoding": "gzip"}, b"not gzip"), TryAgain, "damaged gzip data"),
+        ((200, {"Content-Encoding": "gzip"}, gzip.compress(b"[1]")[:-6]), TryAgain, "damaged gzip data"),
         ((200, {}, b"[" + b" " * 5000 + b"]"), TryAgain, "more than 4096 bytes"),
         ((200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * 10_000_000)), TryAgain, "more than 4096 bytes"),
         ((200, {"Content-Length": "100"}, b"[]"), TryAgain, "does not answer"),
@@ -263,6 +266,20 @@ def test_what_cannot_be_read_is_asked_again_and_says_no_secret(
     assert text in str(error)
     assert "secret" not in str(error)
     assert "token" not in str(error)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_compressed_answer_takes_no_more_memory_than_its_bound(tmp_path: Path, encoding: str) -> None:
+    """Whatever a server sends that was broken into: one read of zstd would be a GiB."""
+    body = {"gzip": gzip.compress, "zstd": zstandard.compress}[encoding](bytes(48 << 20))
+    tracemalloc.start()
+    try:
+        error, _ = asked((200, {"Content-Encoding": encoding}, body), tmp_path, max_body=1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert isinstance(error, TryAgain)
+    assert ("more than 1048576 bytes" if encoding == "gzip" else "encoding 'zstd'") in str(error)
 
 
 @pytest.mark.parametrize("code", [429, 503])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import email.utils
+import io
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 
 from soc.collectors.poll.page import Throttled
 from soc.collectors.poll.secrets import Secrets
+from soc.collectors.unpack import Damaged, unpacked
 from soc.errors import ConfigError, PermissionRefused, TryAgain
 from soc.model.clock import Clock
 from soc.model.poll import Poll
@@ -23,6 +25,8 @@ WHOLE_S = 300.0
 LONGEST_WAIT_S = 3600.0
 """A Retry-After counts up to so much."""
 USER_AGENT = "soc-toolkit"
+_COUNTED = 1 << 62
+"""No limit of its own: `max_body` counts."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Web:
         if params:
             target = target.copy_merge_params(dict(params))
         auth = httpx.BasicAuth(basic[0], self._secrets.read(basic[1])) if basic else None
-        headers = {"Accept": accept}
+        headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         if self._client is None:
             self._client = self._connect()
         try:
@@ -88,6 +92,8 @@ class Web:
                     rel: str(self.url.join(link["url"])) for rel, link in answer.links.items() if rel and "url" in link
                 }
                 return Answer({k.lower(): v for k, v in answer.headers.items()}, self._body(answer), links)
+        except Damaged as error:
+            raise TryAgain(str(error)) from error
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ValueError) as error:
             # httpx may repeat an address with its parameters: the kind of the fault is enough.
             raise TryAgain(f"{self.peer} does not answer: {type(error).__name__}{_tls(error)}") from error
@@ -139,7 +145,8 @@ class Web:
 
     def _body(self, answer: httpx.Response) -> bytes:
         began, limit, data = self._clock.monotonic_ns(), self._poll["max_body"], bytearray()
-        for piece in answer.iter_bytes(65_536):
+        stream = self._plain(answer)
+        while piece := stream.read1(65_536):
             data += piece
             if len(data) > limit:
                 raise TryAgain(f"{self.peer} answers with more than {limit} bytes", hint="ask for smaller pages")
@@ -147,11 +154,38 @@ class Web:
                 raise TryAgain(f"{self.peer} answers too slowly")
         return bytes(data)
 
+    def _plain(self, answer: httpx.Response) -> io.BufferedReader:
+        """The body as it is expanded, a bounded piece at a time: httpx would expand 64 KiB of zstd to a GiB at once."""
+        raw: Any = _Raw(answer.iter_raw(65_536))
+        encoding, stream = answer.headers.get("content-encoding", "").strip().lower(), io.BufferedReader(raw, 1 << 16)
+        if encoding in ("", "identity"):
+            return stream
+        if encoding not in ("gzip", "x-gzip"):
+            raise TryAgain(f"{self.peer} answers in the encoding '{encoding[:32]}', and gzip was asked for")
+        return unpacked(stream, "gzip", _COUNTED, self.peer)
+
     def close(self) -> None:
         """End the connection."""
         if self._client is not None:
             self._client.close()
         self._client = None
+
+
+class _Raw(io.RawIOBase):
+    """A body as it comes."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        super().__init__()
+        self._pieces, self._held = pieces, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        held = self._held or next(self._pieces, b"")
+        n = min(len(buffer), len(held))
+        buffer[:n], self._held = held[:n], held[n:]
+        return n
 
 
 def _is_here(host: str) -> bool:
