@@ -150,6 +150,7 @@ class Settings:
     rules: tuple[Path, ...] = ()
     rule_lists: tuple[Path, ...] = ()
     rules_shadow: tuple[str, ...] = ("status=experimental",)
+    exception_approval: bool = False
     rules_disable: tuple[str, ...] = ()
     rules_enable: tuple[str, ...] = ()
     unit_rules: tuple[UnitRules, ...] = ()
@@ -402,6 +403,13 @@ KNOBS = (
     Knob("detections", "shadow", "rules_shadow", _selectors, "rules that match, are counted and make no alert yet"),
     Knob("detections", "disable", "rules_disable", _selectors, "rules that are off"),
     Knob("detections", "enable", "rules_enable", _selectors, "rules that are on in spite of 'disable'"),
+    Knob(
+        "detections",
+        "exception_approval",
+        "exception_approval",
+        _flag,
+        "an exception holds only when another person has approved it",
+    ),
     Knob("lookback", "share", "lookback_share", _percent, "percent of one core that backtests and hunts may take"),
     Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),
     Knob("queue", "high", "queue_high", _percent, "percent of it from which streams and HTTP wait; datagrams go on"),

@@ -75,6 +75,7 @@ SAMPLES = {
     "detections.shadow": (["status=test", "r1"], "status=test:r1"),
     "detections.disable": (["level=low"], "level=low"),
     "detections.enable": (["tag=attack.t1059*"], "tag=attack.t1059*"),
+    "detections.exception_approval": (True, "true"),
     "lookback.share": (20, "20"),
     "queue.max_bytes": (1 << 30, str(1 << 30)),
     "queue.high": (80, "80"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -181,22 +181,29 @@ class RuleExceptions:
             if now.fault and not was.fault:
                 yield f"{rule.title}: {now.name}: {now.fault}"
 
-    def put(self, begin: Begin, definition: str, days: int, reason: str) -> Plan:
-        """Put it in place; all processes take it up within seconds. Call it with the rules' `writing` held.
-
-        Raises what `plan` raises, and Conflict when it would hide a known attack or its file is not ours to write.
-        """
+    def checked(self, definition: str, days: int) -> tuple[RuleException, Plan]:
+        """As `plan`; raises Conflict too when it would hide a known attack or its file is not ours to write."""
         found, plan = self.plan(definition, days)
         if plan.is_refused:
             what = [*(f"alert {id}" for id in plan.true_positives[:5]), *plan.tests[:5]]
             raise Conflict(f"'{found.title}' would hide what is known to be an attack: {'; '.join(what)}",
                            hint="describe less: a narrower selection, or fewer rules")  # fmt: skip
+        self._writable(found.id, self._one(found.id))
+        return found, plan
+
+    def put(
+        self, begin: Begin, definition: str, days: int, reason: str, settle: Callable[[Tx], None] | None = None
+    ) -> Plan:
+        """Put it in place; all processes take it up within seconds. Call it with the rules' `writing` held.
+
+        `settle` may do more in the transaction of its ledger entry. Raises what `checked` raises.
+        """
+        found, plan = self.checked(definition, days)
         before = self._one(found.id)
-        path = self._writable(found.id, before)
-        with self._rules.put(path, definition.encode()):
-            enter(
-                begin, "exception", "put", found.id, _described(before, {}) if before else None, plan.exception, reason
-            )
+        with self._rules.put(self._place(found.id), definition.encode()), begin() as tx:
+            enter(tx, "exception", "put", found.id, _described(before, {}) if before else None, plan.exception, reason)
+            if settle is not None:
+                settle(tx)
         return plan
 
     def end(self, begin: Begin, id: str, reason: str) -> dict[str, Any]:
@@ -207,8 +214,8 @@ class RuleExceptions:
         if found is None:
             raise NotFound(f"no exception '{id}'")
         path = self._writable(found.id, found)
-        with self._rules.put(path, None):
-            enter(begin, "exception", "end", id, _described(found, {}), None, reason)
+        with self._rules.put(path, None), begin() as tx:
+            enter(tx, "exception", "end", id, _described(found, {}), None, reason)
         return _described(found, {})
 
     def _one(self, id: str) -> RuleException | None:

@@ -216,12 +216,12 @@ class Rules:
         used = next((each for each in known if each["is_used"]), None)
         wanted = self._wanted(known, used, version)
         path = self._place(rule.id)
-        with self.put(path, wanted["text"].encode()):
+        with self.put(path, wanted["text"].encode()), begin() as tx:
             now = self.one(rule.id)
             if now.path != str(path):
                 raise Conflict(f"version {wanted['version']} of '{rule.title}' cannot run here any more")
             before = {"version": used["version"] if used else rule.version}
-            enter(begin, "rule", "rollback", rule.id, before, {"version": wanted["version"]}, reason)
+            enter(tx, "rule", "rollback", rule.id, before, {"version": wanted["version"]}, reason)
         return {"rule": rule.id, "before": before["version"], "after": wanted["version"]}
 
     def forward(self, begin: Begin, id: str, reason: str) -> dict[str, Any]:
@@ -230,9 +230,9 @@ class Rules:
         path = self._place(rule.id)
         if not path.exists():
             raise Conflict(f"'{rule.title}' was not rolled back")
-        with self.put(path, None):
+        with self.put(path, None), begin() as tx:
             now = self.one(rule.id)
-            enter(begin, "rule", "forward", rule.id, {"version": rule.version}, {"version": now.version}, reason)
+            enter(tx, "rule", "forward", rule.id, {"version": rule.version}, {"version": now.version}, reason)
         return {"rule": rule.id, "before": rule.version, "after": now.version}
 
     def _wanted(
@@ -290,7 +290,7 @@ def _kind(rule: AnyRule) -> str:
 
 
 def enter(
-    begin: Begin,
+    tx: Tx,
     kind: str,
     act: str,
     id: str,
@@ -298,10 +298,9 @@ def enter(
     after: Mapping[str, Any] | None,
     reason: str,
 ) -> None:
-    """One act on a rule or an exception (`kind`): its entry in the ledger and its notice, together."""
-    with begin() as tx:
-        tx.ledger(f"{kind}.{act}", f"{kind}:{id}", before, after, reason)
-        tx.change(kind, id, act)
+    """One act on a rule or an exception (`kind`): its entry in the ledger and its notice."""
+    tx.ledger(f"{kind}.{act}", f"{kind}:{id}", before, after, reason)
+    tx.change(kind, id, act)
 
 
 def _write(path: Path, data: bytes | None) -> None:

@@ -43,6 +43,7 @@ from soc.parsers.groups import Groups
 from soc.pipeline import aside, places, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.coverage.ledger import coverage
+from soc.pipeline.exception_approval import ExceptionApproval
 from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
@@ -104,6 +105,7 @@ class Services:
     lookbacks: Jobs
     rules: Rules
     exceptions: RuleExceptions
+    approval: ExceptionApproval
     filters: SavedFilters
     measures: Measures
     world: DemoWorld | None = None
@@ -143,6 +145,7 @@ class Services:
         access = Access(cases, clock)
         store = EventStore(places.events(settings), clock, parsers.fields)
         rules = Rules(settings, clock, cases, parsers)
+        exceptions = RuleExceptions(rules, store)
         systems = _Systems(lambda: made.registry)
         outgoing = Outgoing(settings, clock, systems.get)
         alerts = AlertDesk(cases, clock, systems, on_alert=outgoing.alert, policy=rules.policy)
@@ -189,7 +192,8 @@ class Services:
             outgoing=outgoing,
             lookbacks=Jobs(places.lookbacks(settings), clock),
             rules=rules,
-            exceptions=RuleExceptions(rules, store),
+            exceptions=exceptions,
+            approval=ExceptionApproval(exceptions, clock),
             filters=places.saved_filters(settings, parsers.fields),
             measures=Measures(rules, store),
             world=world,

@@ -170,6 +170,34 @@ def test_an_exception_is_held_against_files_too(
     assert run([*ADD, "--dry-run", "--on", str(tmp_path / "gone")], world(client)) == 2
 
 
+def test_a_proposed_exception_names_the_way_on(client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a second person approves, the command that they need stands there."""
+    said = {**PLAN, "exception": {**PLAN["exception"], "id": "e1"}}
+    client.answers["POST", "/v1/exceptions"] = lambda body: {**said, "proposed": bool(body.get("apply"))}
+    assert run([*ADD, "--yes"], world(client)) == 0
+    assert "soc rule except approve e1" in capsys.readouterr().err
+
+
+def test_an_approval_shows_what_is_approved_and_names_its_version(
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The proposal is held against what is there now, before the question; what hides an attack is not asked about."""
+    waiting = {**EXCEPTION, "id": "e1", "state": "proposed", "definition": "title: x"}
+    said = {**PLAN, "exception": {**PLAN["exception"], "id": "e1", "version": "abc"}}
+    client.answers |= {
+        ("GET", "/v1/exceptions"): [waiting], ("POST", "/v1/exceptions"): said,
+        ("POST", "/v1/exceptions/e1/approve"): {**said, "applied": True},
+    }  # fmt: skip
+    assert run(["rule", "except", "approve", "e1"], world(client, "no\n")) == 2
+    assert "1 of 2 in 30 days" in capsys.readouterr().err
+    assert run(["rule", "except", "approve", "e1", "--yes", "--reason", "seen"], world(client)) == 0
+    assert client.calls[-1] == ("POST", "/v1/exceptions/e1/approve", {"version": "abc", "reason": "seen"})
+    client.answers["POST", "/v1/exceptions"] = {**said, "refused": True}
+    assert run(["rule", "except", "approve", "e1", "--yes"], world(client)) == 3
+    assert run(["rule", "except", "approve", "e2"], world(client)) == 1
+    assert "soc rule except list" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("verb", "state"), [("promote", "live"), ("shadow", "shadow"), ("disable", "off"), ("enable", "default")]
 )
@@ -345,6 +373,7 @@ EXCEPTION = {
         ("withheld", ("GET", "/v1/withheld"), [KEPT], "ngoại lệ", "exception"),
         ("except list", ("GET", "/v1/exceptions"), [EXCEPTION], "sắp hết hạn", "ends soon"),
         ("deaf", ("GET", "/v1/deaf-rules"), [{**ROW, "listens_to": ["linux.sshd"]}], "linux.sshd", "linux.sshd"),
+        ("except reject e1 --reason x", ("POST", "/v1/exceptions/e1/reject"), EXCEPTION, "đã bị bác", "was rejected"),
         ("except end e1 --reason x", ("POST", "/v1/exceptions/e1/end"), EXCEPTION, "đã kết thúc", "has ended"),
         ("rollback r1 --reason x", ("POST", "/v1/rules/r1/rollback"), ROLLED, "phiên bản", "version"),
         ("reload", ("POST", "/v1/rules/reload"), {"loaded": 9, "refused": 1, "exceptions": 2}, "bị từ chối", "refused"),

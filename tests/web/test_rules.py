@@ -12,7 +12,7 @@ from soc.model.finding import Finding
 from soc.pipeline import places
 from tests.web.world import NOW_US, World
 
-ROLE = "binh"
+ROLE, OTHER = "binh", "hoa"
 RULE = """title: Failed logins
 name: failed
 status: STATUS
@@ -321,3 +321,57 @@ def test_a_rule_comes_with_what_it_is_made_of(counted: World) -> None:
     """Its kind, and the definitions that a person needs to run it over files."""
     found = ok(counted.caller("an").get("/v1/rules/twice"))
     assert (found["kind"], [each["name"] for each in found["definitions"]]) == ("correlation", ["failed", "twice"])
+
+
+@pytest.fixture
+def two(place: World) -> World:
+    """A site where a second person approves exceptions; `hoa` may."""
+    place.services.settings = replace(place.services.settings, exception_approval=True)
+    return place
+
+
+def approve(world: World, person: str, version: str) -> Any:
+    return world.caller(person).post(f"/v1/exceptions/{ID}/approve", {"version": version, "reason": "looked at"})
+
+
+def test_a_proposed_exception_takes_nothing_until_another_person_approves_it(two: World) -> None:
+    """No file before; its proposer and who may not manage rules are refused; all of it stands in the ledger."""
+    plan = ok(post(two, apply=True, reason="weekly"))
+    assert (plan["applied"], plan["proposed"]) == (False, True)
+    path = two.services.settings.path(places.DETECTIONS, "filters", f"{ID}.yml")
+    [row] = ok(two.caller(ROLE).get("/v1/exceptions"))
+    assert (row["state"], row["proposed_by"], row["definition"], path.exists()) == ("proposed", ROLE, EXCEPTION, False)
+    assert two.services.rules.loaded().exceptions == ()
+    version = plan["exception"]["version"]
+    assert [approve(two, who, version).status_code for who in (ROLE, "an")] == [403, 403]
+    assert approve(two, OTHER, "0" * 12).status_code == 409
+    assert not path.exists()
+    assert ok(approve(two, OTHER, version))["applied"]
+    assert path.read_text() == EXCEPTION
+    assert [row["state"] for row in ok(two.caller(ROLE).get("/v1/exceptions"))] == ["active"]
+    assert approve(two, OTHER, version).status_code == 404
+    acts = [(e.actor, e.act, e.reason) for e in two.services.cases.ledger_entries(0, 1000) if "exception" in e.act]
+    assert acts == [(ROLE, "exception.propose", "weekly"), (OTHER, "exception.put", "looked at")]
+
+
+def test_what_became_an_attack_meanwhile_is_not_hidden_by_an_approval(two: World) -> None:
+    """An alert was judged a true positive after the proposal: the approval is refused and the proposal stays."""
+    version = ok(post(two, apply=True))["exception"]["version"]
+    id = close(two, SCANNER, "true_positive")
+    refused = approve(two, OTHER, version)
+    assert (refused.status_code, id in refused.text) == (409, True)
+    assert [row["state"] for row in ok(two.caller(ROLE).get("/v1/exceptions"))] == ["proposed"]
+    assert post(two, apply=True).status_code == 409
+
+
+def test_a_proposal_is_rejected_with_a_reason(two: World) -> None:
+    """By whoever asked for it too; it may be asked for again."""
+    version = ok(post(two, apply=True))["exception"]["version"]
+    assert two.caller(ROLE).post(f"/v1/exceptions/{ID}/reject", {"reason": " "}).status_code == 400
+    ok(two.caller(ROLE).post(f"/v1/exceptions/{ID}/reject", {"reason": "too wide"}))
+    assert ok(two.caller(ROLE).get("/v1/exceptions")) == []
+    assert approve(two, OTHER, version).status_code == 404
+    ok(post(two, apply=True))
+    ok(approve(two, OTHER, version))
+    acts = [entry.act for entry in two.services.cases.ledger_entries(0, 1000) if "exception" in entry.act]
+    assert acts == ["exception.propose", "exception.reject", "exception.propose", "exception.put"]

@@ -104,6 +104,8 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "POST /v1/rules/reload": ({}, {}),
     "GET /v1/exceptions": ({}, None),
     "POST /v1/exceptions": ({}, {"definition": "title: x", "apply": True}),
+    "POST /v1/exceptions/{id}/approve": ({"id": "rule"}, {"version": "x"}),
+    "POST /v1/exceptions/{id}/reject": ({"id": "rule"}, {"reason": "x"}),
     "POST /v1/exceptions/{id}/end": ({"id": "rule"}, {"reason": "x"}),
     "GET /v1/withheld": ({}, None),
     "GET /v1/withheld/{id}/events": ({"id": "withheld"}, None),

@@ -19,7 +19,7 @@ from soc.console.i18n import t
 from soc.console.render import Column, number, short, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
-from soc.errors import EXIT_FINDINGS, UsageError
+from soc.errors import EXIT_FINDINGS, NotFound, UsageError
 from soc.model.clock import VIETNAM, utc
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ WITHHELD = (
 )
 Reason = Annotated[str, typer.Option(help="Why; it stays in the ledger.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Proposed = Annotated[str, typer.Argument(metavar="EXCEPTION", help="Its id.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it would do, and change nothing.")]
 
 
@@ -62,16 +63,35 @@ def add(rule: typer.Typer) -> None:
         answer = call.client.get("/v1/exceptions")
         call.output.answer(answer, EXCEPTIONS, answer.data)
 
+    @command(made, "approve", "soc rule except approve 5d0c9a3e-…")
+    def approve(call: Call, id: Proposed, reason: Annotated[str, typer.Option(help="Why you agree.")] = "",
+                yes: Yes = False) -> int:  # fmt: skip
+        """Show what a proposed exception would have hidden, and put it in place; whoever proposed it may not."""
+        waiting = [each for each in call.client.get("/v1/exceptions").data if each.get("definition")]
+        definition = next((each["definition"] for each in waiting if each["id"] == id), None)
+        if definition is None:
+            raise NotFound(t("cmd.rule.except.no_proposal", exception=clean(id)), hint="soc rule except list")
+        plan = call.client.post("/v1/exceptions", {"definition": definition}, wait_s=300)
+        if plan.data["refused"]:
+            _show(call, plan)
+            return EXIT_FINDINGS
+        asked = t("cmd.rule.except.ask", title=clean(plan.data["exception"]["title"]))
+        call.confirm(asked, yes=yes, show=lambda aside: _show(aside, plan))
+        body = {"version": plan.data["exception"]["version"], "reason": reason}
+        _show(call, call.client.post(f"/v1/exceptions/{quote(id, safe='')}/approve", body, wait_s=300))
+        return 0
+
+    @command(made, "reject", "soc rule except reject 5d0c9a3e-… --reason 'too wide'")
+    def reject(call: Call, id: Proposed, reason: Reason) -> None:
+        """Let a proposed exception go."""
+        _let_go(call, id, "reject", reason)
+
     @command(made, "end", "soc rule except end 5d0c9a3e-… --reason 'the scanner is gone'")
     def end(
         call: Call, id: Annotated[str, typer.Argument(metavar="EXCEPTION", help="Its id.")], reason: Reason
     ) -> None:
         """Take an exception away before its day; what it took stays findable."""
-        answer = call.client.post(f"/v1/exceptions/{quote(id, safe='')}/end", {"reason": reason})
-        if call.json:
-            call.output.envelope(answer)
-        else:
-            call.output.say(t("cmd.rule.except.ended", title=clean(answer.data["title"])))
+        _let_go(call, id, "end", reason)
 
     @command(rule, "withheld", "soc rule withheld", "soc rule withheld --why exception --rule 9b14315e-…")
     def withheld(
@@ -89,6 +109,14 @@ def add(rule: typer.Typer) -> None:
             return
         answer = call.client.get("/v1/withheld", why=why, rule=rule_id, exception=exception, limit=limit)
         call.output.answer(answer, WITHHELD, answer.data)
+
+
+def _let_go(call: Call, id: str, act: str, reason: str) -> None:
+    answer = call.client.post(f"/v1/exceptions/{quote(id, safe='')}/{act}", {"reason": reason})
+    if call.json:
+        call.output.envelope(answer)
+    else:
+        call.output.say(t(f"cmd.rule.except.done.{act}", title=clean(answer.data["title"])))
 
 
 def _adding(made: typer.Typer) -> None:
@@ -222,3 +250,5 @@ def _show(call: Call, plan: Answer) -> None:
         call.output.say(t("cmd.rule.except.refused", what=clean(what)))
     if data.get("applied"):
         call.output.say(t("cmd.rule.except.applied"))
+    if data.get("proposed"):
+        call.output.say(t("cmd.rule.except.proposed", exception=clean(data["exception"]["id"])))

@@ -262,6 +262,7 @@ STORED: Catalogue = {
     "cmd.rule.exception.ending": ("sắp hết hạn", "ends soon"),
     "cmd.rule.exception.unused": ("không dùng đến", "unused"),
     "cmd.rule.exception.expired": ("hết hạn", "expired"),
+    "cmd.rule.exception.proposed": ("chờ duyệt", "to be approved"),
     "cmd.rule.exception.future": ("chưa đến", "not yet"),
     "cmd.rule.except.ask": ("Đặt ngoại lệ «{title}»?", "Put exception '{title}' in place?"),
     "cmd.rule.except.needs": (
@@ -288,7 +289,16 @@ STORED: Catalogue = {
         "refused: it would hide a known attack: {what}",
     ),
     "cmd.rule.except.applied": ("Ngoại lệ đã có hiệu lực.", "The exception is in place."),
-    "cmd.rule.except.ended": ("Ngoại lệ «{title}» đã kết thúc.", "Exception '{title}' has ended."),
+    "cmd.rule.except.done.end": ("Ngoại lệ «{title}» đã kết thúc.", "Exception '{title}' has ended."),
+    "cmd.rule.except.done.reject": ("Đề nghị ngoại lệ «{title}» đã bị bác.", "The proposal '{title}' was rejected."),
+    "cmd.rule.except.proposed": (
+        "Ngoại lệ đã được đề nghị và chưa có hiệu lực: cần người khác duyệt (soc rule except approve {exception}).",
+        "Proposed; it takes nothing until another person approves it (soc rule except approve {exception}).",
+    ),
+    "cmd.rule.except.no_proposal": (
+        "không có đề nghị ngoại lệ «{exception}» nào đang chờ duyệt",
+        "no exception '{exception}' waits for approval",
+    ),
     "cmd.rule.state.held": ("đạt", "held"),
     "cmd.rule.state.failed": ("không đạt", "failed"),
     "cmd.rule.state.untested": ("chưa kiểm thử", "untested"),

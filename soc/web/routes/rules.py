@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from soc.alerts.withheld import KIND, gathered
 from soc.model.rule_policy import LIVE
+from soc.pipeline.rule_exceptions import Plan
 from soc.pipeline.rule_measures import MOST_ALERTS
 from soc.web.auth import Allowed, Asking
 from soc.web.envelope import Before, Body, Id, Limit, Name, Text, Words, answer, page, several
@@ -32,6 +33,13 @@ class Why(Body):
     """Why somebody does it."""
 
     reason: Text
+
+
+class Agree(Body):
+    """`version` of the exception that was looked at; and why."""
+
+    version: Name
+    reason: Text = ""
 
 
 class RollBack(Why):
@@ -137,19 +145,49 @@ def exceptions(ask: Read) -> Response:
     """Every exception: whether it holds, what it took so far, and when last."""
     ask.whole()
     with ask.read() as tx:
-        return answer("exception.list", ask.services.exceptions.listed(tx))
+        found = [*ask.services.approval.waiting(tx), *ask.services.exceptions.listed(tx)]
+    return answer("exception.list", found)
 
 
 @router.post("/v1/exceptions")
 def put_exception(ask: Manage, body: Except) -> Response:
-    """Say what an exception would have hidden; with `apply` put it in place, unless it would hide a known attack."""
+    """Say what an exception would have hidden; with `apply` put it in place, unless it would hide a known attack.
+
+    Where a second person has to approve, it is `proposed` instead.
+    """
     ask.whole()
+    services = ask.services
     if not body.apply:
-        _, plan = ask.services.exceptions.plan(body.definition, body.days)
-        return answer("exception.plan", {**plan.to_document(), "applied": False})
+        _, plan = services.exceptions.plan(body.definition, body.days)
+        return _planned(plan)
+    with services.rules.writing:
+        if services.settings.exception_approval:
+            plan = services.approval.propose(ask.change, body.definition, body.days, body.reason, ask.person.name)
+            return _planned(plan, proposed=True)
+        return _planned(services.exceptions.put(ask.change, body.definition, body.days, body.reason), applied=True)
+
+
+def _planned(plan: Plan, *, applied: bool = False, proposed: bool = False) -> Response:
+    return answer("exception.plan", {**plan.to_document(), "applied": applied, "proposed": proposed})
+
+
+@router.post("/v1/exceptions/{id}/approve")
+def approve_exception(ask: Manage, id: Id, body: Agree) -> Response:
+    """Put a proposed exception in place; whoever proposed it may not."""
+    ask.whole()
+    services = ask.services
+    with services.rules.writing:
+        with ask.read() as tx:
+            services.access.require_other(ask.person, "rule.manage", services.approval.proposer(tx, id))
+        return _planned(services.approval.approve(ask.change, id, body.version, body.reason), applied=True)
+
+
+@router.post("/v1/exceptions/{id}/reject")
+def reject_exception(ask: Manage, id: Id, body: Why) -> Response:
+    """Let a proposed exception go."""
+    ask.whole()
     with ask.services.rules.writing:
-        plan = ask.services.exceptions.put(ask.change, body.definition, body.days, body.reason)
-    return answer("exception.plan", {**plan.to_document(), "applied": True})
+        return answer("exception", ask.services.approval.reject(ask.change, id, body.reason))
 
 
 @router.post("/v1/exceptions/{id}/end")
