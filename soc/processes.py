@@ -28,6 +28,7 @@ import orjson
 
 from soc import pipeline
 from soc.collectors import memory
+from soc.collectors.authority import Issued, SiteAuthority
 from soc.collectors.collect import Collector, Watermarks
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.collectors.poll.runner import Poller
@@ -448,6 +449,12 @@ def relay_join(settings: Settings, url: str, token: str) -> str:
     """Trade a token for a certificate below SOC_HOME/relay; the unit's name."""
     make_home(settings)
     return join(Link(url.rstrip("/"), settings.path("relay")), token)
+
+
+def issue_certificate(settings: Settings, name: str, hosts: tuple[str, ...], *, client: bool, days: int) -> Issued:
+    """A key and a certificate of the site's own authority, below SOC_HOME/tls. Raises UsageError."""
+    make_home(settings)
+    return SiteAuthority(settings.path("tls"), SystemClock()).issue(name, hosts, client=client, days=days)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import datetime as dt
 import fcntl
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import threading
@@ -21,9 +20,10 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from soc.collectors.certify import LEEWAY, alternative, authority_of, builder, fingerprint, key_in, named, pem_of
 from soc.errors import NotFound, PermissionRefused, UsageError
 from soc.model.clock import Clock, utc
 from soc.store import files
@@ -32,7 +32,6 @@ TOKEN_MINUTES = 60
 CERTIFICATE_DAYS = 90
 RENEW_DAYS = 30
 """A certificate is renewed when it has fewer days left."""
-_LEEWAY = dt.timedelta(minutes=10)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -160,11 +159,11 @@ class Authority:
         now = utc(self._clock.now_ns())
         made = (
             x509.CertificateBuilder()
-            .subject_name(_named(name))  # never the name that the request claims
+            .subject_name(named(name))  # never the name that the request claims
             .issuer_name(authority.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _LEEWAY)
+            .not_valid_before(now - LEEWAY)
             .not_valid_after(now + dt.timedelta(days=CERTIFICATE_DAYS))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -174,21 +173,15 @@ class Authority:
 
     def _make(self, names: tuple[str, ...]) -> None:
         """The authority and the hub's own pair; the authority's certificate is written last, as the sign of success."""
-        now, key = utc(self._clock.now_ns()), ec.generate_private_key(ec.SECP256R1())
-        subject = _named("soc relay authority")
-        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        authority = (
-            _builder(subject, subject, key.public_key(), now, dt.timedelta(days=3650))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
-            .sign(key, hashes.SHA256())
-        )
+        now = utc(self._clock.now_ns())
+        subject = named("soc relay authority")
+        key, authority = authority_of(subject, now)
         own = ec.generate_private_key(ec.SECP256R1())
         hub = (
-            _builder(_named("soc relay hub"), subject, own.public_key(), now, dt.timedelta(days=3650))
+            builder(named("soc relay hub"), subject, own.public_key(), now, dt.timedelta(days=3650))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([alternative(name) for name in names]), critical=False)
             .sign(key, hashes.SHA256())
         )
         files.replace(self._folder / "ca.key", pem_of(key))
@@ -197,9 +190,7 @@ class Authority:
         files.replace(self.certificate, authority.public_bytes(Encoding.PEM))
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
-        key = load_pem_private_key((self._folder / "ca.key").read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return key
+        return key_in(self._folder / "ca.key")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -224,48 +215,8 @@ class Authority:
 
 def request_for(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
     """A signing request (PEM) of a unit."""
-    made = x509.CertificateSigningRequestBuilder().subject_name(_named(name)).sign(key, hashes.SHA256())
+    made = x509.CertificateSigningRequestBuilder().subject_name(named(name)).sign(key, hashes.SHA256())
     return made.public_bytes(Encoding.PEM)
-
-
-def new_key() -> ec.EllipticCurvePrivateKey:
-    """A fresh P-256 key."""
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The key as PEM (PKCS 8, not encrypted: the file's mode protects it)."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def fingerprint(pem: bytes) -> str:
-    """Hex SHA-256 over the DER of a certificate."""
-    return hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).hexdigest()
-
-
-def days_left(pem: bytes, clock: Clock) -> float:
-    """How many days a certificate is still valid."""
-    left = x509.load_pem_x509_certificate(pem).not_valid_after_utc - utc(clock.now_ns())
-    return left.total_seconds() / 86_400
-
-
-def _named(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: dt.datetime, valid: dt.timedelta
-) -> x509.CertificateBuilder:
-    made = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-    made = made.serial_number(x509.random_serial_number())
-    return made.not_valid_before(now - _LEEWAY).not_valid_after(now + valid)
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
 
 
 def _digest(secret: str) -> str:

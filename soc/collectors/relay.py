@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import orjson
 
-from soc.collectors import enrol
+from soc.collectors import certify, enrol
 from soc.collectors.enrol import Token
 from soc.errors import ConfigError, PermissionRefused, SocError, TryAgain, UsageError
 from soc.model.clock import Clock
@@ -82,11 +82,11 @@ def join(link: Link, text: str) -> str:
     try:
         blind = httpx.get(f"{link.url}/v1/ca", verify=False, timeout=TIMEOUT_S, trust_env=False)  # noqa: S501 -- see above
         pem = blind.content
-        if enrol.fingerprint(pem) != token.authority:
+        if certify.fingerprint(pem) != token.authority:
             raise PermissionRefused("the centre shows another authority than the token names", hint="ask who gave it")
         files.replace(link.authority, pem)
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(link.authority))
-        key = enrol.new_key()
+        key = certify.new_key()
         body = {"name": token.name, "secret": token.secret, "request": enrol.request_for(key, token.name).decode()}
         answer = httpx.post(f"{link.url}/v1/join", json=body, verify=context, timeout=TIMEOUT_S, trust_env=False)
     except (httpx.TransportError, ssl.SSLError) as error:
@@ -94,7 +94,7 @@ def join(link: Link, text: str) -> str:
     except ValueError as error:
         raise PermissionRefused(f"what answers at {link.url} shows no certificate authority: {error}") from error
     _checked(answer)
-    files.replace(link.certificate, answer.content + enrol.pem_of(key))
+    files.replace(link.certificate, answer.content + certify.pem_of(key))
     return token.name
 
 
@@ -234,12 +234,12 @@ class Relay:
 
     def _renew_when_due(self) -> None:
         pem = self._link.certificate.read_bytes()
-        if enrol.days_left(pem, self._clock) > enrol.RENEW_DAYS:
+        if certify.days_left(pem, self._clock) > enrol.RENEW_DAYS:
             return
-        key = enrol.new_key()
+        key = certify.new_key()
         body = orjson.dumps({"request": enrol.request_for(key, "unit").decode()})
         answer = _checked(self._send("POST", "/v1/renew", content=body))
-        files.replace(self._link.certificate, answer.content + enrol.pem_of(key))
+        files.replace(self._link.certificate, answer.content + certify.pem_of(key))
         self._forget()
         _log.info("the unit's certificate was renewed")
 

@@ -16,6 +16,7 @@ from typer.main import get_command
 from soc import __version__
 from soc.console.commands import (
     alert,
+    certificate,
     check,
     coverage,
     detect,
@@ -56,7 +57,8 @@ app = typer.Typer(
 )
 for _part in (
     process, parse, detect, rule, check, fields, events, filters, lookback, coverage, source, imports, alert, ticket,
-    playbook, national, retention, ledger, system, mib, relay, packet, person, status, settings, simulation,
+    playbook, national, retention, ledger, system, mib, relay, certificate, packet, person, status, settings,
+    simulation,
 ):  # fmt: skip
     _part.add(app)
 

@@ -40,7 +40,7 @@ from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
 from soc.parsers import ParserSet
 from soc.parsers.groups import Groups
-from soc.pipeline import aside, places, sources
+from soc.pipeline import aside, certificates, places, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.coverage.ledger import coverage
 from soc.pipeline.exception_approval import ExceptionApproval
@@ -108,6 +108,7 @@ class Services:
     approval: ExceptionApproval
     filters: SavedFilters
     measures: Measures
+    certificates: certificates.Watch
     world: DemoWorld | None = None
     coverage_gaps: int = 0
     _closers: list[Callable[[], None]] = field(default_factory=list)
@@ -196,6 +197,7 @@ class Services:
             approval=ExceptionApproval(exceptions, clock),
             filters=places.saved_filters(settings, parsers.fields),
             measures=Measures(rules, store),
+            certificates=certificates.Watch(settings, clock, alerts.take),
             world=world,
         )
         made._closers = [made.findings.close, store.close, writer.close, cases.close]
@@ -365,6 +367,7 @@ class Services:
             "withheld": refused,
             "unfit_findings": unfit,
             "coverage_gaps": self.coverage_gaps,
+            "certificates": [row for row in self.certificates.rows() if row["state"] != certificates.GOOD],
             "actuators": {"nftables": self._actuator()},
         }
 
@@ -486,6 +489,7 @@ class Services:
             ("prune lookbacks", 3600.0, self.lookbacks.prune),
             ("coverage", 60.0, self.look_at_coverage),
             ("rule versions", 600.0, self.rules.note_versions),
+            ("certificates", 3600.0, self.certificates.step),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]
         if self.national is not None:
@@ -545,6 +549,8 @@ class Outgoing:
 
     def alert(self, tx: Any, alert: Alert) -> None:
         """For each destination whose threshold the alert reaches, one message; what may not leave is shown instead."""
+        if alert.kind == certificates.KIND:  # about ourselves, and no event of a system
+            return
         for entry in self._settings.national:
             if LEVELS.index(alert.level) < LEVELS.index(entry.minimum_level):
                 continue

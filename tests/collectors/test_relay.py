@@ -16,7 +16,7 @@ import orjson
 import pytest
 import zstandard
 
-from soc.collectors import enrol
+from soc.collectors import certify, enrol
 from soc.collectors.counters import Counters
 from soc.collectors.enrol import Authority, Token
 from soc.collectors.hub import Hub, Intake
@@ -333,7 +333,7 @@ def test_a_token_runs_out(tmp_path: Path) -> None:
     clock = FixedClock(1_795_600_000_000_000_000)
     authority = Authority(tmp_path, clock)
     token = authority.invite("xa-dakbla")
-    request = enrol.request_for(enrol.new_key(), "xa-dakbla")
+    request = enrol.request_for(certify.new_key(), "xa-dakbla")
     clock.advance(3601)
     with pytest.raises(PermissionRefused):
         authority.join(token.name, token.secret, request)

@@ -24,6 +24,7 @@ RULE = "9b14315e-9dee-5227-a0ff-7f61e5f7f0a4"
 CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/me": ({}, None),
     "GET /v1/status": ({}, None),
+    "GET /v1/certificates": ({}, None),
     "GET /v1/events": ({}, None),
     "GET /v1/events/top": ({}, None),
     "GET /v1/events/{id}": ({"id": "event"}, None),

@@ -94,6 +94,9 @@ def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         pairs.append(("cmd.status.unfit_findings", number(data["unfit_findings"])))
     if data.get("coverage_gaps"):
         pairs.append(("cmd.coverage.gaps", number(data["coverage_gaps"])))
+    for each in data.get("certificates") or []:
+        told = f"{each['use']}: {word('certificate')(each['state'])} ({moment(each['until_us'])})"
+        pairs.append(("cmd.status.certificate", told))
     for name, capability in (data.get("actuators") or {}).items():
         why = "" if capability.get("available") else f" ({capability.get('why')})"
         pairs.append(("cmd.status.actuator", f"{name}: {yes_no(capability.get('available'))}{why}"))

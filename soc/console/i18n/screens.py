@@ -151,6 +151,7 @@ WORDS: Catalogue = {
     "ui.why": ("Vì sao có cảnh báo", "Why it fired"),
     "ui.rule": ("Luật", "Rule"),
     "ui.rule.kind": ("{kind}, phiên bản {version}", "{kind}, version {version}"),
+    "ui.kind.health": ("tình trạng hệ thống", "health of the service"),
     "ui.kind.sigma": ("luật Sigma", "Sigma rule"),
     "ui.kind.correlation": ("luật tương quan", "correlation"),
     "ui.kind.anomaly": ("mô hình bất thường", "anomaly model"),

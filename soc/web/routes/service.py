@@ -44,3 +44,10 @@ def status(ask: Annotated[Asking, Depends(Allowed("source.read"))]) -> Response:
     """Processes, queue lag, stores, outbox and the wall."""
     ask.whole()
     return answer("status", ask.services.status())
+
+
+@router.get("/v1/certificates")
+def certificates(ask: Annotated[Asking, Depends(Allowed("source.read"))]) -> Response:
+    """The TLS certificates in use and how long each holds, as of the last hourly look."""
+    ask.whole()
+    return answer("certificates", ask.services.certificates.rows())
