@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from soc.model.fields import FIELDS, Field, FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
+from soc.model.said import REST, said
 from soc.model.values import Unfit, fit, json_text, to_json
 
 _ARROW: dict[FieldType, pa.DataType] = {
@@ -33,7 +34,6 @@ _ARROW: dict[FieldType, pa.DataType] = {
     FieldType.OBJECT: pa.string(),
 }
 FLAGS = "soc.flags"
-REST = "soc.rest"
 CLOSED_BY = "soc.closed_by"
 """Of an event that is made of several records: the position of the frame with which it was complete, if that is a later
 one than that of its first record, where the event stands."""
@@ -227,7 +227,7 @@ class LazyColumns(LazyMapping[Column]):
 
     @abstractmethod
     def said(self) -> Iterable[str]:
-        """Names of columns that hold what the events say themselves, not what parsers make of it. Makes none."""
+        """`soc.model.said.said` of the columns. Makes none."""
 
 
 @dataclass(frozen=True)
@@ -260,8 +260,8 @@ class EventBatch:
     __hash__ = None  # type: ignore[assignment]
 
     def said(self) -> Iterable[str]:
-        """The names of the columns that hold what the events say themselves, where that is known; else all."""
-        return self.columns.said() if isinstance(self.columns, LazyColumns) else self.columns
+        """The names of the columns that hold what the events say themselves; perhaps of some that are not there."""
+        return self.columns.said() if isinstance(self.columns, LazyColumns) else said(self.columns)
 
     def values(self, name: str) -> list[Any]:
         """The values of a field, all None when the batch does not have it."""

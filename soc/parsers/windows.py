@@ -12,6 +12,7 @@ from typing import Any
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldType
 from soc.model.lazy import LazyMapping
+from soc.model.said import REST, SAID_BY_WINDOWS
 from soc.parsers import times
 from soc.parsers.decoders import windows
 from soc.parsers.decoders.windows import WindowsEvent
@@ -35,9 +36,6 @@ _SYSTEM_FIELDS = {
     "event.code": "event_id", "event.provider": "provider", "message": "message", "winlog.version": "version",
     "winlog.process.pid": "pid", "winlog.process.thread.id": "tid", "log.level": "level",
 }  # fmt: skip
-_COUNTED = ("winlog.record_id", "winlog.version", "winlog.process.pid", "winlog.process.thread.id")
-_SAID_BY_SYSTEM = tuple(n for n in _SYSTEM_FIELDS if n == "message" or (n.startswith("winlog.") and n not in _COUNTED))
-"""What keywords search of the System part: each value once, and no running numbers."""
 _SYSTEM_NAMES = frozenset((*windows.SYSTEM, "message"))
 _PLAIN = (str, int)
 _SYSTEM_NUMBERS = frozenset({"version", "pid", "tid"})
@@ -129,7 +127,7 @@ def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
     return make_batch_lazily(
         work, rows, definition.id if definition else "windows", kind.dataset,
         stamps=stamps, layers=(_Header(text, rows), system, data), mapped=mapped, rest=data.rest,
-        said=lambda: (*_SAID_BY_SYSTEM, *data.names(), *((ORIGINAL,) if data.has_left() else ())),
+        said=lambda: (*SAID_BY_WINDOWS, *data.names(), *((REST,) if data.has_left() else ())),
         shape=shape.name if shape else None,
     )  # fmt: skip
 

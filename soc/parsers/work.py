@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from soc.model.batch import REST, Column, EventBatch, LazyColumns
+from soc.model.batch import Column, EventBatch, LazyColumns
 from soc.model.fields import FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
+from soc.model.said import REST
 from soc.parsers import times
 from soc.parsers.audit import Events
 from soc.parsers.envelope import Envelope

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import pytest
 
 from soc.content import shipped
-from soc.detections import DetectionSet
+from soc.detections import DetectionSet, Detector
 from soc.detections.detect import detect
 from soc.detections.sigma import routing
+from soc.model.batch import EventBatch
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 
@@ -271,3 +272,17 @@ def test_a_name_that_no_parser_writes_is_refused(parsers: ParserSet, tmp_path: P
     )
     (refused,) = DetectionSet.load([path], fields=parsers.fields).refused
     assert "reads 'Initiatied.By', which no parser writes" in refused.reason
+
+
+@pytest.mark.parametrize(("word", "hits"), [("whoami", True), ("từ chối", True), ("SubjectUserName", False)])
+def test_keywords_search_the_same_in_files_as_live(parsers: ParserSet, tmp_path: Path, word: str, hits: bool) -> None:
+    """Values, also of what became no field, but not the names around them; live all columns are made and joined."""
+    path = tmp_path / "rule.yml"
+    path.write_text(f"title: t\nlogsource: {{product: windows}}\ndetection:\n  k: [{word}]\n  condition: k\n", "utf-8")
+    data = '{"SubjectUserName":"lan","CommandLine":"cmd /c whoami","Mã lỗi":"Từ chối"}'
+    record = f'{{"Event":{{"System":{{"EventID":4688,"Channel":"Security"}},"EventData":{data}}}}}'
+    block = RawBlock.of([record.encode()], receipt_ns=RECEIPT_NS, format="json")
+    [lazy] = parsers.parse(block, ParserState(), RECEIPT_NS)[0]
+    live = EventBatch.concat([lazy, lazy])
+    rules = DetectionSet.load([path], fields=parsers.fields)
+    assert [len(Detector(rules).match(batch)) for batch in (lazy, live)] == ([1, 2] if hits else [0, 0])

@@ -84,7 +84,11 @@ def test_what_events_say_is_told_from_what_is_made_of_it(parsers: ParserSet) -> 
     assert "egress" not in said.values()
     assert "process.executable" not in said
     [odd] = parse(parsers, [{"System": system, "EventData": {"è": "z"}}])
-    assert "event.original" in odd.said()  # no column has this value
+    assert odd.columns["soc.rest"].to_list() == [{"winlog.event_data.è": "z"}]  # no other column has this value
+    assert "soc.rest" in odd.said()
+    for events in (batch, odd):
+        plain = events.with_columns({})  # what the live stream matches, whose columns are all made
+        assert set(plain.said()) == {name for name in events.said() if name in events.columns}
 
 
 def test_events_go_when_their_batch_goes(parsers: ParserSet) -> None:

@@ -20,15 +20,13 @@ from soc.detections.sigma.values import address_of, fold, number_of, text_of
 from soc.model.batch import EventBatch
 from soc.model.fields import FieldType
 from soc.model.finding import Matched
+from soc.model.said import DATA_OF_WINDOWS, REST
 
 SHOWN = 2048
 """Longer values are cut in an explanation, with an ellipsis; the event keeps the whole."""
 Check = Callable[[Any], bool]
 Holds = Callable[["Row"], bool]
-EVENT_DATA = "winlog.event_data."
-USER_DATA = "winlog.user_data."
-# What we or the parsers say about an event is no part of the message that keywords search.
-_OURS = ("soc.", "event.", "ecs.", "organization.", "observer.", "tags")
+EVENT_DATA, USER_DATA = DATA_OF_WINDOWS
 
 
 class Columns:
@@ -48,6 +46,8 @@ class Columns:
     def _make(self, name: str) -> list[Any] | None:
         column = self.batch.columns.get(name)
         mine = None if column is None else column.to_list()
+        if name == REST and mine is not None:  # its names are no values
+            return [None if kept is None else tuple(map(text_of, kept.values())) for kept in mine]
         if not name.startswith(EVENT_DATA):
             return mine
         # Events such as 1102 carry their data as UserData; Sigma names both alike.
@@ -60,8 +60,7 @@ class Columns:
         """The names whose values keywords search."""
         if self._searched is None:
             skip = (FieldType.BINARY, FieldType.DATE)
-            names = [n for n in self.batch.said() if n == "event.original" or not n.startswith(_OURS)]
-            columns = [(name, self.batch.columns.get(name)) for name in names]
+            columns = [(name, self.batch.columns.get(name)) for name in self.batch.said()]
             self._searched = [name for name, column in columns if column is not None and column.type not in skip]
         return self._searched
 
