@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from soc.collectors.poll.page import FRAME_BYTES, FRAME_RECORDS, Cursor, Page, cost
 from soc.collectors.poll.secrets import Secrets
+from soc.collectors.poll.verify import unverified
 from soc.errors import ConfigError, PermissionRefused, TryAgain
 from soc.model.clock import Clock
 from soc.model.poll import Poll
@@ -45,6 +47,7 @@ class Kafka:
         self._ready: deque[Message] = deque()
         self._is_revoked = False
         self._fault: KafkaError | None = None
+        self._broker_said = ""
         self._counts: dict[str, int] = {}
         self._expired = 0
 
@@ -65,6 +68,8 @@ class Kafka:
             raise self._failed(self._fault)
         counts, self._counts = self._counts, {}
         lost, self._expired = ({EXPIRED: self._expired} if self._expired else {}), 0
+        if taken:
+            self._broker_said = ""
         values = [value for value in taken if value is not None]
         if len(values) < len(taken):
             counts["tombstones"] = len(taken) - len(values)
@@ -134,6 +139,7 @@ class Kafka:
             "group.instance.id": hashlib.blake2b(who.encode(), digest_size=12).hexdigest(),
             "session.timeout.ms": 6000,
             "client.id": "soc-toolkit", "enable.auto.commit": False, "auto.offset.reset": "error",
+            "reconnect.backoff.ms": 500,  # each attempt that fails is a line in the log
             "partition.assignment.strategy": "range", "isolation.level": "read_committed",
             "security.protocol": poll["security"], "fetch.message.max.bytes": 1 << 20,
             "queued.max.messages.kbytes": 32 << 10, "error_cb": self._noted,
@@ -218,17 +224,34 @@ class Kafka:
     # faults ---------------------------------------------------------------------------------------------------------
 
     def _noted(self, error: KafkaError) -> None:
+        if error.code() in _OF_BROKERS:
+            self._broker_said = error.str()
         if error.fatal() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
             self._fault = error
 
     def _failed(self, error: KafkaError) -> Exception:
         """A client that goes on by itself is kept; after anything else it is made anew, from where our queue stands."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+        text = error.str()
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            text = self._because(self._broker_said) or text
+        else:
             self.close()
         kind = PermissionRefused if error.code() in _NOT_LET_IN else TryAgain
-        return kind(f"Kafka says: {error.str()[:300]}")
+        return kind(f"Kafka says: {text[:300]}")
+
+    def _because(self, said: str) -> str:
+        """What a broker said; of a certificate that is not believed, why."""
+        broker = _BROKER.match(said)
+        if broker is None or "certificate verify failed" not in said:
+            return said
+        host, port = broker[1].strip("[]"), int(broker[2])
+        why = unverified(host, port, self._secrets.home / self._poll["ca"] if self._poll["ca"] else None)
+        return f"the certificate of {host}:{port} is not believed: {why}" if why else said
 
 
+_BROKER = re.compile(r"\w+://(.+):(\d+)/")
+_OF_BROKERS = (KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError._TRANSPORT)
+"""Each comes once for each attempt, and then only that all brokers are down, which says nothing."""
 _NOT_LET_IN = (
     KafkaError._AUTHENTICATION, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,

@@ -269,6 +269,8 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
         "password": Option(_maybe_reference, "", "of the user, by reference (file:PATH, env:NAME)"),
         "tls": Option(_one_of("verify", "none"), "verify", "PostgreSQL: none only where the network is trusted"),
         "ca": Option(_text, "", "CA certificate of the server, relative to SOC_HOME; empty = the system's"),
+        "certificate": Option(_text, "", "PostgreSQL: our client certificate, relative to SOC_HOME"),
+        "key_file": Option(_text, "", "PostgreSQL: its private key, relative to SOC_HOME"),
         "table": Option(_path, NEEDED, "table or view, with its schema where it needs one"),
         "columns": Option(_maybe_words, (), "columns of a record; empty = all"),
         "key": Option(_word, NEEDED, "column that tells rows apart; without 'time' a whole number that rises"),

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import Producer, TopicPartition
@@ -18,10 +19,10 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{bound}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{told}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
@@ -34,6 +35,7 @@ auto.create.topics.enable=false
 log.cleaner.dedupe.buffer.size=16777216
 log.retention.check.interval.ms=500
 log.segment.delete.delay.ms=100
+{own}
 """
 
 
@@ -47,14 +49,29 @@ def free_port() -> int:
 class Broker:
     """KRaft, broker and controller in one, on loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listeners: Mapping[str, tuple[str, Mapping[str, str]]] | None = None) -> None:
+        """`listeners` are others beside the plain one: name → security protocol, and properties of its own; their
+        addresses are in `others`, of the host `localhost`."""
         done = subprocess.run([str(RECIPE)], check=True, capture_output=True, text=True, timeout=300)
         self._jars, self.folder = done.stdout.strip() + "/*", folder
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         properties = folder / "server.properties"
-        properties.write_text(_PROPERTIES.format(port=self.port, controller=free_port(), folder=folder))
+        listeners = listeners or {}
+        self.others = {name: f"localhost:{free_port()}" for name in listeners}
+        at = "".join(f",{name}://{address}" for name, address in self.others.items())
+        protocols = "".join(f",{name}:{protocol}" for name, (protocol, _) in listeners.items())
+        own = "\n".join(
+            f"listener.name.{name.lower()}.{key}={value}"
+            for name, (_, more) in listeners.items()
+            for key, value in more.items()
+        )
+        properties.write_text(
+            _PROPERTIES.format(
+                port=self.port, controller=free_port(), folder=folder, bound=at, told=at, protocols=protocols, own=own
+            )
+        )
         words = ("format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", str(properties))
         self._java("-Xmx128m", "kafka.tools.StorageTool", *words)
 

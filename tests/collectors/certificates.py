@@ -30,6 +30,7 @@ class Authority:
         certificate = _sign(_subject(name), self._subject, key.public_key(), self._key, names, since, until)
         paths = self.folder / f"{self.path.stem}-{name}.pem", self.folder / f"{self.path.stem}-{name}.key"
         paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+        paths[1].touch(0o600)
         paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return paths
 

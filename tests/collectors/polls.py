@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -142,9 +143,14 @@ class Api:
 
 
 @contextmanager
-def serving(answer: Callable[[str, str, dict[str, Any], dict[str, str]], Any]) -> Iterator[Api]:
-    """An interface that answers until the block ends."""
+def serving(
+    answer: Callable[[str, str, dict[str, Any], dict[str, str]], Any], tls: ssl.SSLContext | None = None
+) -> Iterator[Api]:
+    """An interface that answers until the block ends; with `tls` under the name `localhost`."""
     api = Api(answer)
+    if tls is not None:
+        api.server.socket = tls.wrap_socket(api.server.socket, server_side=True)
+        api.url = f"https://localhost:{api.server.server_address[1]}/items"
     thread = threading.Thread(target=api.server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -7,7 +7,6 @@ import gzip
 import json
 import logging
 import ssl
-import threading
 import tracemalloc
 from email.utils import formatdate
 from pathlib import Path
@@ -386,25 +385,16 @@ def test_tls_is_verified(tmp_path: Path) -> None:
     context.load_cert_chain(certificate, key)
     context.load_verify_locations(authority.path)
     context.verify_mode = ssl.CERT_REQUIRED
-    api = Api(lambda *_: [{"id": 1}])
-    api.server.socket = context.wrap_socket(api.server.socket, server_side=True)
-    thread = threading.Thread(target=api.server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        port = api.server.server_address[1]
+    with serving(lambda *_: [{"id": 1}], context) as api:
         right = {"ca": str(authority.path), "certificate": str(ours), "key_file": str(our_key)}
         with pytest.raises(TryAgain, match="CERTIFICATE_VERIFY_FAILED"):
-            driver(poll("rest", url=f"https://localhost:{port}/"), tmp_path).fetch(None)
+            driver(poll("rest", url=api.url), tmp_path).fetch(None)
         with pytest.raises(TryAgain, match="CERTIFICATE_VERIFY_FAILED"):
-            driver(poll("rest", url=f"https://127.0.0.1:{port}/", **right), tmp_path).fetch(None)
+            driver(poll("rest", url=api.url.replace("localhost", "127.0.0.1"), **right), tmp_path).fetch(None)
         with pytest.raises(TryAgain, match="does not answer"):
-            driver(poll("rest", url=f"https://localhost:{port}/", ca=str(authority.path)), tmp_path).fetch(None)
-        page = driver(poll("rest", url=f"https://localhost:{port}/", **right), tmp_path).fetch(None)
+            driver(poll("rest", url=api.url, ca=str(authority.path)), tmp_path).fetch(None)
+        page = driver(poll("rest", url=api.url, **right), tmp_path).fetch(None)
         assert page.records == [b'{"id": 1}']
-    finally:
-        api.server.shutdown()
-        api.server.server_close()
-        thread.join()
 
 
 # soc.toml -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -24,42 +23,9 @@ from soc.errors import ConfigError, SocError, TryAgain
 from soc.model.clock import FixedClock
 from tests.collectors.broker import free_port
 from tests.collectors.polls import Home, all_of, driver, poll, settings
+from tests.collectors.postgres import Server
 
 NOW = 1_795_600_000_000_000_000
-
-
-class Server:
-    """PostgreSQL on loopback, in a folder of its own; it refuses root, so root becomes `postgres`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-        self._as = (
-            ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"] if os.getuid() == 0 else []
-        )
-        if self._as:
-            shutil.chown(folder, "postgres", "postgres")
-        self.run("initdb", "-D", f"{folder}/db", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
-        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-
-    def run(self, program: str, *words: str) -> None:
-        """One of its programs, as the user it wants."""
-        command = [*self._as, str(self.programs / program), *words]
-        with (self.folder.parent / "pg.out").open("ab") as said:
-            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60, cwd="/")
-
-    def start(self) -> None:
-        """Start and wait."""
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=32MB"
-        self.run("pg_ctl", "-D", f"{self.folder}/db", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
-
-    def stop(self, mode: str = "fast") -> None:
-        """Stop; `immediate` is a crash."""
-        self.run("pg_ctl", "-D", f"{self.folder}/db", "-w", "-m", mode, "stop")
-
-    def connect(self) -> psycopg.Connection[Any]:
-        """As the owner."""
-        return psycopg.connect(self.url)
 
 
 @pytest.fixture(scope="module")

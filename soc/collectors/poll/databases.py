@@ -77,6 +77,8 @@ class Postgres:
         more: dict[str, Any] = {"sslmode": "disable" if poll["tls"] == "none" else "verify-full"}
         if poll["tls"] != "none":
             more["sslrootcert"] = str(home / poll["ca"]) if poll["ca"] else "system"
+        if poll["certificate"]:
+            more |= {"sslcert": str(home / poll["certificate"]), "sslkey": str(home / poll["key_file"])}
         if poll["password"]:
             more["password"] = self._secrets.read(poll["password"])
         options = f"-c statement_timeout={int(poll['timeout_s'] * 1000)} -c timezone=UTC -c datestyle=ISO"
@@ -167,7 +169,8 @@ def _said(error: psycopg.Error) -> SocError:
     """The same fault in our words; psycopg names host and user, never the password."""
     text = " ".join(str(error).split())[:300]
     state = error.sqlstate or ""
-    if state in ("28P01", "28000", "42501"):
+    # libpq keeps no state of a connection that was refused, only the server's words.
+    if state in ("28P01", "28000", "42501") or (not state and "authentication failed" in text):
         return PermissionRefused(f"PostgreSQL says: {text}")
     if state[:3] in ("42P", "427", "422", "428") or state in ("42703", "42883"):
         return ConfigError(f"PostgreSQL says: {text}", hint="look at table, columns, key and time")
