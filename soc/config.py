@@ -155,6 +155,7 @@ class Settings:
     rules_enable: tuple[str, ...] = ()
     unit_rules: tuple[UnitRules, ...] = ()
     lookback_share: int = 50
+    backfill_days: int = 7
     relay_url: str = ""
     relay_name: str = ""
     relay_max_kib_s: int = 0
@@ -363,6 +364,7 @@ def _ring(value: Any, base: Path) -> int:
     return 0 if value == 0 and not isinstance(value, bool) else int(_ring_share(value, base))
 
 
+_days = _whole(0, 400, "a whole number of days from 0 to 400")
 _percent = _whole(1, 100, "a percentage from 1 to 100")
 _MOST_RECORDS = 10_000_000
 _records = _whole(0, _MOST_RECORDS, "a whole number of records from 0 (no limit) to 10000000")
@@ -411,6 +413,7 @@ KNOBS = (
         "an exception holds only when another person has approved it",
     ),
     Knob("lookback", "share", "lookback_share", _percent, "percent of one core that backtests and hunts may take"),
+    Knob("lookback", "backfill_days", "backfill_days", _days, "rules' gaps of so many days are made up for; 0 = none"),
     Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),
     Knob("queue", "high", "queue_high", _percent, "percent of it from which streams and HTTP wait; datagrams go on"),
     Knob("queue", "low", "queue_low", _percent, "percent of it below which nobody waits any more"),

@@ -77,6 +77,7 @@ SAMPLES = {
     "detections.enable": (["tag=attack.t1059*"], "tag=attack.t1059*"),
     "detections.exception_approval": (True, "true"),
     "lookback.share": (20, "20"),
+    "lookback.backfill_days": (30, "30"),
     "queue.max_bytes": (1 << 30, str(1 << 30)),
     "queue.high": (80, "80"),
     "queue.low": (60, "60"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from soc.alerts import withheld
+from soc.alerts import told, withheld
 from soc.alerts.grouping import dedup_key, joined, opened
 from soc.alerts.ports import Systems
 from soc.errors import Conflict, NotFound, UsageError, nearest
@@ -59,7 +59,7 @@ class AlertDesk:
         touched: dict[str, tuple[Alert, int | None, Alert | None]] = {}
         kept: dict[str, tuple[Finding, str]] = {}
         for finding in findings:
-            if finding.id in kept or tx.get("finding", finding.id) is not None:
+            if finding.id in kept or told.is_told(tx, finding):
                 self.replayed += 1
                 continue
             why = withheld.why_not(tx, finding, self._policy)
@@ -70,7 +70,7 @@ class AlertDesk:
             alert, version, before = touched.get(key) or self._open_alert(tx, key, finding)
             grown = alert if alert.count == 0 else joined(alert, finding, self._now_us())
             touched[key] = (replace(grown, count=max(grown.count, 1)), version, before)
-            tx.put("finding", finding.id, {"alert": alert.id, "rule": finding.rule_id, "at_us": finding.last_us}, None)
+            told.note(tx, finding, {"alert": alert.id})
         withheld.keep(tx, kept.values(), self._now_us(), lambda finding: self._new(finding, None))
         return [self._keep(tx, *entry) for entry in touched.values()]
 

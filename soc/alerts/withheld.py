@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from soc.alerts import told
 from soc.alerts.grouping import dedup_key, joined
 from soc.model import rule_policy
 from soc.model.alert import Alert
@@ -55,8 +56,7 @@ def keep(tx: Tx, found: Iterable[tuple[Finding, str]], now_us: int, opened: Call
     for key, several in groups.items():
         id = _gathered(tx, key, several, now_us, opened)
         for finding, why in several:
-            kept = {"withheld": id, "why": why, "rule": finding.rule_id, "at_us": finding.last_us}
-            tx.put("finding", finding.id, kept, None)
+            told.note(tx, finding, {"withheld": id, "why": why})
         _count(tx, several)
 
 

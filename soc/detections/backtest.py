@@ -189,10 +189,12 @@ def _when(finding: Finding) -> tuple[int, str]:
     return finding.last_us, finding.id
 
 
+def span_us(each: Referable) -> int:
+    """How long before an event the oldest other one may be that it is joined with: of a rule 0, of a correlation its
+    time frame and those under it."""
+    return each.span_us + max(map(span_us, each.of), default=0) if isinstance(each, Correlation) else 0
+
+
 def spans_us(detections: DetectionSet) -> int:
-    """How long before an event the oldest other one may be that a correlation joins it with."""
-
-    def reach(each: Referable) -> int:
-        return each.span_us + max(map(reach, each.of), default=0) if isinstance(each, Correlation) else 0
-
-    return max(map(reach, detections.correlations), default=0)
+    """The longest of them."""
+    return max(map(span_us, detections.correlations), default=0)

@@ -49,7 +49,8 @@ class Alert:
 
     `lag_us` is how long after its completing event the alert was there. `risk` is 1–100: weight of the level times
     the system's level. `count` counts findings, `events_total` events; `event_ids` (hex) stops at `EVENT_IDS_KEPT`.
-    `group` are the group-by values of a correlation or model, as its findings have them.
+    `group` are the group-by values of a correlation or model, as its findings have them. `found_late`: one of them was
+    found by looking back.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Alert:
     closed_us: int | None = None
     notes: tuple[Note, ...] = ()
     group: Mapping[str, str] = field(default_factory=dict)
+    found_late: bool = False
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able dict."""

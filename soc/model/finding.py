@@ -34,7 +34,8 @@ class Finding:
     `group` are the group-by values of a correlation. `explain` of an anomaly carries observed, expected and why as
     a message id with parameters. `position` is the text of the completing event's `Position`.
     `exception` is the id of the exception that takes it: such a finding is kept and counted, and makes no alert.
-    `status` is that of the rule (Sigma: `experimental`, `test`, `stable`, …).
+    `status` is that of the rule (Sigma: `experimental`, `test`, `stable`, …). `found_late`: by looking back, for what
+    was missed or came too late.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Finding:
     position: str = ""
     exception: str = ""
     status: str = ""
+    found_late: bool = False
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able dict."""

@@ -28,7 +28,7 @@ class Lookback:
 
     `rules` are ids of loaded rules, `texts` rules of the caller's own, `where` a search text that events must match
     as well; without any rule it is what is looked for. `against`: also the loaded rules of the same ids. `units` are
-    the owner units that the asker may see, None for all. `backfill`: findings become alerts.
+    the owner units that the asker may see, None for all. `backfill`: findings become alerts. `automatic`: nobody asked.
     """
 
     id: str
@@ -43,6 +43,7 @@ class Lookback:
     against: bool = False
     by_receipt: bool = False
     backfill: bool = False
+    automatic: bool = False
     reason: str = ""
 
     @property
@@ -51,6 +52,14 @@ class Lookback:
         why = f"lookback {self.id}: {self.reason}".rstrip(": ")
         everything = Scope.everything(self.asker, why)
         return everything if self.units is None else replace(everything, units=frozenset(self.units))
+
+    def told(self) -> dict[str, Any]:
+        """What the ledger keeps of it."""
+        rules = [*self.rules, *(each.name for each in self.texts)]
+        return {
+            "rules": rules, "where": self.where, "since_us": self.since_us, "until_us": self.until_us,
+            "backfill": self.backfill,
+        }  # fmt: skip
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able dict."""

@@ -32,6 +32,7 @@ from soc.model.cases import Person
 from soc.model.clock import DAY_US, Clock
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
+from soc.model.lookback import Lookback
 from soc.model.position import PARTITIONS, Position
 from soc.model.query import And, Between, Equals
 from soc.model.record import RawBlock
@@ -47,6 +48,7 @@ from soc.pipeline.exception_approval import ExceptionApproval
 from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, retrieve
+from soc.pipeline.lookback.automatic import Automatic
 from soc.pipeline.lookback.jobs import Jobs
 from soc.pipeline.rule_exceptions import RuleExceptions
 from soc.pipeline.rule_measures import Measures
@@ -109,6 +111,7 @@ class Services:
     filters: SavedFilters
     measures: Measures
     certificates: certificates.Watch
+    backfills: Automatic
     world: DemoWorld | None = None
     coverage_gaps: int = 0
     _closers: list[Callable[[], None]] = field(default_factory=list)
@@ -160,6 +163,13 @@ class Services:
             profile=settings.retention_profile,
             on_created=escalated,
         )
+        lookbacks = Jobs(places.lookbacks(settings), clock)
+
+        def handed_in(job: Lookback) -> None:
+            with cases.begin(_ENGINE) as tx:
+                tx.ledger("lookback.create", f"lookback:{job.id}", None, job.told(), job.reason)
+            lookbacks.create(job, {})
+
         actuator = NftActuator(world.gateway if world else None, clock, why_not=why_not)
         guard = Guard(own_networks=systems.networks, simulated_loopback=settings.simulated)
         destinations = [outgoing.destination(each) for each in settings.national]
@@ -191,13 +201,14 @@ class Services:
             policy=policy,
             uploads=Uploads(settings.path("imports"), writer, clock, site=settings.site_id, captures=CAPTURES),
             outgoing=outgoing,
-            lookbacks=Jobs(places.lookbacks(settings), clock),
+            lookbacks=lookbacks,
             rules=rules,
             exceptions=exceptions,
             approval=ExceptionApproval(exceptions, clock),
             filters=places.saved_filters(settings, parsers.fields),
             measures=Measures(rules, store),
             certificates=certificates.Watch(settings, clock, alerts.take),
+            backfills=Automatic(settings, clock, store, lookbacks, lambda: new_id(clock), handed_in),
             world=world,
         )
         made._closers = [made.findings.close, store.close, writer.close, cases.close]
@@ -310,10 +321,14 @@ class Services:
             reader.close()
 
     def look_at_coverage(self) -> None:
-        """Count the rule × windows of the last hour that rules at work did not see; `soc coverage show` names them."""
+        """Count the rule × windows of the last hour that rules at work did not see; `soc coverage show` names them.
+
+        What can be made up for is handed to `soc lookback`.
+        """
         until_us = self.clock.now_ns() // 1000 - SETTLED_US
         found, _ = coverage(self.settings, self.store, until_us - HOUR_US, until_us)
         self.coverage_gaps = found.report()["gaps"]
+        self.backfills.step(found)
 
     def sources(self, since_us: int) -> dict[str, Any]:
         """`{sources: [...], totals: {...}}`, see `Accounts` and `sources.describe`."""
@@ -368,6 +383,7 @@ class Services:
             "unfit_findings": unfit,
             "coverage_gaps": self.coverage_gaps,
             "certificates": [row for row in self.certificates.rows() if row["state"] != certificates.GOOD],
+            "backfill": self.backfills.told(),
             "actuators": {"nftables": self._actuator()},
         }
 

@@ -146,10 +146,14 @@ ME = {
     "name": "lan", "role": "tier1", "units": [], "permissions": ["alert.read"], "via": "api", "acting_for": "root",
     "simulated": True, "wall": False,
 }  # fmt: skip
+BACKFILL = {
+    "is_on": True, "job": "019ac000-0000-7000-8000-000077aa0b1d", "state": "running", "at": 3, "slices": 9, "hits": 2,
+    "rests_until_us": None,
+}  # fmt: skip
 STATUS = {
     "simulated": True, "queue": {"records": 5}, "store": {"segments": 3, "rows_sealed": 12345, "bytes": 1 << 20},
     "processes": [{"name": "work0", "state": "running", "pid": 4711, "at_us": NOW_US, "counts": {"events": 5}}],
-    "outbox": {"reference": {"pending": 3, "acked": 40}}, "withheld": 1,
+    "outbox": {"reference": {"pending": 3, "acked": 40}}, "withheld": 1, "backfill": BACKFILL,
     "actuators": {"nftables": {"available": False, "why": f"no gateway {ESCAPE}"}},
 }  # fmt: skip
 IMPORTED = {
@@ -178,7 +182,7 @@ HIT = {"last_us": NOW_US, "level": "low", "title": f"Failed {ESCAPE}", "title_vi
 
 COVERAGE = {
     "since_us": NOW_US - DAY_US, "until_us": NOW_US, "window_us": 300_000_000, "windows": 288, "rules": 20,
-    "begins_us": NOW_US - DAY_US, "gaps": 2, "not_loaded": 0,
+    "begins_us": NOW_US - DAY_US, "gaps": 2, "not_loaded": 0, "backfill": BACKFILL,
     "totals": {"evaluated": 5758, "late": 0, "skipped": 0, "failed": 2, "backfilled": 0},
     "ranges": [{
         "since_us": NOW_US - 600_000_000, "until_us": NOW_US, "status": "failed", "why": "rule_broke", "events": 12,

@@ -22,12 +22,12 @@ detection: {{s: {{user.name: root}}, condition: s}}
 """
 
 
-def counted(home: Path) -> World:
-    """A world with one rule of its own, which broke on two events a window ago."""
+def counted(home: Path, days: int = 0) -> World:
+    """A world with one rule of its own, which broke on two events a window ago; made up for unasked over `days`."""
     rules = home / "rules"
     rules.mkdir(parents=True)
     (rules / "root.yml").write_text(TEXT)
-    world = build(home / "home", rules=(rules,))
+    world = build(home / "home", rules=(rules,), backfill_days=days)
     settings = world.services.settings
     ruleset = counting.note_rules(settings, places.load_detections(settings, places.load_parsers(settings)), NOW_US)
     window = NOW_US // WINDOW_US * WINDOW_US
@@ -68,6 +68,36 @@ def test_gaps_are_told_and_made_up_for(tmp_path: Path) -> None:
     while world.services.findings.step():
         pass
     assert ok(world.caller("an").get("/v1/alerts", params={"rule": RULE}))
+    world.close()
+
+
+def test_gaps_are_made_up_for_unasked(tmp_path: Path) -> None:
+    """The job is the service's own, in the ledger, and told in the status and beside the gaps; then nothing is owed."""
+    world = counted(tmp_path, days=7)
+    chi = world.caller("chi")
+    assert ok(chi.get("/v1/status"))["backfill"] == {
+        "is_on": True, "job": None, "state": None, "at": 0, "slices": 0, "hits": 0, "rests_until_us": None,
+    }  # fmt: skip
+    world.clock.advance(60)
+    for _ in range(2):  # one at a time
+        world.services.look_at_coverage()
+    [job] = ok(chi.get("/v1/lookbacks"))
+    assert (job["asker"], job["automatic"], job["rules"]) == ("engine", True, [RULE])
+    [entry] = [e for e in ok(chi.get("/v1/ledger")) if e["act"] == "lookback.create"]
+    assert (entry["actor"], entry["object"]) == ("engine", f"lookback:{job['id']}")
+    runner = Runner(world.services.settings, world.clock)
+    while runner.step():
+        pass
+    runner.close()
+    world.services.look_at_coverage()
+    assert ok(chi.get("/v1/status"))["coverage_gaps"] == 0
+    told = ok(chi.get("/v1/coverage"))
+    assert (told["totals"]["backfilled"], told["gaps"]) == (1, 0)
+    assert (told["backfill"]["job"], told["backfill"]["state"]) == (job["id"], "done")
+    while world.services.findings.step():
+        pass
+    alerts = ok(world.caller("an").get("/v1/alerts", params={"rule": RULE}))
+    assert [alert["found_late"] for alert in alerts] == [True] * len(alerts) != []
     world.close()
 
 

@@ -12,7 +12,7 @@ from soc.console.commands.events import Limit, show_events
 from soc.console.commands.shared import NOTES, system, title
 from soc.console.commands.ticket import show_ticket
 from soc.console.i18n import t
-from soc.console.render import Column, field_heading, number, short, word
+from soc.console.render import Column, field_heading, number, short, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean, when
 from soc.model.alert import VERDICTS
@@ -130,6 +130,7 @@ def _show(call: Call, alert: Mapping[str, Any]) -> None:
             ("cmd.col.first", shown_moment(alert.get("first_us"))),
             ("cmd.col.last", shown_moment(alert.get("last_us"))),
             ("cmd.col.raised", shown_moment(alert.get("created_us"))),
+            ("cmd.alert.found_late", yes_no(alert.get("found_late") or None)),
             ("cmd.col.events", _events(alert)), ("cmd.alert.rest", alert.get("rest_query")),
             ("cmd.col.system", _system(alert, found)),
             ("cmd.col.unit", alert.get("organization_name") or alert.get("organization_id")),

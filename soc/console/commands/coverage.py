@@ -9,7 +9,7 @@ import typer
 
 from soc.console.commands.call import Call, command, group, moment
 from soc.console.commands.lookback import Since, Until, Wait, Why, followed, report
-from soc.console.commands.shared import title
+from soc.console.commands.shared import making_up, title
 from soc.console.i18n import t
 from soc.console.render import Column, number, word
 from soc.console.render import moment as shown_moment
@@ -57,7 +57,7 @@ def add(app: typer.Typer) -> None:
                     ("cmd.col.first", shown_moment(found["since_us"])),
                     ("cmd.col.last", shown_moment(found["until_us"])),
                     ("cmd.coverage.begins", shown_moment(found["begins_us"])), ("cmd.col.rules", whole), *totals,
-                    ("cmd.coverage.gaps", number(found["gaps"])),
+                    ("cmd.coverage.gaps", number(found["gaps"])), ("cmd.backfill", making_up(found["backfill"])),
                 ]
             )  # fmt: skip
             call.output.table(RANGES, found["ranges"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from soc.console.i18n import pick
-from soc.console.render import Column
+from soc.console.i18n import pick, t
+from soc.console.render import Column, number
 from soc.console.render import moment as shown_moment
 
 
@@ -18,6 +18,19 @@ def title(row: Mapping[str, Any]) -> str:
 def system(row: Mapping[str, Any]) -> str:
     """The system concerned, by name."""
     return str(row.get("system_name") or row.get("system_id") or "")
+
+
+def making_up(backfill: Mapping[str, Any]) -> str:
+    """What the service does about gaps in the coverage, unasked."""
+    if not backfill.get("is_on"):
+        return t("cmd.backfill.off")
+    if not backfill.get("job"):
+        return t("cmd.backfill.none")
+    state = t(f"cmd.lookback.{backfill['state']}")
+    words = {name: number(backfill[name]) for name in ("at", "slices", "hits")}
+    told = t("cmd.backfill.job", job=backfill["job"], state=state, **words)
+    rests_until = backfill.get("rests_until_us")
+    return f"{told}; {t('cmd.backfill.rests', until=shown_moment(rests_until))}" if rests_until else told
 
 
 NOTES = (

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from soc.console.commands.call import Call, command
+from soc.console.commands.shared import making_up
 from soc.console.i18n import t
 from soc.console.render import Column, counted, moment, number, plain, size, word, yes_no
 
@@ -97,6 +98,8 @@ def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     for each in data.get("certificates") or []:
         told = f"{each['use']}: {word('certificate')(each['state'])} ({moment(each['until_us'])})"
         pairs.append(("cmd.status.certificate", told))
+    if data.get("backfill"):
+        pairs.append(("cmd.backfill", making_up(data["backfill"])))
     for name, capability in (data.get("actuators") or {}).items():
         why = "" if capability.get("available") else f" ({capability.get('why')})"
         pairs.append(("cmd.status.actuator", f"{name}: {yes_no(capability.get('available'))}{why}"))

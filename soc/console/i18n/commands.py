@@ -651,6 +651,7 @@ SENTENCES: Catalogue = {
     "cmd.alert.closed": ("Đã đóng cảnh báo {alert}: {title}", "Alert {alert} is closed: {title}"),
     "cmd.alert.noted": ("Đã ghi chú vào cảnh báo {alert}: {title}", "Noted on alert {alert}: {title}"),
     "cmd.alert.ticketed": ("Đã lập phiếu {number}", "Ticket {number} was made"),
+    "cmd.alert.found_late": ("Phát hiện khi xem lại", "Found by looking back"),
     "cmd.alert.rest": ("Tìm tất cả sự kiện", "Find all events"),
     "cmd.alert.shown": ("hiển thị {shown} trong {total}", "showing {shown} of {total}"),
     "cmd.alert.why": ("Vì sao có cảnh báo", "Why it fired"),

@@ -17,6 +17,14 @@ LOOKBACK: Catalogue = {
     "cmd.col.precision_new": ("Độ chính xác (mới)", "Precision, new"),
     "cmd.col.precision_old": ("Độ chính xác (đang dùng)", "Precision, current"),
     "cmd.col.sought": ("Tìm gì", "Sought"),
+    "cmd.backfill": ("Tự động bù", "Made up for unasked"),
+    "cmd.backfill.off": ("tắt ([lookback] backfill_days = 0)", "off ([lookback] backfill_days = 0)"),
+    "cmd.backfill.none": ("chưa phải bù gì", "nothing so far"),
+    "cmd.backfill.job": (
+        "{state}: tác vụ {job}, {at}/{slices} phần, khớp {hits}",
+        "{state}: job {job}, {at} of {slices} slices, {hits} hits",
+    ),
+    "cmd.backfill.rests": ("thử lại từ {until}", "tried again from {until} on"),
     "cmd.coverage.begins": ("Sổ bắt đầu", "The ledger begins"),
     "cmd.coverage.gaps": ("Khoảng trống", "Gaps"),
     "cmd.coverage.whole": (
@@ -32,6 +40,9 @@ LOOKBACK: Catalogue = {
     "cmd.coverage.uncounted": ("sự kiện không đi qua tiến trình so khớp", "events came past the worker"),
     "cmd.coverage.waiting": ("còn chờ xử lý", "still waits"),
     "cmd.coverage.rule_broke": ("luật bị lỗi trên sự kiện", "the rule broke on events"),
+    "cmd.coverage.given_up": (
+        "đã bù nhiều lần, luật vẫn lỗi: cần sửa luật", "made up for in vain: the rule breaks and needs mending",
+    ),
     "cmd.lookback.waiting": ("Đang chờ", "Waiting"),
     "cmd.lookback.running": ("Đang chạy", "Running"),
     "cmd.lookback.done": ("Xong", "Done"),

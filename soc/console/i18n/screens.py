@@ -215,6 +215,7 @@ WORDS: Catalogue = {
     "ui.until": ("{first} đến {last}", "{first} to {last}"),
     "ui.raised": ("Báo lúc", "Raised at"),
     "ui.lag": ("{at} (sau {lag} giây)", "{at} (after {lag} s)"),
+    "ui.found_late": ("phát hiện khi xem lại", "found by looking back"),
     "ui.tags": ("Nhãn", "Tags"),
     "ui.playbook.suggested": ("Kịch bản gợi ý", "Suggested playbook"),
     "ui.playbook.none": ("không có kịch bản phù hợp", "no playbook fits"),

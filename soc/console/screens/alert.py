@@ -268,7 +268,7 @@ def _about(alert: Document) -> list[tuple[str, str]]:
         (t("ui.observables"), " · ".join(shown for shown in _observables(alert) if shown != clean(alert["entity"]))),
         (t("ui.playbook.suggested"), _playbook(alert)),
         (t("ui.period"), period),
-        (t("ui.raised"), raised),
+        (t("ui.raised"), f"{raised} · {t('ui.found_late')}" if alert.get("found_late") else raised),
         (t("ui.tags"), " ".join(clean(tag) for tag in alert["tags"])),
     ]
     return [(label, value) for label, value in rows if value]

@@ -17,7 +17,7 @@ import orjson
 
 from soc.config import Settings
 from soc.detections.anomaly.model import Definition
-from soc.detections.backtest import referable
+from soc.detections.backtest import referable, span_us
 from soc.detections.correlation.definition import Referable
 from soc.detections.detector import Failure
 from soc.detections.load import DetectionSet
@@ -78,14 +78,16 @@ def note_rules(settings: Settings, detections: DetectionSet, now_us: int) -> str
     """Keep which rules a set has, under its digest; the digest. Raises DiskFull, StoreError."""
     each: list[Referable | Definition] = [*referable(detections), *detections.models]
     versions = {one.id: one.version for one in each}
-    digest = hashlib.sha256(orjson.dumps(versions, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    reach_us = {one.id: span_us(one) for one in detections.correlations}
+    told = [versions, reach_us]  # sets of before did not say how far their correlations reach: they get another name
+    digest = hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
     path = folder(settings) / "sets" / f"{digest}.json"
     if not path.exists():
         document = {
             "version": _VERSION, "digest": digest, "first_us": now_us, "rules": versions,
             "titles": {one.id: [one.title, one.title_vi] for one in each},
             "builds_on": {one.id: list(one.rules) for one in detections.correlations},
-            "models": [one.id for one in detections.models],
+            "models": [one.id for one in detections.models], "reach_us": reach_us,
         }  # fmt: skip
         files.replace(path, orjson.dumps(document))
     return digest

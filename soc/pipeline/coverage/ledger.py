@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -35,8 +36,8 @@ def coverage(settings: Settings, store: EventStore, since_us: int, until_us: int
     sets = _with_last_use(rulesets(settings), counts)
     found = Coverage(
         Known(
-            since_us, until_us, sets, mine, in_store(store, since_us, until_us), _backfills(settings), waiting_us,
-            matched_us,
+            since_us, until_us, sets, mine, in_store(store, since_us, until_us),
+            _backfills(settings, since_us, until_us), waiting_us, matched_us,
         )
     )  # fmt: skip
     return found, begins_us
@@ -73,17 +74,18 @@ def in_store(store: EventStore, since_us: int, until_us: int) -> dict[int, int]:
     return {int(one(FieldType.DATE, row["bucket"])): row["count"] for row in rows}
 
 
-def note_backfill(settings: Settings, id: str, rules: list[str], since_us: int, until_us: int) -> None:
-    """These rules were held against everything received in that time; durable on return, told twice it is the same."""
-    document = {"version": _VERSION, "id": id, "rules": rules, "since_us": since_us, "until_us": until_us}
-    files.replace(folder(settings) / "backfills" / f"{id}.json", orjson.dumps(document))
+def note_backfill(settings: Settings, made: Backfill) -> None:
+    """Keep what was made up for; durable on return, told twice it is the same."""
+    document = {"version": _VERSION, **asdict(made), "rules": sorted(made.rules)}
+    files.replace(folder(settings) / "backfills" / f"{made.id}.json", orjson.dumps(document))
 
 
-def _backfills(settings: Settings) -> list[Backfill]:
+def _backfills(settings: Settings, since_us: int, until_us: int) -> list[Backfill]:
+    """Those that touch this time."""
     found = []
     for path in sorted((folder(settings) / "backfills").glob("*.json")):
         document = files.read_versioned(path, _VERSION, "the backfill", "move it away: its gap is told again then")
-        if document is not None:
-            rules = frozenset(document["rules"])
-            found.append(Backfill(document["id"], rules, document["since_us"], document["until_us"]))
+        if document is not None and document["since_us"] < until_us and document["until_us"] > since_us:
+            del document["version"]
+            found.append(Backfill(**{**document, "rules": frozenset(document["rules"])}))
     return found

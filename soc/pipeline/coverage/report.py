@@ -12,9 +12,11 @@ from soc.pipeline.coverage.counting import EVENTS, FAILED, SKIPPED, WINDOW_US
 EVALUATED, LATE, MISSED, BROKE, BACKFILLED = "evaluated", "late", "skipped", "failed", "backfilled"
 STATUSES = (EVALUATED, LATE, MISSED, BROKE, BACKFILLED)
 NOT_LOADED, NOT_SEARCHED, UNCOUNTED = "not_loaded", "not_searched", "uncounted"
-WAITING, BROKEN = "waiting", "rule_broke"
+WAITING, BROKEN, GIVEN_UP = "waiting", "rule_broke", "given_up"
 """Why: the rule was not at work then; a frame broke the matching; events came past the worker; they still wait; an
-event broke the rule, or one that it builds on."""
+event broke the rule, or one that it builds on; so it did when it was made up for, `TRIES` times."""
+TRIES = 3
+"""A rule that broke so often is not tried again unasked until it is changed."""
 RULES_SHOWN = 20
 """Rules of a range that are named; all are counted."""
 
@@ -30,16 +32,24 @@ class Cell:
 
 Range = tuple[int, int, Cell]
 """From (µs UTC), until, and what holds of each window in it."""
+Owed = tuple[list[str], int, int]
+"""What a backfill is asked for: rules, from (µs UTC of receipt), until."""
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """These rules were held against everything received in `since_us <= t < until_us` (µs UTC) later on."""
+    """These rules were held against everything received in `since_us <= t < until_us` (µs UTC) later on; those that
+    `broke`, with their versions, were not."""
 
     id: str
     rules: frozenset[str]
     since_us: int
     until_us: int
+    broke: Mapping[str, str] = field(default_factory=dict)
+
+    def covers(self, start_us: int) -> bool:
+        """Whether the whole window is in it."""
+        return self.since_us <= start_us and start_us + WINDOW_US <= self.until_us
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Coverage:
             self._add(self._windows.setdefault(at_us, _Window()), name, n)
         newest = max(known.rulesets.values(), key=lambda each: int(each["last_us"]), default=None)
         self.rules: list[str] = sorted(newest["rules"]) if newest else []
-        self._newest: Mapping[str, Any] = newest or {"builds_on": {}, "models": [], "titles": {}}
+        self._newest: Mapping[str, Any] = newest or {"rules": {}, "builds_on": {}, "models": [], "titles": {}}
         self._stateful = {*self._newest["builds_on"], *self._newest["models"]}
         begins = known.since_us // WINDOW_US * WINDOW_US
         self.starts = range(begins, known.until_us - WINDOW_US + 1, WINDOW_US)
@@ -96,8 +106,12 @@ class Coverage:
     def cell(self, rule: str, start_us: int) -> Cell:
         """The one status of a rule in a window."""
         found = self._plain(rule, start_us)
-        if found.status in (MISSED, BROKE) and self._is_backfilled(rule, start_us):
+        if found.status not in (MISSED, BROKE):
+            return found
+        if any(rule in each.rules and each.covers(start_us) for each in self._known.backfills):
             return Cell(BACKFILLED, found.why, found.events)
+        if found.why != NOT_LOADED and self._tries(rule, start_us) >= TRIES:
+            return Cell(found.status, GIVEN_UP, found.events)
         return found
 
     def _plain(self, rule: str, start_us: int) -> Cell:
@@ -129,12 +143,10 @@ class Coverage:
         """Whether a set has this rule; of a set whose file is gone nothing is claimed."""
         return rule in self._known.rulesets.get(ruleset, {"rules": ()})["rules"]
 
-    def _is_backfilled(self, rule: str, start_us: int) -> bool:
-        end_us = start_us + WINDOW_US
-        return any(
-            rule in each.rules and each.since_us <= start_us and end_us <= each.until_us
-            for each in self._known.backfills
-        )
+    def _tries(self, rule: str, start_us: int) -> int:
+        """How often the rule as it is now broke when the window was made up for."""
+        version = self._newest["rules"].get(rule)
+        return sum(each.broke.get(rule) == version and each.covers(start_us) for each in self._known.backfills)
 
     def report(self, rules: Collection[str] | None = None) -> dict[str, Any]:
         """Plain data: how many rule × windows have which status, and the ranges that are not evaluated.
@@ -163,22 +175,36 @@ class Coverage:
             "ranges": [row for ranges, several in alike.items() for row in self._rows(ranges, several)],
         }  # fmt: skip
 
-    def owed(self, rules: Collection[str] | None = None) -> tuple[list[str], int, int] | None:
+    def owed(self, rules: Collection[str] | None = None) -> Owed | None:
         """What a backfill has to make up for: which rules, from when until when; None for nothing.
 
         Rules that were not there yet are left out unless they are named, and so are models: they learn from what
         comes, in its order.
         """
-        found = [
+        return _hull(
             (rule, since_us, until_us)
-            for rule, ranges in self._ranges(rules)
-            for since_us, until_us, cell in ranges
-            if cell.status in (MISSED, BROKE) and rule not in self._newest["models"]
+            for rule, since_us, until_us, cell in self._missed(rules)
             if rules is not None or cell.why != NOT_LOADED
-        ]
-        if not found:
-            return None
-        return sorted({rule for rule, _, _ in found}), min(a for _, a, _ in found), max(b for _, _, b in found)
+        )
+
+    def owed_unasked(self, now_us: int) -> Owed | None:
+        """The same of what can be made up for now without anybody asking: what a rule joins with events of the gap is
+        there as well, and the rule did not break on it again and again."""
+        return _hull(
+            (rule, since_us, min(until_us, settled_us))
+            for rule, since_us, until_us, cell in self._missed(None)
+            if cell.why not in (NOT_LOADED, GIVEN_UP)
+            if (settled_us := (now_us - self._reach_us(rule)) // WINDOW_US * WINDOW_US) > since_us
+        )
+
+    def _missed(self, rules: Collection[str] | None) -> Iterator[tuple[str, int, int, Cell]]:
+        for rule, ranges in self._ranges(rules):
+            for since_us, until_us, cell in ranges:
+                if cell.status in (MISSED, BROKE) and rule not in self._newest["models"]:
+                    yield rule, since_us, until_us, cell
+
+    def _reach_us(self, rule: str) -> int:
+        return int(self._newest.get("reach_us", {}).get(rule, 0))
 
     def _ranges(self, rules: Collection[str] | None) -> Iterator[tuple[str, tuple[Range, ...]]]:
         """Every rule with its ranges of one status each, in order and without a hole."""
@@ -199,7 +225,8 @@ class Coverage:
         if any(window.failed[each] for window in self._windows.values() for each in self._under(rule)):
             return None
         sets = tuple(self._has(ruleset, rule) for ruleset in sorted(self._known.rulesets))
-        return sets, rule in self._stateful, tuple(rule in each.rules for each in self._known.backfills)
+        made_up = tuple((rule in each.rules, rule in each.broke) for each in self._known.backfills)
+        return sets, rule in self._stateful, made_up
 
     def _rows(self, ranges: Sequence[Range], rules: Sequence[str]) -> Iterator[dict[str, Any]]:
         titles = self._newest["titles"]
@@ -214,6 +241,13 @@ class Coverage:
 def is_gap(cell: Cell) -> bool:
     """Whether a rule that was at work did not see all it should have seen."""
     return cell.status in (LATE, BROKE) or (cell.status == MISSED and cell.why != NOT_LOADED)
+
+
+def _hull(gaps: Iterable[tuple[str, int, int]]) -> Owed | None:
+    found = list(gaps)
+    if not found:
+        return None
+    return sorted({rule for rule, _, _ in found}), min(a for _, a, _ in found), max(b for _, _, b in found)
 
 
 def _joined(cells: Iterable[tuple[int, Cell]]) -> Iterator[Range]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from soc.model.query import And, Query
 from soc.parsers import ParserSet
 from soc.pipeline import places
 from soc.pipeline.coverage.ledger import note_backfill
+from soc.pipeline.coverage.report import Backfill
 from soc.pipeline.lookback.jobs import Jobs
 from soc.pipeline.lookback.slices import Slice, between, plan
 from soc.pipeline.lookback.tally import Tally, sided
@@ -165,7 +167,7 @@ class Run:
             self._state["hits_kept"] += 1
             self._hits.append(_hit(finding, side, verdict))
         if self.job.backfill:
-            self._found.append(finding)
+            self._found.append(replace(finding, found_late=True))
 
     def save(self, state: str) -> None:
         """Everything up to the last whole slice, durable on return."""
@@ -183,10 +185,17 @@ class Run:
         if state != RUNNING:
             self._state["lookers"] = {}
         if state == DONE and self.job.backfill:
-            seen = [rule for rule in unbroken(self._rules, self._lookers[NEW].failures) if rule in self.job.rules]
-            note_backfill(self._settings, self.job.id, seen, self.job.since_us, self.job.until_us)
+            self._note_backfill()
         self._jobs.save(self.job.id, self._state)
         self._saved = time.monotonic()
+
+    def _note_backfill(self) -> None:
+        held = set(unbroken(self._rules, self._lookers[NEW].failures))
+        asked = {each.id: each.version for each in referable(self._rules) if each.id in self.job.rules}
+        broke = {id: version for id, version in asked.items() if id not in held}
+        seen = frozenset(asked.keys() - broke.keys())
+        made = Backfill(self.job.id, seen, self.job.since_us, self.job.until_us, broke)
+        note_backfill(self._settings, made)
 
     def _now_us(self) -> int:
         return self._clock.now_ns() // 1000

@@ -38,12 +38,13 @@ def show(
 ) -> Response:
     """Rule × windows by status (evaluated, late, skipped, failed, backfilled), and the ranges that are not evaluated.
 
-    `gaps` counts what a rule at work did not see; `begins_us` is when the ledger begins at all.
+    `gaps` counts what a rule at work did not see; `begins_us` is when the ledger begins at all; `backfill` tells of the
+    newest job that makes up for gaps unasked.
     """
     ask.whole()
     found, begins_us = _coverage(ask, since, until)
     report = found.report(_known(found, list(several(rule))) if rule else None)
-    return answer("coverage", {**report, "begins_us": begins_us})
+    return answer("coverage", {**report, "begins_us": begins_us, "backfill": ask.services.backfills.told()})
 
 
 @router.post("/v1/coverage/backfill", status_code=201)

@@ -77,11 +77,9 @@ def create(ask: Hunt, body: Ask) -> Response:
 
 def handed_in(ask: Asking, job: Lookback) -> Response:
     """Into the ledger, then to work; the answer shows it."""
-    told: dict[str, Any] = {"rules": [*job.rules, *(each.name for each in job.texts)], "where": job.where}
-    told |= {"since_us": job.since_us, "until_us": job.until_us, "backfill": job.backfill}
     with ask.change() as tx:
         verdicts, cut = _verdicts(ask, tx, job)
-        tx.ledger("lookback.create", f"lookback:{job.id}", None, told, job.reason)
+        tx.ledger("lookback.create", f"lookback:{job.id}", None, job.told(), job.reason)
     ask.services.lookbacks.create(job, verdicts)
     warnings = ["hits are compared with the newest closed alerts only"] if cut else []
     state = read_state(state_file(ask.services.settings, "lookback")) or {}
