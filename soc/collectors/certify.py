@@ -50,6 +50,14 @@ def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def belongs(pem: bytes, key: ec.EllipticCurvePrivateKey) -> bool:
+    """Whether this is a certificate (PEM) of that key."""
+    try:
+        return x509.load_pem_x509_certificate(pem).public_key() == key.public_key()
+    except ValueError:
+        return False
+
+
 def fingerprint(pem: bytes) -> str:
     """Hex SHA-256 over the DER of a certificate."""
     return hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).hexdigest()

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,29 @@ from soc.store.queue import DiskLog, unpack
 from soc.store.queue.replica import MAX_PACKED
 
 LOG = "raw"
-MAX_LOGS = 10_000
+MAX_LOGS, MAX_LOGS_OF_UNIT = 10_000, 100
+"""Each is files that are open; a unit has one for each of its collectors, and others each time it is installed."""
 MAX_SMALL = 64 << 10
 _SAVE_NS = 1_000_000_000
 _STATUS = {"PermissionRefused": 403, "UsageError": 400, "NotFound": 404, "DiskFull": 503, "TryAgain": 503}
 _log = logging.getLogger("soc.relay")
+
+
+@dataclass
+class _Log:
+    """A log of a unit, as it is here."""
+
+    log: DiskLog
+    counters: Counters
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    saved_ns: int = 0
+
+    def save_when_due(self, clock: Clock) -> None:
+        """Keep the counts once in a while: the frames complete them after a crash, until they are trimmed."""
+        now = clock.monotonic_ns()
+        if now - self.saved_ns >= _SAVE_NS:
+            self.saved_ns = now
+            self.counters.save(clock.now_ns())
 
 
 class Intake:
@@ -42,49 +61,43 @@ class Intake:
     def __init__(self, root: Path, folder: Path, clock: Clock, *, max_bytes: int | None = None) -> None:
         self._root, self._folder, self._clock, self._max_bytes = root, folder, clock, max_bytes
         self._lock = threading.Lock()
-        self._logs: dict[str, tuple[threading.Lock, DiskLog, Counters]] = {}
-        self._saved_ns = 0
+        self._logs: dict[str, _Log] = {}
 
     def last(self, unit: str, node: str) -> int:
         """The highest frame of that log which is durable here; -1 for none."""
-        return self._of(unit, node)[1].last_seq
+        return self._of(unit, node).log.last_seq
 
     def take(self, unit: str, node: str, data: bytes) -> int:
         """Make a batch durable; the highest frame now. Raises UsageError, DiskFull, StoreError."""
-        lock, log, counters = self._of(unit, node)
-        blocks = unpack(data, node=log.node, log=LOG)
-        with lock:
-            fresh = log.replicate(blocks)
+        to = self._of(unit, node)
+        blocks = unpack(data, node=to.log.node, log=LOG)
+        with to.lock:
+            fresh = to.log.replicate(blocks)
             if fresh:
-                counters.queued(fresh, fresh[-1].seq, waited=False)
-                self._save_when_due(counters)
-            return log.last_seq
+                to.counters.queued(fresh, fresh[-1].seq, waited=False)
+                to.save_when_due(self._clock)
+            return to.log.last_seq
 
-    def _of(self, unit: str, node: str) -> tuple[threading.Lock, DiskLog, Counters]:
+    def _of(self, unit: str, node: str) -> _Log:
         name = f"{checked_name(unit)}.{checked_name(node)}"
         with self._lock:
             if name not in self._logs:
-                if len(self._logs) >= MAX_LOGS:
-                    raise TryAgain(f"more than {MAX_LOGS} logs of units")
+                of_unit = sum(other.startswith(f"{unit}.") for other in self._logs)
+                if len(self._logs) >= MAX_LOGS or of_unit >= MAX_LOGS_OF_UNIT:
+                    raise TryAgain(f"more than {MAX_LOGS_OF_UNIT} logs of unit '{unit}', or {MAX_LOGS} of all")
                 log = DiskLog(self._root, LOG, name, self._clock, max_bytes=self._max_bytes, replica=True)
                 counters = Counters(self._folder / f"{name}.json")
                 for block in log.frames_after(counters.seq):
                     counters.queued([block], block.seq, waited=False)
-                self._logs[name] = (threading.Lock(), log, counters)
+                self._logs[name] = _Log(log, counters)
             return self._logs[name]
-
-    def _save_when_due(self, counters: Counters) -> None:
-        now = self._clock.monotonic_ns()
-        if now - self._saved_ns >= _SAVE_NS:
-            self._saved_ns = now
-            counters.save(self._clock.now_ns())
 
     def close(self) -> None:
         """Save the counters and let the logs go."""
         with self._lock:
-            for _, log, counters in self._logs.values():
-                counters.save(self._clock.now_ns())
-                log.close()
+            for each in self._logs.values():
+                each.counters.save(self._clock.now_ns())
+                each.log.close()
             self._logs.clear()
 
 

@@ -33,7 +33,7 @@ PACE_S = 5.0
 """With a bandwidth cap a batch is as large as the cap allows in this time."""
 SLOWEST_BYTES_S = 2048
 """A link that carries less is taken for dead."""
-BATCH_FRAMES = 512
+BATCH_FRAMES, READ_FRAMES = 512, 32
 EPOCH = "epoch"
 IDLE_S, CLOSED_S = 0.5, 20.0
 HEALTH_NS = 30_000_000_000
@@ -110,6 +110,16 @@ def _checked(answer: httpx.Response) -> Any:
     raise known.get(said["kind"], TryAgain)(f"the centre says: {said['message']}", hint=said.get("hint"))
 
 
+def _passed(seqs: Mapping[str, int]) -> dict[Partition, Position]:
+    """Cursors behind these frames of each node."""
+    return {
+        Partition(node, LOG, number): Position(node, LOG, seq)
+        for node, seq in seqs.items()
+        if seq >= 0
+        for number in range(PARTITIONS)
+    }
+
+
 class Relay:
     """Sends until stopped. The centre's answer is the only cursor: what it has is asked when a connection begins."""
 
@@ -169,31 +179,36 @@ class Relay:
         node = batch[0].node
         # What is written fast may only lie in the kernel's buffer: a slow link needs time before the answer can come.
         timeout = httpx.Timeout(TIMEOUT_S, read=TIMEOUT_S + len(data) / SLOWEST_BYTES_S)
-        answer = self._ask("POST", "/v1/frames", params={"node": self._name(node)}, content=data, timeout=timeout)
-        self._cursors[node] = int(answer["upto"])
+        answer = self._upto("POST", "/v1/frames", params={"node": self._name(node)}, content=data, timeout=timeout)
+        self._cursors[node] = answer
         self._batch_bytes = min(self._batch_bytes * 2, self._most)
         self.counts["frames"] += len(batch)
         self.counts["records"] += sum(block.n for block in batch)
         self.counts["bytes"] += len(data)
-        trim(self._root, LOG, self._known())
+        trim(self._root, LOG, _passed(self._cursors))
         return len(data)
 
     def _batch(self) -> list[RawBlock]:
-        """The next frames of one node, in order, up to the bounds."""
+        """The next frames of one node, in order, up to the bounds; no more is read than that, and some."""
         batch: list[RawBlock] = []
-        size = 0
-        for block in self._reader.read(self._known(), None, BATCH_FRAMES):
-            if block.seq <= self._cursor(block.node):
-                continue
-            if batch and (block.node != batch[0].node or size + len(block.data) > self._batch_bytes):
+        size, ahead = 0, dict(self._cursors)
+        while len(batch) < BATCH_FRAMES:
+            before = len(batch)
+            for block in self._reader.read(_passed(ahead), None, READ_FRAMES):
+                if block.seq <= self._cursor(block.node) or (batch and block.node != batch[0].node):
+                    continue
+                if batch and size + len(block.data) > self._batch_bytes:
+                    return batch
+                batch.append(block)
+                size += len(block.data)
+            if len(batch) == before:
                 break
-            batch.append(block)
-            size += len(block.data)
+            ahead[batch[0].node] = batch[-1].seq
         return batch
 
     def _cursor(self, node: str) -> int:
         if node not in self._cursors:
-            self._cursors[node] = int(self._ask("GET", "/v1/position", params={"node": self._name(node)})["upto"])
+            self._cursors[node] = self._upto("GET", "/v1/position", params={"node": self._name(node)})
         return self._cursors[node]
 
     def _name(self, node: str) -> str:
@@ -208,27 +223,19 @@ class Relay:
             self._names[node] = f"{node}-{path.read_text()}"
         return self._names[node]
 
-    def _known(self) -> dict[Partition, Position]:
-        return {
-            Partition(node, LOG, number): Position(node, LOG, seq)
-            for node, seq in self._cursors.items()
-            if seq >= 0
-            for number in range(PARTITIONS)
-        }
-
     def _tell(self) -> None:
         """Our own health, every so often."""
         now = self._clock.monotonic_ns()
         if self._told_ns and now - self._told_ns < HEALTH_NS:
             return
-        lag = self._reader.lag(self._known())
+        lag = self._reader.lag(_passed(self._cursors))
         told = {
             "queue": dict(lag),
             "closed_s": self._times.next_s(self._clock.now_ns()),
             **self.counts,
             **self._health(),
         }
-        self._ask("POST", "/v1/health", content=orjson.dumps(told))
+        _checked(self._send("POST", "/v1/health", content=orjson.dumps(told)))
         self._renew_when_due()
         self._told_ns = now
 
@@ -239,20 +246,25 @@ class Relay:
         key = certify.new_key()
         body = orjson.dumps({"request": enrol.request_for(key, "unit").decode()})
         answer = _checked(self._send("POST", "/v1/renew", content=body))
+        if not certify.belongs(answer.content, key):
+            raise TryAgain("the centre answers a renewal with no certificate for the new key")
         files.replace(self._link.certificate, answer.content + certify.pem_of(key))
         self._forget()
         _log.info("the unit's certificate was renewed")
 
-    def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        found: dict[str, Any] = orjson.loads(_checked(self._send(method, path, **more)).content)
-        return found
+    def _upto(self, method: str, path: str, **more: Any) -> int:
+        """What the centre says that it has. Raises TryAgain for words that are not its own (a proxy's)."""
+        try:
+            return int(orjson.loads(_checked(self._send(method, path, **more)).content)["upto"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise TryAgain("what answers does not speak as a centre does", hint="a proxy in between?") from error
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         if self._client is None:
             self._client = self._link.client()
         try:
             return self._client.request(method, path, **more)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise TryAgain(f"the centre does not answer: {type(error).__name__} {error}".strip()) from error
 
     def _failed(self, error: SocError) -> None:

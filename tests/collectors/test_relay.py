@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import httpx
 import orjson
 import pytest
 import zstandard
+from cryptography import x509
 
 from soc.collectors import certify, enrol
 from soc.collectors.counters import Counters
@@ -392,6 +394,98 @@ def test_a_certificate_renews_itself(tmp_path: Path, centre: Centre, monkeypatch
         pass
     assert unit.link.certificate.read_bytes() != before
     assert centre.records() == [b"after"]
+
+
+def test_renewals_whose_answers_are_lost_shut_nobody_out(tmp_path: Path) -> None:
+    """However often: the certificate that a unit has is good until it shows a newer one."""
+    authority = Authority(tmp_path, CLOCK)
+    token, key = authority.invite("xa-dakbla"), certify.new_key()
+    request = enrol.request_for(key, "xa-dakbla")
+
+    def serial_of(pem: bytes) -> str:
+        return f"{x509.load_pem_x509_certificate(pem).serial_number:x}"
+
+    first = serial_of(authority.join(token.name, token.secret, request))
+    lost = [serial_of(authority.renew("xa-dakbla", first, request)) for _ in range(3)]
+    arrived = serial_of(authority.renew("xa-dakbla", first, request))
+    assert authority.knows("xa-dakbla", first)
+    assert authority.knows("xa-dakbla", arrived)
+    assert not any(authority.knows("xa-dakbla", serial) for serial in lost)
+    newest = serial_of(authority.renew("xa-dakbla", arrived, request))
+    assert [authority.knows("xa-dakbla", serial) for serial in (first, arrived, newest)] == [False, True, True]
+
+
+def test_what_is_no_certificate_replaces_none(tmp_path: Path, centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the unit could never come back."""
+    unit = Unit(tmp_path / "unit", centre)
+    before = unit.link.certificate.read_bytes()
+    monkeypatch.setattr(enrol, "RENEW_DAYS", 1000)
+    monkeypatch.setattr(centre.authority, "renew", lambda *_: b"")
+    with pytest.raises(TryAgain, match="no certificate for the new key"):
+        unit.relay()._renew_when_due()
+    assert unit.link.certificate.read_bytes() == before
+
+
+def test_words_that_are_not_the_centres_are_tried_again(
+    tmp_path: Path, centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that sends lives on."""
+    unit, stop = Unit(tmp_path / "unit", centre), threading.Event()
+    unit.receive(b"a")
+    answers = iter([b"<html>log in here", b"[]", b'{"upto": null}'])
+
+    def send(_self: httpx.Client, method: str, url: str, **more: Any) -> httpx.Response:
+        said = next(answers, None)
+        return real(_self, method, url, **more) if said is None else httpx.Response(200, content=said)
+
+    real = httpx.Client.request
+    monkeypatch.setattr(httpx.Client, "request", send)
+    relay = unit.relay(wait=lambda _stop, _s: stop.set() if centre.records() else None)  # type: ignore[arg-type,return-value]
+    relay.run(stop)
+    assert (centre.records(), relay.counts["failures"]) == ([b"a"], 3)
+
+
+def test_a_batch_reads_little_more_than_it_sends(tmp_path: Path, centre: Centre) -> None:
+    """After days offline the log is large, and memory is not."""
+    unit = Unit(tmp_path / "unit", centre)
+    for n in range(300):
+        unit.receive(b"%d " % n + bytes(100_000))
+    relay = unit.relay(max_bytes_s=40_000)
+    relay.step()
+    tracemalloc.start()
+    assert len(relay._batch()) == 2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    relay.close()
+    assert peak < 12 << 20
+    unit.send()
+    assert len(centre.records()) == 300
+
+
+def test_a_unit_cannot_take_the_room_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each log is open files; the name of a node is the unit's own choice."""
+    monkeypatch.setattr("soc.collectors.hub.MAX_LOGS_OF_UNIT", 3)
+    intake = Intake(tmp_path / "queue", tmp_path / "run", CLOCK)
+    for n in range(3):
+        assert intake.last("xa-dakbla", f"node{n}") == -1
+    with pytest.raises(TryAgain, match="more than 3 logs of unit 'xa-dakbla'"):
+        intake.last("xa-dakbla", "node3")
+    assert intake.last("xa-dakbla", "node2") == intake.last("xa", "node3") == -1
+    intake.close()
+
+
+def test_the_counters_of_each_log_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a unit that sends seldom beside one that sends all the time: its frames may be trimmed before a crash."""
+    clock = FixedClock(1_795_600_000_000_000_000)
+    intake = Intake(tmp_path / "queue", tmp_path / "run", clock)
+    for n in range(4):
+        for unit in ("xa-ban-ron", "xa-im-lang")[: 1 if n % 2 else 2]:
+            seq = intake.last(unit, "collect") + 1
+            intake.take(unit, "collect", pack([RawBlock.of([b"a"], receipt_ns=clock.now_ns(), seq=seq)]))
+        clock.advance(2)
+    for unit, records in (("xa-ban-ron", 4), ("xa-im-lang", 2)):
+        [row] = Counters(tmp_path / "run" / f"{unit}.collect.json").snapshot()
+        assert row["queued"] == records
 
 
 def test_a_unit_that_never_joined_says_what_to_do(tmp_path: Path, centre: Centre) -> None:
