@@ -1,10 +1,14 @@
 //! The compiled half of soc-toolkit. Each function gives what the pure code beside its caller gives; what it does not
 //! take on, it leaves to that code.
 
+mod json;
+mod windows;
+
 use pyo3::prelude::*;
 
 #[pymodule]
 fn soc_kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("VERSION", 1)?;
+    module.add("VERSION", 2)?;
+    windows::add(module)?;
     Ok(())
 }

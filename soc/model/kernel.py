@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from types import ModuleType
 
-VERSION = 1
+VERSION = 2
 """Of what the kernel offers; one of another version is left out."""
 
 
@@ -27,3 +29,13 @@ def _load() -> tuple[ModuleType | None, str]:
 
 kernel, WHICH = _load()
 """The module, or None; and in words which one is in use and why."""
+
+failures: Counter[str] = Counter()
+"""How often the kernel broke, by what it was asked for; the pure code did the work then."""
+
+
+def failed(what: str, error: Exception) -> None:
+    """Count a failure; the first of each kind is logged."""
+    failures[what] += 1
+    if failures[what] == 1:
+        logging.getLogger(__name__).warning("the compiled kernel failed (%s: %s); pure Python is used", what, error)

@@ -13,6 +13,7 @@ from soc.parsers.decoders import windows
 from soc.parsers.decoders.flat import flatten
 from soc.parsers.text import TextRecords
 from soc.parsers.windows import WindowsRecords
+from soc.parsers.windows_said import Locator
 from soc.parsers.work import Work, make_batch
 
 
@@ -32,9 +33,13 @@ class JsonRecords:
         self.work = work
         self.text = text
 
-    def batches(self, rows: Sequence[int], documents: Sequence[Mapping[str, Any]]) -> list[EventBatch]:
-        """Windows events by dataset and shape, then the others together."""
+    def batches(
+        self, rows: Sequence[int], documents: Sequence[Mapping[str, Any]], locator: Locator | None = None
+    ) -> list[EventBatch]:
+        """Windows events by dataset and shape, then the others together; `locator` has further ones of the block."""
         events = WindowsRecords(self.work, self.text)
+        if locator is not None:
+            events.locate(locator)
         others: list[tuple[int, Mapping[str, Any]]] = []
         for i, document in zip(rows, documents, strict=True):
             event = windows.decode(document)

@@ -25,6 +25,7 @@ from soc.parsers.groups import NONE, PAUSE, Group, close, close_overdue
 from soc.parsers.recognise import Index
 from soc.parsers.state import ParserState
 from soc.parsers.text import TextRecords
+from soc.parsers.windows_said import locate
 from soc.parsers.work import Work
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class ParserSet:
         if found is not None:
             batches, state = found
         else:
-            records = TextRecords(work, work.envelope.texts())
+            records = TextRecords(work)
             rows, closed, groups = multiline.join(records, state.groups, now_ns)
             batches = _text(records, rows, forced, block.format) + self._joined(closed, now_ns)
             state = state if groups is state.groups else replace(state, groups=groups)
@@ -143,7 +144,7 @@ class ParserSet:
         for group in closed:
             block = group.block()
             envelope = Envelope(block, now_ns, ordinal=group.records[0].at.ordinal, closed_by=group.closed_by)
-            records = TextRecords(self._work(envelope, ParserState()), envelope.texts())
+            records = TextRecords(self._work(envelope, ParserState()))
             batches += _text(records, [records.merge(range(block.n), group.flags)], None, block.format)
         return batches
 
@@ -166,9 +167,13 @@ class ParserSet:
 
 
 def _text(records: TextRecords, rows: Sequence[int], forced: Definition | None, form: str) -> list[EventBatch]:
-    messages = records.headers.message
+    block = records.work.envelope.block
+    is_whole = len(rows) == block.n  # none was joined to another one
+    locator = locate(block) if is_whole and (forced is None or forced.decode == "windows") else None
+    if locator is not None:
+        rows = locator.left
     is_json = forced is not None and forced.decode in ("windows", "json")
-    documents = _documents(rows, messages) if forced is None or is_json else {}
+    documents = _documents(rows, records.headers.message) if rows and (forced is None or is_json) else {}
     plain = rows
     if documents:
         plain = [i for i in rows if i not in documents] if len(documents) < len(rows) else ()
@@ -176,7 +181,7 @@ def _text(records: TextRecords, rows: Sequence[int], forced: Definition | None, 
     if forced is not None and forced.decode == "json":
         result, _ = jsonlogs.batches(records.work, records, *found, forced)
     else:
-        result = JsonRecords(records.work, records).batches(*found) if documents else []
+        result = JsonRecords(records.work, records).batches(*found, locator) if documents or locator is not None else []
     if plain and (form in ("json", "windows-json") or is_json):
         result.append(records.unparsed(plain, "not_json"))
     elif plain:

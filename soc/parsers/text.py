@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -31,12 +32,22 @@ HEADER_FIELDS = frozenset({
 
 
 class TextRecords:
-    """The records of a block as text, with their decoded headers."""
+    """The records of a block as text, with their decoded headers; both are made when somebody asks."""
 
-    def __init__(self, work: Work, texts: Sequence[str]) -> None:
+    def __init__(self, work: Work, texts: Sequence[str] | None = None) -> None:
+        """The texts are those of the block, where none are given."""
         self.work = work
-        self.texts = list(texts)
-        self.headers: Headers = syslog.decode(texts, work.envelope.receipt_us, work.zone)
+        self._given = texts
+
+    @functools.cached_property
+    def texts(self) -> list[str]:
+        """One a record."""
+        return list(self._given) if self._given is not None else self.work.envelope.texts()
+
+    @functools.cached_property
+    def headers(self) -> Headers:
+        """What stands before the messages."""
+        return syslog.decode(self.texts, self.work.envelope.receipt_us, self.work.zone)
 
     def say(self, row: int, program: str | None, pid: str | None, host: str | None, message: str) -> None:
         """What a header says of a record is known from elsewhere, and the whole text is its message."""
@@ -49,8 +60,8 @@ class TextRecords:
     @classmethod
     def bare(cls, work: Work, texts: Sequence[str]) -> Self:
         """Records that have no syslog header, whatever they look like."""
-        records = cls.__new__(cls)
-        records.work, records.texts, records.headers = work, list(texts), syslog.headless(texts)
+        records = cls(work, texts)
+        records.headers = syslog.headless(texts)
         return records
 
     def line(self, row: int) -> str:

@@ -6,7 +6,6 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 from soc.model.batch import Column, EventBatch
@@ -20,14 +19,17 @@ from soc.parsers.definition import Definition, Shape
 from soc.parsers.ecs import MAX_COLUMNS
 from soc.parsers.mapping import LazilyMapped, Rest
 from soc.parsers.text import HEADER_FIELDS, TextRecords
+from soc.parsers.windows_said import DATA, USER, Decoded, Located, Locator, Said, Texts
+from soc.parsers.windows_said import Kind as LocatedKind
 from soc.parsers.work import Work, make_batch_lazily
 
 K, L = FieldType.KEYWORD, FieldType.LONG
-Texts = list[str | None]
 _NAME = re.compile(r"[A-Za-z_][\w-]{0,127}", re.ASCII)
 _SLUG = re.compile(r"[^a-z0-9]+")
 ORIGINAL = "event.original"
+_ORIGINALS = (ORIGINAL, "soc.original_bytes")
 _DATA, _USER, _SYSTEM = "winlog.event_data.", "winlog.user_data.", "System."
+_PARTS = {_DATA: DATA, _USER: USER}
 _SYSTEM_FIELDS = {
     "winlog.provider_name": "provider", "winlog.provider_guid": "guid", "winlog.event_id": "event_id",
     "winlog.channel": "channel", "winlog.computer_name": "computer", "winlog.record_id": "record_id",
@@ -52,6 +54,19 @@ class _Kind:
     shape: Shape | None
     rows: list[int] = field(default_factory=list)
     events: list[WindowsEvent] = field(default_factory=list)
+    located: list[LocatedKind] = field(default_factory=list)
+
+    def settle(self, locator: Locator | None) -> Said:
+        """Its events, all from one source: those that the kernel located are decoded where others are, too."""
+        if locator is None or not self.located:
+            return Decoded(self.events)
+        found = locator.events(self.located)
+        if not self.rows:
+            self.rows = found.rows
+            return found
+        pairs = sorted([*zip(self.rows, self.events, strict=True), *zip(found.rows, found.decoded, strict=True)])
+        self.rows, self.events = map(list, zip(*pairs, strict=True))
+        return Decoded(self.events)
 
 
 class WindowsRecords:
@@ -62,6 +77,13 @@ class WindowsRecords:
         self.text = text
         self._kinds: dict[tuple[str, str], _Kind] = {}
         self._known: dict[tuple[Any, Any], _Kind] = {}
+        self._locator: Locator | None = None
+
+    def locate(self, locator: Locator) -> None:
+        """The events that the kernel took out of the block."""
+        self._locator = locator
+        for located in locator.kinds:
+            self._kind(located.system).located.append(located)
 
     def add(self, row: int, event: WindowsEvent) -> None:
         """One more event."""
@@ -78,7 +100,9 @@ class WindowsRecords:
 
     def batches(self) -> list[EventBatch]:
         """One batch for each dataset and shape."""
-        return [_batch(self.work, self.text, kind) for kind in self._kinds.values()]
+        kinds = [(kind, kind.settle(self._locator)) for kind in self._kinds.values()]
+        kinds.sort(key=lambda pair: pair[0].rows[0])
+        return [_batch(self.work, self.text, kind, said) for kind, said in kinds]
 
     def _kind(self, system: Mapping[str, Any]) -> _Kind:
         channel = windows.system_text(system, "channel") or windows.system_text(system, "provider") or ""
@@ -104,9 +128,9 @@ def _shape(definition: Definition, event_id: str | None) -> Shape | None:
     return None
 
 
-def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
+def _batch(work: Work, text: TextRecords, kind: _Kind, said: Said) -> EventBatch:
     rows, definition, shape = kind.rows, kind.definition, kind.shape
-    system, data = _System(kind.events), _Data(kind.events)
+    system, data, header = _System(said), _Data(said), _Header(text, rows, is_bare=isinstance(said, Located))
 
     def values(name: str) -> Texts | None:
         if name.startswith(_SYSTEM):
@@ -118,7 +142,7 @@ def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
         return None if column is None else column.to_list()
 
     def stamps() -> list[times.Stamp | None]:
-        zone, headers = work.zone, text.stamps(rows)
+        zone, headers = work.zone, header.stamps()
         return [times.iso(t, zone) if t else own for t, own in zip(system.texts("time"), headers, strict=True)]
 
     parts = [part for part in (definition, shape) if part is not None]
@@ -126,7 +150,7 @@ def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
     mapped = LazilyMapped(len(rows), work.zone, parts, values, missing)
     return make_batch_lazily(
         work, rows, definition.id if definition else "windows", kind.dataset,
-        stamps=stamps, layers=(_Header(text, rows), system, data), mapped=mapped, rest=data.rest,
+        stamps=stamps, layers=(header, system, data), mapped=mapped, rest=data.rest,
         said=lambda: (*SAID_BY_WINDOWS, *data.names(), *((REST,) if data.has_left() else ())),
         shape=shape.name if shape else None,
     )  # fmt: skip
@@ -135,23 +159,33 @@ def _batch(work: Work, text: TextRecords, kind: _Kind) -> EventBatch:
 class _Header(LazyMapping[Column]):
     """What the header of the record says, but for the message: that is the document, which `event.original` holds."""
 
-    def __init__(self, text: TextRecords, rows: Sequence[int]) -> None:
+    def __init__(self, text: TextRecords, rows: Sequence[int], *, is_bare: bool) -> None:
+        """With `is_bare` the documents are known to have no header."""
         super().__init__()
-        self._text, self._rows = text, rows
+        self._text, self._rows, self._is_bare = text, rows, is_bare
 
     @functools.cached_property
     def _columns(self) -> dict[str, Column]:
+        if self._is_bare:
+            return self._originals()
         columns = self._text.header_columns(self._rows)
         columns.pop("message", None)
         return columns
 
+    def _originals(self) -> dict[str, Column]:
+        return self._text.work.envelope.text_columns(self._rows, self._text.texts)
+
+    def stamps(self) -> Sequence[times.Stamp | None]:
+        """What the headers say of the time."""
+        return [None] * len(self._rows) if self._is_bare else self._text.stamps(self._rows)
+
     def names(self) -> Iterable[str]:
-        return HEADER_FIELDS
+        return _ORIGINALS if self._is_bare else HEADER_FIELDS
 
     def make(self, name: str) -> Column | None:
         if name == ORIGINAL:  # which keywords ask for, and nothing else of this
-            return self._text.work.envelope.text_columns(self._rows, self._text.texts)[name]
-        return self._columns.get(name) if name in HEADER_FIELDS else None
+            return self._originals()[name]
+        return self._columns.get(name) if name in self.names() else None
 
     def whole(self) -> dict[str, Column]:
         return self._columns
@@ -160,30 +194,16 @@ class _Header(LazyMapping[Column]):
 class _System(LazyMapping[Column]):
     """The System part and the message."""
 
-    def __init__(self, events: Sequence[WindowsEvent]) -> None:
+    def __init__(self, said: Said) -> None:
         super().__init__()
-        self._events = events
+        self._said = said
         self._texts: dict[str, Texts] = {}
-
-    @functools.cached_property
-    def _systems(self) -> list[Mapping[str, Any]]:
-        return [event.system for event in self._events]
-
-    @functools.cached_property
-    def _elements(self) -> frozenset[str]:
-        return frozenset().union(*set(map(tuple, self._systems)))
 
     def texts(self, name: str) -> Texts:
         """The values under one of our names, as text."""
         found = self._texts.get(name)
         if found is None:
-            if name == "message":
-                found = windows.texts([event.message for event in self._events])
-            elif windows.SYSTEM[name][0] in self._elements:
-                found = windows.system_texts(self._systems, name)
-            else:
-                found = [None] * len(self._events)
-            self._texts[name] = found
+            found = self._texts[name] = self._said.messages() if name == "message" else self._said.system(name)
         return found
 
     def names(self) -> Iterable[str]:
@@ -210,9 +230,9 @@ def _small(text: str | None) -> int | None:
 class _Data(LazyMapping[Column]):
     """The columns of EventData and UserData; a name that is none of ours, or one too many, stays in the rest."""
 
-    def __init__(self, events: Sequence[WindowsEvent]) -> None:
+    def __init__(self, said: Said) -> None:
         super().__init__()
-        self._events = events
+        self._said = said
 
     @functools.cached_property
     def _places(self) -> tuple[dict[str, tuple[str, str]], list[tuple[str, str]]]:
@@ -220,8 +240,7 @@ class _Data(LazyMapping[Column]):
         columns: dict[str, tuple[str, str]] = {}
         left: list[tuple[str, str]] = []
         for prefix in (_DATA, _USER):
-            names = set().union(*set(map(tuple, self._dicts(prefix))))
-            for name in sorted(names, key=lambda name: (" " in name, name)):
+            for name in sorted(self._said.names(_PARTS[prefix]), key=lambda name: (" " in name, name)):
                 field = prefix + name.replace(" ", "")  # Sigma: "as they appear in the log source, strip all spaces"
                 if _is_name(field[len(prefix) :]) and field not in columns and len(columns) < MAX_COLUMNS:
                     columns[field] = prefix, name
@@ -229,18 +248,8 @@ class _Data(LazyMapping[Column]):
                     left.append((prefix, name))
         return columns, left
 
-    def _dicts(self, prefix: str) -> list[Mapping[str, Any]]:
-        return [event.data for event in self._events] if prefix == _DATA else [event.user for event in self._events]
-
     def _raw(self, prefix: str, name: str) -> list[Any]:
-        dicts = self._dicts(prefix)
-        try:
-            return list(map(itemgetter(name), dicts))
-        except KeyError:
-            return [each.get(name) for each in dicts]
-
-    def _values(self, prefix: str, name: str) -> Texts:
-        return windows.texts(self._raw(prefix, name))
+        return self._said.values(_PARTS[prefix], name)
 
     def names(self) -> Iterable[str]:
         return self._places[0]
@@ -263,7 +272,7 @@ class _Data(LazyMapping[Column]):
         """What no column holds, by event."""
         rest: Rest = {}
         for prefix, name in self._places[1]:
-            for k, value in enumerate(self._values(prefix, name)):
+            for k, value in enumerate(windows.texts(self._raw(prefix, name))):
                 if value is not None:
                     rest.setdefault(k, {})[prefix + name] = value
         return rest

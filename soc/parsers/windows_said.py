@@ -1,0 +1,145 @@
+"""What Windows events say, by name: out of decoded documents, or where the compiled kernel found it in their block."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Protocol
+
+import orjson
+
+from soc.model import kernel
+from soc.model.record import RawBlock
+from soc.parsers.decoders import windows
+from soc.parsers.decoders.windows import WindowsEvent
+
+Texts = list[str | None]
+DATA, USER = "EventData", "UserData"
+
+
+class Said(Protocol):
+    """The values of some events, one an event in every list."""
+
+    def system(self, name: str) -> Texts:
+        """What the System part says under one of our names, as text."""
+
+    def messages(self) -> Texts:
+        """What an event viewer would show."""
+
+    def names(self, part: str) -> Iterable[str]:
+        """The names of `EventData` or `UserData` that any event has."""
+
+    def values(self, part: str, name: str) -> list[Any]:
+        """The values of one of them: text, or what JSON made of them."""
+
+
+class Decoded:
+    """Of decoded events."""
+
+    def __init__(self, events: Sequence[WindowsEvent]) -> None:
+        self._events = events
+
+    @functools.cached_property
+    def _systems(self) -> list[Mapping[str, Any]]:
+        return [event.system for event in self._events]
+
+    @functools.cached_property
+    def _elements(self) -> frozenset[str]:
+        return frozenset().union(*set(map(tuple, self._systems)))
+
+    def system(self, name: str) -> Texts:
+        if windows.SYSTEM[name][0] not in self._elements:
+            return [None] * len(self._events)
+        return windows.system_texts(self._systems, name)
+
+    def messages(self) -> Texts:
+        return windows.texts([event.message for event in self._events])
+
+    def names(self, part: str) -> Iterable[str]:
+        return set().union(*set(map(tuple, self._dicts(part))))
+
+    def values(self, part: str, name: str) -> list[Any]:
+        dicts = self._dicts(part)
+        try:
+            return list(map(itemgetter(name), dicts))
+        except KeyError:
+            return [each.get(name) for each in dicts]
+
+    def _dicts(self, part: str) -> list[Mapping[str, Any]]:
+        return [event.data if part == DATA else event.user for event in self._events]
+
+
+class Located:
+    """Of events that the kernel found in a block."""
+
+    def __init__(self, block: RawBlock, events: Any) -> None:
+        self._block, self._events = block, events
+        self.rows: list[int] = events.rows
+        """The places of the events in the block, in order."""
+
+    @functools.cached_property
+    def decoded(self) -> list[WindowsEvent]:
+        """The same events, decoded one by one."""
+        records = list(self._block.records())
+        found = [windows.decode(orjson.loads(records[row])) for row in self.rows]
+        return [event for event in found if event is not None]
+
+    def system(self, name: str) -> Texts:
+        element, attribute = windows.SYSTEM[name]
+        found = self._column("System", attribute, element) if attribute else self._column("System", element)
+        return Decoded(self.decoded).system(name) if found is None else windows.texts(found)
+
+    def messages(self) -> Texts:
+        found = self._column("RenderingInfo", "Message")
+        return Decoded(self.decoded).messages() if found is None else windows.texts(found)
+
+    def names(self, part: str) -> Iterable[str]:
+        names: list[str] = self._events.names(part)
+        return names
+
+    def values(self, part: str, name: str) -> list[Any]:
+        found = self._column(part, name)
+        return Decoded(self.decoded).values(part, name) if found is None else found
+
+    def _column(self, part: str, name: str, element: str | None = None) -> list[Any] | None:
+        """None when the kernel failed."""
+        try:
+            values: list[Any] | None = self._events.column(part, name, element)
+        except RuntimeError as error:
+            kernel.failed("columns of Windows events", error)
+            return None
+        return [None] * len(self.rows) if values is None else values
+
+
+class Kind:
+    """Located events that say the same of their channel and their event id, which `system` has in evtx_dump's shape."""
+
+    def __init__(self, place: int, channel: bytes, event_id: bytes) -> None:
+        self.place = place
+        self.system = {"Channel": orjson.loads(channel), "EventID": orjson.loads(event_id)}
+
+
+class Locator:
+    """The Windows events that the kernel takes out of a block, by kind, and the rows that it leaves."""
+
+    def __init__(self, block: RawBlock, found: Any) -> None:
+        self._block, self._found = block, found
+        self.kinds = [Kind(place, *pair) for place, pair in enumerate(found.kinds())]
+        self.left: list[int] = found.left
+
+    def events(self, kinds: Iterable[Kind]) -> Located:
+        """The events of some kinds."""
+        return Located(self._block, self._found.events([kind.place for kind in kinds]))
+
+
+def locate(block: RawBlock) -> Locator | None:
+    """None without a kernel, when it takes nothing, and when it failed."""
+    if kernel.kernel is None:
+        return None
+    try:
+        found = kernel.kernel.WindowsBlock(block.data, block.end.astype("<u4").tobytes(), orjson.loads)
+    except RuntimeError as error:
+        kernel.failed("Windows events", error)
+        return None
+    return Locator(block, found) if found.kinds() else None
