@@ -30,8 +30,10 @@ lint: setup
 	.venv/bin/ruff format --check soc tests benchmarks
 	.venv/bin/mypy soc
 	.venv/bin/lint-imports
+	@if command -v cargo >/dev/null; then cd native && cargo fmt --check && cargo clippy --quiet --all-targets -- -D warnings; fi
 
 test: lint
+	@if command -v cargo >/dev/null; then cd native && cargo test --quiet; fi
 	.venv/bin/pytest -q --durations=10
 
 bench: setup

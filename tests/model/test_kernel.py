@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from soc.model.kernel import VERSION
+
 _SHOW = "from soc.model.kernel import kernel, WHICH; print(kernel is not None, WHICH)"
 
 
@@ -25,8 +27,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_one_of_our_version_is_used(folder: Path) -> None:
     """And says so."""
-    (folder / "soc_kernel.py").write_text("VERSION = 1\n")
-    assert _which(folder).startswith("True compiled kernel 1")
+    (folder / "soc_kernel.py").write_text(f"VERSION = {VERSION}\n")
+    assert _which(folder).startswith(f"True compiled kernel {VERSION}")
 
 
 def test_one_of_another_version_is_left_out(folder: Path) -> None:
@@ -43,5 +45,5 @@ def test_none_is_missed(folder: Path) -> None:
 
 def test_it_can_be_left_out(folder: Path) -> None:
     """`SOC_KERNEL=off`."""
-    (folder / "soc_kernel.py").write_text("VERSION = 1\n")
+    (folder / "soc_kernel.py").write_text(f"VERSION = {VERSION}\n")
     assert _which(folder, SOC_KERNEL="off").startswith("False pure Python (SOC_KERNEL=off)")
