@@ -1,7 +1,9 @@
 //! The compiled half of soc-toolkit. Each function gives what the pure code beside its caller gives; what it does not
 //! take on, it leaves to that code.
 
+mod columns;
 mod json;
+mod names;
 mod windows;
 
 use pyo3::prelude::*;
@@ -9,6 +11,6 @@ use pyo3::prelude::*;
 #[pymodule]
 fn soc_kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", 2)?;
-    windows::add(module)?;
+    columns::add(module)?;
     Ok(())
 }

@@ -13,7 +13,7 @@ from soc.parsers.decoders import windows
 from soc.parsers.decoders.flat import flatten
 from soc.parsers.text import TextRecords
 from soc.parsers.windows import WindowsRecords
-from soc.parsers.windows_said import Locator
+from soc.parsers.windows_values import Locator
 from soc.parsers.work import Work, make_batch
 
 

@@ -25,7 +25,7 @@ from soc.parsers.groups import NONE, PAUSE, Group, close, close_overdue
 from soc.parsers.recognise import Index
 from soc.parsers.state import ParserState
 from soc.parsers.text import TextRecords
-from soc.parsers.windows_said import locate
+from soc.parsers.windows_values import locate
 from soc.parsers.work import Work
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from soc.parsers.definition import Definition, Shape
 from soc.parsers.ecs import MAX_COLUMNS
 from soc.parsers.mapping import LazilyMapped, Rest
 from soc.parsers.text import HEADER_FIELDS, TextRecords
-from soc.parsers.windows_said import DATA, USER, Decoded, Located, Locator, Said, Texts
-from soc.parsers.windows_said import Kind as LocatedKind
+from soc.parsers.windows_values import DATA, USER, Decoded, Located, Locator, Texts, Values
+from soc.parsers.windows_values import Kind as LocatedKind
 from soc.parsers.work import Work, make_batch_lazily
 
 K, L = FieldType.KEYWORD, FieldType.LONG
@@ -56,7 +56,7 @@ class _Kind:
     events: list[WindowsEvent] = field(default_factory=list)
     located: list[LocatedKind] = field(default_factory=list)
 
-    def settle(self, locator: Locator | None) -> Said:
+    def settle(self, locator: Locator | None) -> Values:
         """Its events, all from one source: those that the kernel located are decoded where others are, too."""
         if locator is None or not self.located:
             return Decoded(self.events)
@@ -102,7 +102,7 @@ class WindowsRecords:
         """One batch for each dataset and shape."""
         kinds = [(kind, kind.settle(self._locator)) for kind in self._kinds.values()]
         kinds.sort(key=lambda pair: pair[0].rows[0])
-        return [_batch(self.work, self.text, kind, said) for kind, said in kinds]
+        return [_batch(self.work, self.text, kind, events) for kind, events in kinds]
 
     def _kind(self, system: Mapping[str, Any]) -> _Kind:
         channel = windows.system_text(system, "channel") or windows.system_text(system, "provider") or ""
@@ -128,18 +128,18 @@ def _shape(definition: Definition, event_id: str | None) -> Shape | None:
     return None
 
 
-def _batch(work: Work, text: TextRecords, kind: _Kind, said: Said) -> EventBatch:
+def _batch(work: Work, text: TextRecords, kind: _Kind, events: Values) -> EventBatch:
     rows, definition, shape = kind.rows, kind.definition, kind.shape
-    system, data, header = _System(said), _Data(said), _Header(text, rows, is_bare=isinstance(said, Located))
+    system, data, header = _System(events), _Data(events), _Header(text, rows, is_bare=isinstance(events, Located))
 
     def values(name: str) -> Texts | None:
         if name.startswith(_SYSTEM):
             name = name[len(_SYSTEM) :]
             return system.texts(name) if name in _SYSTEM_NAMES else None
-        column = data.get(_DATA + name)
-        if column is None and name.startswith("UserData."):
-            column = data.get(_USER + name[len("UserData.") :])
-        return None if column is None else column.to_list()
+        found = data.texts(_DATA + name)
+        if found is None and name.startswith("UserData."):
+            found = data.texts(_USER + name[len("UserData.") :])
+        return found
 
     def stamps() -> list[times.Stamp | None]:
         zone, headers = work.zone, header.stamps()
@@ -194,16 +194,16 @@ class _Header(LazyMapping[Column]):
 class _System(LazyMapping[Column]):
     """The System part and the message."""
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, events: Values) -> None:
         super().__init__()
-        self._said = said
+        self._events = events
         self._texts: dict[str, Texts] = {}
 
     def texts(self, name: str) -> Texts:
         """The values under one of our names, as text."""
         found = self._texts.get(name)
         if found is None:
-            found = self._texts[name] = self._said.messages() if name == "message" else self._said.system(name)
+            found = self._texts[name] = self._events.messages() if name == "message" else self._events.system(name)
         return found
 
     def names(self) -> Iterable[str]:
@@ -230,9 +230,9 @@ def _small(text: str | None) -> int | None:
 class _Data(LazyMapping[Column]):
     """The columns of EventData and UserData; a name that is none of ours, or one too many, stays in the rest."""
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, events: Values) -> None:
         super().__init__()
-        self._said = said
+        self._events = events
 
     @functools.cached_property
     def _places(self) -> tuple[dict[str, tuple[str, str]], list[tuple[str, str]]]:
@@ -240,7 +240,7 @@ class _Data(LazyMapping[Column]):
         columns: dict[str, tuple[str, str]] = {}
         left: list[tuple[str, str]] = []
         for prefix in (_DATA, _USER):
-            for name in sorted(self._said.names(_PARTS[prefix]), key=lambda name: (" " in name, name)):
+            for name in sorted(self._events.names(_PARTS[prefix]), key=lambda name: (" " in name, name)):
                 field = prefix + name.replace(" ", "")  # Sigma: "as they appear in the log source, strip all spaces"
                 if _is_name(field[len(prefix) :]) and field not in columns and len(columns) < MAX_COLUMNS:
                     columns[field] = prefix, name
@@ -249,7 +249,7 @@ class _Data(LazyMapping[Column]):
         return columns, left
 
     def _raw(self, prefix: str, name: str) -> list[Any]:
-        return self._said.values(_PARTS[prefix], name)
+        return self._events.values(_PARTS[prefix], name)
 
     def names(self) -> Iterable[str]:
         return self._places[0]
@@ -263,6 +263,13 @@ class _Data(LazyMapping[Column]):
         if found is not raw and list in map(type, raw):  # a rule holds when any of the elements does
             return Column.of(K, [windows.several(value) for value in raw], many=True)
         return Column.of(K, found)
+
+    def texts(self, name: str) -> Texts | None:
+        """The values of a column, each as one text: lists too, for fields that have one value."""
+        column = self.get(name)
+        if column is None:
+            return None
+        return windows.texts(self._raw(*self._places[0][name])) if column.many else column.to_list()
 
     def has_left(self) -> bool:
         """Whether there is something that no column holds."""

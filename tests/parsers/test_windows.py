@@ -91,6 +91,15 @@ def test_what_events_say_is_told_from_what_is_made_of_it(parsers: ParserSet) -> 
         assert set(plain.said()) == {name for name in events.said() if name in events.columns}
 
 
+def test_a_list_is_no_address(parsers: ParserSet) -> None:
+    """Where a field of ECS has one value, a list is kept as text, and breaks nothing."""
+    system = {"EventID": 3, "Channel": "Microsoft-Windows-Sysmon/Operational"}
+    [batch] = parse(parsers, [{"System": system, "EventData": {"SourceIp": ["10.0.0.1", "x"], "SourcePort": ["1"]}}])
+    assert batch.columns["soc.flags"].to_list() == [("type_mismatch",)]
+    assert batch.columns["soc.rest"].to_list()[0]["source.ip"] == "10.0.0.1\nx"
+    assert batch.columns["winlog.event_data.SourceIp"].to_list() == [("10.0.0.1", "x")]
+
+
 def test_events_go_when_their_batch_goes(parsers: ParserSet) -> None:
     """Nothing holds a batch in a circle: files are read with Python's search for circles hardly ever running."""
     [batch] = parse(parsers, [{"System": {"EventID": 1, "Channel": "Microsoft-Windows-Sysmon/Operational"}}])

@@ -18,7 +18,7 @@ Texts = list[str | None]
 DATA, USER = "EventData", "UserData"
 
 
-class Said(Protocol):
+class Values(Protocol):
     """The values of some events, one an event in every list."""
 
     def system(self, name: str) -> Texts:

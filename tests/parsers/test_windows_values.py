@@ -19,7 +19,7 @@ from soc.model.batch import EventBatch
 from soc.model.multiline import MAX_BYTES, PATTERN, WAIT_S
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
-from soc.parsers.windows_said import Located
+from soc.parsers.windows_values import Located
 from tests.parsers import windows_kernel
 from tests.parsers.windows_kernel import KERNELS, each_kernel
 
