@@ -149,6 +149,7 @@ class Settings:
     socket: Path = Path()
     rules: tuple[Path, ...] = ()
     rule_lists: tuple[Path, ...] = ()
+    trusted_signers: tuple[str, ...] = ()
     rules_shadow: tuple[str, ...] = ("status=experimental",)
     exception_approval: bool = False
     rules_disable: tuple[str, ...] = ()
@@ -401,6 +402,9 @@ KNOBS = (
     Knob("site", "simulated", "simulated", _flag, "the data are simulated; an admin may act as others (--as)"),
     Knob("content", "roots", "content_roots", _paths, "folders of own definitions; the later wins by id"),
     Knob("content", "rules", "rules", _paths, "folders, files or zip archives of Sigma rules beside the shipped ones"),
+    Knob(
+        "content", "trust", "trusted_signers", _words, "public keys whose bundles of rules are taken (soc rule bundle)"
+    ),
     Knob("content", "lists", "rule_lists", _paths, "folders of lists that rules expand: NAME.txt is %NAME%"),
     Knob("detections", "shadow", "rules_shadow", _selectors, "rules that match, are counted and make no alert yet"),
     Knob("detections", "disable", "rules_disable", _selectors, "rules that are off"),

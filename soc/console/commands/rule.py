@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soc.console.commands import rule_exception, rule_measures, rule_state, rule_test, rule_try, rule_write
+from soc.console.commands import rule_bundle, rule_exception, rule_measures, rule_state, rule_test, rule_try, rule_write
 from soc.console.commands.call import Call, command, group
 from soc.console.i18n import t
 from soc.console.render import Column, counted, number, word
@@ -43,7 +43,7 @@ Lists = Annotated[list[Path] | None, typer.Option("--lists", help="Folders of li
 def add(app: typer.Typer) -> None:
     """Add the commands."""
     rule = group(app, "rule", "Detection rules: read, tested, put into use, excepted from.")
-    for part in (rule_test, rule_try, rule_write, rule_state, rule_exception, rule_measures):
+    for part in (rule_test, rule_try, rule_write, rule_state, rule_exception, rule_measures, rule_bundle):
         part.add(rule)
 
     @command(
