@@ -72,6 +72,7 @@ SAMPLES = {
     "content.roots": (["/srv/a", "/srv/b"], "/srv/a:/srv/b"),
     "content.rules": (["/srv/rules"], "/srv/rules"),
     "content.lists": (["/srv/lists"], "/srv/lists"),
+    "content.trust": (["8a88"], "8a88"),
     "detections.shadow": (["status=test", "r1"], "status=test:r1"),
     "detections.disable": (["level=low"], "level=low"),
     "detections.enable": (["tag=attack.t1059*"], "tag=attack.t1059*"),
