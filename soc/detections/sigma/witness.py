@@ -19,8 +19,8 @@ HINT = "hint"
 """A text that stands in every value which a regular expression matches; never part of a rule itself."""
 _SHORTEST_HINT = 2
 _MOST_HINTS = 24
-# Nearly every rule of a route asks for the same id or channel, so these tell rules apart badly.
-_COARSE = ("winlog.event_id", "winlog.channel", "winlog.provider_name")
+# Nearly every event of a route has the same few values of these, so they tell rules apart badly.
+_COARSE = ("winlog.event_id", "winlog.channel", "winlog.provider_name", "http.request.method", "event.outcome")
 _LONGEST_WEIGHED = 12
 Hints = tuple[str, ...]
 

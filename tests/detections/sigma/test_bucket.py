@@ -18,7 +18,7 @@ from soc.detections.sigma.regex import searches
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not
 from soc.detections.sigma.rule import Test as Comparison
 from soc.detections.sigma.values import fold
-from soc.detections.sigma.witness import hints
+from soc.detections.sigma.witness import hints, witnesses
 from soc.detections.sigma.words import MARK, Words
 from soc.model.batch import EventBatch
 
@@ -223,3 +223,10 @@ def test_a_rules_text_never_becomes_code() -> None:
     evil = "') or __import__('os').system('x') or ('"
     node = All((Comparison("s", F, "contains", evil, evil), Comparison("s", F, "contains", "a", "a")))
     assert disagreements([node], [{F: evil + "a"}, {F: "a"}]) == []
+
+
+def test_what_nearly_every_event_has_is_no_witness() -> None:
+    """`cs-method: GET` beside three-letter keywords: were it the witness, each request would be looked through."""
+    keywords = AnyOf(tuple(Comparison("k", None, "contains", word, word) for word in ("={{", "=${", "=<%=")))
+    method = Comparison("s", "http.request.method", "equals", "get", "GET")
+    assert witnesses(All((method, keywords))) == list(keywords.parts)
