@@ -16,7 +16,6 @@ from typing import Any
 import orjson
 
 from soc.content import Document
-from soc.detections.pipelines import text_of
 from soc.detections.sigma.rule import Refused, Rule
 from soc.detections.sigma.stored import plain, restored
 from soc.model.fields import FieldDictionary
@@ -122,10 +121,16 @@ def context_of(
     parts += ["*"] if datasets is None else sorted(datasets)
     parts += [repr((name, list(values))) for name, values in sorted(lists.items())]
     digest = hashlib.sha256("\n".join(parts).encode())
-    texts = [*(path.read_bytes() for path in sorted(_SOURCES.rglob("*.py"))), *map(text_of, pipelines)]
+    texts = [*(path.read_bytes() for path in sorted(_SOURCES.rglob("*.py"))), *map(_text_of, pipelines)]
     for text in texts:
         digest.update(_digest(text).encode())
     return digest.hexdigest()
+
+
+def _text_of(pipeline: Path | str) -> bytes:
+    """What decides what a pipeline does: the bytes of its file, or its name."""
+    path = Path(pipeline)
+    return path.read_bytes() if path.is_file() else str(pipeline).encode()
 
 
 def default_folder() -> Path:

@@ -8,8 +8,7 @@ from pathlib import Path
 from soc.content import Document
 from soc.detections.load import DetectionSet
 from soc.detections.samples import carried, outcomes
-from soc.detections.sigma.collection import SILENT_KINDS
-from soc.detections.sigma.read import identity
+from soc.detections.sigma.header import SILENT_KINDS, identity
 from soc.model.check import CheckResult
 from soc.model.fields import FIELDS, FieldDictionary
 

@@ -16,9 +16,9 @@ from soc.content import Document
 from soc.detections.correlation.definition import Correlation, Names, Referable, event_fields
 from soc.detections.rule_exception import Beneath, RuleException
 from soc.detections.sigma.evaluate import Holds, Row, compiled
-from soc.detections.sigma.read import NO_SITE, identity, read_condition, read_rule, version_of
+from soc.detections.sigma.header import identity, version_of
 from soc.detections.sigma.rule import Refused, Rule, Variant, names_of
-from soc.detections.sigma.site import Site
+from soc.detections.sigma.site import NO_SITE, Site
 from soc.model.clock import VIETNAM
 from soc.model.fields import FieldDictionary
 
@@ -75,6 +75,8 @@ def _read(document: Document, known: Mapping[str, Referable], fields: FieldDicti
 def _of_events(
     made: RuleException, document: Document, meant: Sequence[Referable], fields: FieldDictionary, site: Site
 ) -> RuleException:
+    from soc.detections.sigma.read import read_rule
+
     lowered = read_rule(_as_rule(document), fields, site=site)
     if isinstance(lowered, Refused):
         raise ValueError(lowered.reason)
@@ -90,6 +92,8 @@ def _of_events(
 def _of_correlations(
     made: RuleException, document: Document, meant: Sequence[Referable], fields: FieldDictionary, site: Site
 ) -> RuleException:
+    from soc.detections.sigma.read import read_condition
+
     condition = read_condition(_detection(document), site)
     beneath: dict[str, Beneath] = {}
     for each in meant:

@@ -11,7 +11,8 @@ from typing import Any
 
 from soc.content import Document
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.read import identity, place_of
+from soc.detections.sigma.header import identity
+from soc.detections.sigma.read import place_of
 from soc.detections.sigma.rule import All, AnyOf, Node, Not, Refused, Rule, Test, tests_of
 from soc.detections.sigma.values import address_of, number_of
 from soc.detections.sigma.windows_names import NAMES

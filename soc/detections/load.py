@@ -8,24 +8,27 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soc.content import Document, Source, decode, source, sources
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.cache import Kept, RuleCache, context_of
-from soc.detections.correlation.definition import Correlation, Referable, read_correlation, references
+from soc.detections.correlation.definition import Correlation, Referable
 from soc.detections.exceptions import by_name, is_exception, read_exception
 from soc.detections.garbage import uncollected
-from soc.detections.pipelines import expanding, pipeline
 from soc.detections.rule_exception import RuleException
-from soc.detections.sigma.collection import OTHER_KINDS, SILENT_KINDS, Filter, merged
-from soc.detections.sigma.read import MALFORMED, POLICY, identity, read_rule
+from soc.detections.sigma.collection import merged
+from soc.detections.sigma.header import OTHER_KINDS, SILENT_KINDS, identity
 from soc.detections.sigma.rule import Refused, Route, Rule
 from soc.detections.sigma.site import Site
 from soc.detections.site import of_the_site, read_site
 from soc.errors import ConfigError, ContentError
 from soc.model.fields import FIELDS, FieldDictionary
 
+if TYPE_CHECKING:
+    from soc.detections.sigma.filters import Filter
+
+# pySigma takes longer to import than two thousand kept rules to load: it is, where something has to be read.
 _log = logging.getLogger("soc.detections")
 
 
@@ -69,7 +72,7 @@ class DetectionSet:
         A faulty definition is refused and never stops the others. Raises ConfigError for a path or pipeline that
         cannot be read.
         """
-        transforms = [*map(pipeline, pipelines), *([expanding(lists)] if lists else [])]
+        transforms = _transforms(pipelines, lists or {})
         context = context_of(fields, pipelines, datasets, lists or {}) if cache is not None else ""
         kept = RuleCache(cache, context) if cache is not None else None
         reader = _Reader(fields, transforms, datasets, kept)
@@ -79,6 +82,14 @@ class DetectionSet:
             made = reader.read()
         gc.freeze()  # rules live as long as the process: they need not be searched again either
         return made
+
+
+def _transforms(pipelines: Sequence[Path | str], lists: Mapping[str, Sequence[str]]) -> list[Any]:
+    if not pipelines and not lists:
+        return []
+    from soc.detections.pipelines import expanding, pipeline
+
+    return [*map(pipeline, pipelines), *([expanding(lists)] if lists else [])]
 
 
 @dataclass
@@ -238,6 +249,9 @@ class _Reader:
     def _read_filters(self) -> None:
         for document in self.documents.values():
             if isinstance(document, Document) and "filter" in document.data and not is_exception(document):
+                from soc.detections.sigma.filters import Filter
+                from soc.detections.sigma.read import MALFORMED, POLICY
+
                 try:
                     self.filters.append(Filter.read(document, POLICY))
                 except MALFORMED as error:
@@ -263,6 +277,8 @@ class _Reader:
                 self._refuse(each.document, "no rule that is loaded is meant by it", "filter")
 
     def _made(self, document: Document, filters: Sequence[Filter] = (), *, internal: bool = False) -> Rule | Refused:
+        from soc.detections.sigma.read import read_rule
+
         return read_rule(
             document, self.fields, self.pipelines, filters=filters, site=self.site, internal=internal
         )  # fmt: skip
@@ -319,6 +335,8 @@ class _Reader:
         for rule in rules:
             known.update({name: rule for name in (rule.id, rule.name) if name})
         done: list[Correlation] = []
+        if waiting:
+            from soc.detections.correlation.read import read_correlation, references
         while waiting:
             ready = [d for d in waiting if all(name in known for name in references(d))]
             if not ready:

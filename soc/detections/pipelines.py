@@ -41,12 +41,6 @@ def _installed(name: str) -> ProcessingPipeline:
     return made() if callable(made) else made
 
 
-def text_of(given: Path | str) -> bytes:
-    """What decides what a pipeline does: the bytes of its file, or its name."""
-    path = Path(given)
-    return path.read_bytes() if path.is_file() else str(given).encode()
-
-
 def expanding(lists: Mapping[str, Sequence[str]]) -> ProcessingPipeline:
     """Puts the values of a list in the place of `%name%` in values with `|expand` (Sigma modifiers appendix)."""
     items = [ProcessingItem(ValueListPlaceholderTransformation(include=list(lists)))]

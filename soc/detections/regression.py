@@ -16,7 +16,7 @@ from soc.detections.detector import Detector
 from soc.detections.load import DetectionSet
 from soc.detections.replay import Replay
 from soc.detections.samples import FINDINGS_KEPT, Outcome, only
-from soc.detections.sigma.read import identity
+from soc.detections.sigma.header import identity
 from soc.errors import ContentError, SocError
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding

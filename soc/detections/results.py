@@ -9,8 +9,7 @@ from typing import Any
 from soc.content import Document
 from soc.detections import regression, samples
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.collection import SILENT_KINDS
-from soc.detections.sigma.read import identity
+from soc.detections.sigma.header import SILENT_KINDS, identity
 from soc.model.fields import FieldDictionary
 
 HELD, FAILED, UNTESTED, REFUSED = "held", "failed", "untested", "refused"

@@ -12,7 +12,7 @@ from soc.detections.correlation.definition import Correlation
 from soc.detections.correlator import Correlator
 from soc.detections.detector import Detector
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.read import identity
+from soc.detections.sigma.header import identity
 from soc.detections.sigma.rule import Rule
 from soc.model.batch import EventBatch
 from soc.model.fields import FieldDictionary

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soc.content import Document, load, sources
+from soc.detections.sigma.header import identity, vietnamese_title
 from soc.detections.sigma.lowered import Untellable, lowered
-from soc.detections.sigma.read import identity, vietnamese_title
 from soc.detections.sigma.rule import Node, Refused
 from soc.detections.sigma.site import QUERY
 from soc.errors import ContentError, QueryError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from soc.content import Document
-from soc.detections.sigma.read import identity
+from soc.detections.sigma.header import identity
 from soc.detections.sigma.rule import Node, Refused
 from soc.detections.sigma.site import MAPPING, QUERY, Site, SiteSource, read_site_source
 from soc.model.fields import FieldDictionary

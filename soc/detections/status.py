@@ -10,7 +10,7 @@ from typing import Any
 
 from soc.detections.attack import NO_TACTIC, TACTICS, techniques_of
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.read import tests_in
+from soc.detections.sigma.header import tests_in
 from soc.detections.sigma.rule import Rule
 from soc.model.finding import LEVELS
 

@@ -11,7 +11,7 @@ from typing import Any
 from soc.detections.detect import detect
 from soc.detections.load import DetectionSet
 from soc.detections.results import FAILED, results
-from soc.detections.sigma.read import identity
+from soc.detections.sigma.header import identity
 from soc.errors import ConfigError
 from soc.model.batch import EventBatch
 from soc.model.fields import FieldDictionary

@@ -22,7 +22,7 @@ from soc.detections.correlation.definition import Correlation
 from soc.detections.lists import read_lists
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.collection import merged
-from soc.detections.sigma.read import identity, version_of
+from soc.detections.sigma.header import identity, version_of
 from soc.detections.sigma.rule import Rule
 from soc.errors import Conflict, ContentError, NotFound, SocError, UsageError
 from soc.model.cases import CaseTx as Tx

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -165,3 +167,15 @@ def test_a_folder_that_cannot_be_written_stops_nothing(folder: Path) -> None:
     """The cache is a help, never a need."""
     (folder.parent / "cache").write_text("no folder")
     assert loaded(folder) == plainly(folder)
+
+
+def test_what_is_kept_needs_no_pysigma(folder: Path) -> None:
+    """To import it takes longer than to load two thousand kept rules."""
+    plain = loaded(folder)
+    program = (
+        "import sys; from pathlib import Path; from soc.detections import DetectionSet, Detector\n"
+        "made = DetectionSet.load([Path(sys.argv[1])], cache=Path(sys.argv[2])); Detector(made)\n"
+        "print(len(made.rules), *(name for name in sys.modules if name.partition('.')[0] == 'sigma'))"
+    )
+    command = [sys.executable, "-c", program, str(folder), str(folder.parent / "cache")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == [str(len(plain[0]))]

@@ -116,7 +116,7 @@ def _event(call: Call, source: str, record: int) -> dict[str, Any]:
 def _documents(path: Path) -> dict[str, Document]:
     from soc import content
     from soc.detections.sigma.collection import merged
-    from soc.detections.sigma.read import identity
+    from soc.detections.sigma.header import identity
 
     if not path.exists():
         raise UsageError(t("cmd.no_file", path=path))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from soc.content import Document, Faults, Node
-from soc.detections.sigma.read import identity, version_of, vietnamese_title
+from soc.detections.sigma.header import identity, version_of, vietnamese_title
 from soc.detections.sigma.rule import Rule
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS, Finding

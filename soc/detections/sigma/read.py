@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import re2
 from sigma import conditions as cond
 from sigma import modifiers as sm
@@ -20,13 +18,14 @@ from sigma.rule.detection import SigmaDetection
 
 from soc.content import Document
 from soc.detections.sigma.aggregation import advice
-from soc.detections.sigma.collection import Filter, apply, plain_name, shown
+from soc.detections.sigma.filters import Filter, apply, plain_name, shown
+from soc.detections.sigma.header import identity, tests_in, version_of, vietnamese_title
 from soc.detections.sigma.mapping import field_name
 from soc.detections.sigma.modifiers import as_text, complete
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
 from soc.detections.sigma.routing import NoRoute, Way, ways
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not, Refused, Route, Rule, Test, Variant, simplest
-from soc.detections.sigma.site import Site
+from soc.detections.sigma.site import NO_SITE, Site
 from soc.detections.sigma.values import fold, text_of
 from soc.errors import nearest
 from soc.model.fields import FieldDictionary
@@ -40,9 +39,6 @@ _WILD = {st.SpecialChars.WILDCARD_MULTI: STAR, st.SpecialChars.WILDCARD_SINGLE: 
 _COMPARE = {"LT": ("lt", "<"), "LTE": ("lte", "<="), "GT": ("gt", ">"), "GTE": ("gte", ">=")}
 
 complete()
-
-
-NO_SITE = Site()
 
 
 class CannotRun(ValueError):
@@ -74,20 +70,6 @@ class Names:
             return name
         self.used[name] = mapped
         return mapped
-
-
-def version_of(*documents: Document, named: Mapping[str, Node] | None = None) -> str:
-    """Twelve hex digits that change with the definition, the filters that are joined to it and those that it names."""
-    digest = hashlib.blake2b(repr(named).encode() if named else b"", digest_size=6)
-    for document in documents:
-        digest.update(orjson.dumps(document.data, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
-    return digest.hexdigest()
-
-
-def identity(document: Document) -> str:
-    """The `id` of a definition, else its `name`, else its title; never empty for a mapping with a header."""
-    data = document.data if isinstance(document.data, dict) else {}
-    return str(data.get("id") or data.get("name") or data.get("title") or "")
 
 
 def read_rule(
@@ -220,20 +202,6 @@ def place_of(document: Document, name: str) -> tuple[str, ...]:
         if keys[:1] == ("detection",) and str(keys[-1]).partition("|")[0] == name:
             return tuple(map(str, keys))
     return ("detection",)
-
-
-def tests_in(data: Any) -> int:
-    """How many tests a definition carries: ours, or SigmaHQ's regression tests beside it."""
-    if not isinstance(data, dict):
-        return 0
-    own = data.get("tests") or data.get("x-tests")
-    return len(own) if isinstance(own, list) else int(bool(data.get("regression_tests_path")))
-
-
-def vietnamese_title(data: dict[str, Any]) -> str:
-    """`i18n.vi.title`, or an empty text."""
-    words = (data.get("i18n") or {}).get("vi") or {}
-    return str(words.get("title") or "") if isinstance(words, dict) else ""
 
 
 def _quoted(names: Iterable[str]) -> str:

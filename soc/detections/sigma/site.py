@@ -36,6 +36,9 @@ class Site:
     filters: Mapping[str, Node | str] = field(default_factory=dict)
 
 
+NO_SITE = Site()
+
+
 def read_site_source(document: Document, fields: FieldDictionary) -> SiteSource:
     """Read one: `logsource` as a rule says it, and `mapping` with `datasets` or `channels` (`event_ids`), and `fields`
     (Sigma's name: the event's name). Raises ValueError with the reason.
