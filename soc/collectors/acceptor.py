@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from soc.collectors.counters import Counters
@@ -28,6 +28,7 @@ class Door(Protocol):
     spec: ListenerSpec
 
 
+C = TypeVar("C")
 D = TypeVar("D", bound=Door)
 
 
@@ -73,8 +74,17 @@ class Acceptor(Threaded, Generic[D]):
         raise NotImplementedError
 
     def _look_round(self) -> None:
-        """From time to time."""
+        """From time to time. What one connection does to us must not end those of others: see `_each`."""
         raise NotImplementedError
+
+    def _each(self, connections: Iterable[C], look: Callable[[C], None], give_up: Callable[[C], None]) -> None:
+        """Look at each of them, and give up those that break."""
+        for connection in list(connections):
+            try:
+                look(connection)
+            except Exception:  # whatever one peer does, the others are served
+                self.log.exception("%s: a connection broke", self._thread.name)
+                give_up(connection)
 
     async def _finish(self) -> None:
         """End all connections in order."""

@@ -53,6 +53,11 @@ class Receiver(Protocol):
         """Begin to receive."""
         ...
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs; asked only of those that were started and not stopped."""
+        ...
+
     def stop(self) -> None:
         """Begin to end: take what the kernel has already, then close."""
         ...
@@ -197,7 +202,8 @@ class Collector:
         """Listen until `stop` is set, then make durable what has arrived, and return.
 
         `ready` gets the port of each listener by name, which differs from the wanted one after a fallback. Raises
-        ConfigError when a port cannot be had, StoreError when the counters cannot be saved at the end.
+        ConfigError when a port cannot be had, StoreError when the counters cannot be saved at the end, SocError when a
+        receiver broke: what still hears would hide that another is deaf, and a new start mends it.
         """
         others = [make(self._intake, self._counters, self._clock) for make in self._others.values()]
         self._receivers, self._ports = self._open(self.specs)
@@ -209,7 +215,8 @@ class Collector:
             while not self._waited(stop):
                 self._commit()
                 self._regulate()
-                self._save_when_due()
+                if self._save_when_due():
+                    self._check_alive(others)
                 self._reload(reloading)
         finally:
             self._intake.is_held = False  # what the kernel has is taken, whatever room is left
@@ -223,6 +230,13 @@ class Collector:
             self._give_up()
             self._keep(leaving)
             self._counters.save(self._clock.now_ns())
+
+    def _check_alive(self, others: Sequence[Receiver]) -> None:
+        """Raises SocError for a receiver that ended without having been asked to."""
+        named = {**self._receivers, **{spec.name: one for spec, one in zip(self._others, others, strict=True)}}
+        broken = [name for name, receiver in named.items() if not receiver.is_alive]
+        if broken:
+            raise SocError(f"{', '.join(broken)}: receiving broke", hint="the log says why; it begins anew")
 
     def _waited(self, stop: threading.Event) -> bool:
         """Wait until the next group commit is due, earlier when a peer waits for it; whether `stop` was set."""
@@ -427,20 +441,23 @@ class Collector:
                 except StoreError as error:
                     _log.error("%s", error)  # the frames themselves say how far they go; the next save has them
 
-    def _save_when_due(self) -> None:
+    def _save_when_due(self) -> bool:
+        """Save what is due; whether a second or more is over."""
         now = self._clock.monotonic_ns()
         if now - self._last_keep_ns >= KEEP_NS or self._unkept_bytes >= KEEP_BYTES:
             self._last_keep_ns, self._unkept_bytes = now, 0
             self._keep([*self._receivers.values(), *self._leaving])
-        if now - self._last_second_ns >= _SAVE_NS:
+        is_over = now - self._last_second_ns >= _SAVE_NS
+        if is_over:
             self._last_second_ns = now
             self._calm.second()
         wait = _SAVE_DROPS_NS if self._counters.unsaved_drops else _SAVE_NS
         if now - self._last_save_ns < wait:
-            return
+            return is_over
         self._last_save_ns = now
         try:
             self._counters.save(self._clock.now_ns())
         except StoreError as error:
             # The queue has the records and the next save has the counts; only a crash before it makes drops unknown.
             _log.error("%s", error)
+        return is_over

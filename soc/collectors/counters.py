@@ -20,6 +20,8 @@ KEPT_HOURS = 7 * 24
 """Hours that stay in the file; what is older belongs to whoever keeps accounts of the stores."""
 MAX_PEERS = 10_000
 """Peers of one listener and hour that are counted by name; datagrams with forged senders must not fill the memory."""
+MAX_ROWS = 30_000
+"""Rows of all hours: of more the senders of the oldest hours are counted together, but those of the last two."""
 OTHERS = "+others"
 """The peer under which the rest is counted."""
 EVERYBODY = "*"
@@ -51,6 +53,18 @@ class Count:
     def received(self) -> int:
         """All that arrived, also what still waits for the next group commit."""
         return self.queued + sum(self.dropped.values()) + self.waiting
+
+    def add(self, other: Count) -> None:
+        """The counts of another source of the hour too."""
+        self.queued += other.queued
+        self.bytes += other.bytes
+        self.flagged += other.flagged
+        self.refused += other.refused
+        for mine, more in (
+            (self.refused_for, other.refused_for), (self.unbelieved, other.unbelieved), (self.dropped, other.dropped),
+        ):  # fmt: skip
+            for reason, n in more.items():
+                mine[reason] = mine.get(reason, 0) + n
 
 
 class Counters:
@@ -169,21 +183,35 @@ class Counters:
         with self._lock:
             if not self._changed:
                 return
-            self._forget(now_ns // HOUR_NS * HOUR_NS - KEPT_HOURS * HOUR_NS)
+            this_hour = now_ns // HOUR_NS * HOUR_NS
+            self._forget(this_hour - KEPT_HOURS * HOUR_NS)
+            self._fold(this_hour - HOUR_NS)
             rows = [_row(key, count, count.received - count.waiting) for key, count in self._counts.items()]
             since = [[*place, at_us] for place, at_us in self._since.items()]
             data = orjson.dumps({"version": _VERSION, "seq": self.seq, "counts": rows, "since": since})
-            self._changed = self.unsaved_drops = False
+            had_drops, self._changed, self.unsaved_drops = self.unsaved_drops, False, False
         try:
             files.replace(self.path, data, what="cannot write the counters")
         except StoreError:
-            self._changed = True
+            with self._lock:
+                self._changed, self.unsaved_drops = True, self.unsaved_drops or had_drops
             raise
 
     def _forget(self, before_ns: int) -> None:
         for key in [key for key in self._counts if key[3] < before_ns]:
             del self._counts[key]
             self._peers.pop((key[0], key[1], key[3]), None)
+
+    def _fold(self, before_ns: int) -> None:
+        """Count the senders of old hours together, the oldest first, until there are few enough rows."""
+        for hour in sorted({key[3] for key in self._counts if key[3] < before_ns}):
+            if len(self._counts) <= MAX_ROWS:
+                return
+            for key, count in [(key, count) for key, count in self._counts.items() if key[3] == hour]:
+                site, listener, peer, _ = key
+                if peer not in (EVERYBODY, OTHERS) and not count.waiting:
+                    self._peers[site, listener, hour] = MAX_PEERS
+                    self._counts.setdefault((site, listener, OTHERS, hour), Count()).add(self._counts.pop(key))
 
     def _load(self) -> None:
         document = files.read_versioned(
@@ -199,6 +227,9 @@ class Counters:
             count.refused, count.dropped = row["refused"], row["dropped"]
             count.refused_for = row.get("refused_for", {})
             count.unbelieved = row.get("unbelieved", {})
+        for site, listener, peer, hour in self._counts:
+            if peer == OTHERS:  # who is heard of that hour now is one of them
+                self._peers[site, listener, hour] = MAX_PEERS
 
 
 def _row(key: Key, count: Count, received: int) -> dict[str, Any]:

@@ -117,8 +117,8 @@ class PacketRing:
         self.flush_if_named()
         if self._file is not None:
             try:
-                os.fdatasync(self._file.fileno())
                 self._closed[self.name] = os.fstat(self._file.fileno()).st_size
+                os.fdatasync(self._file.fileno())
             except OSError as error:
                 _log.error("%s/%s may not be durable: %s", self._folder, self.name, error.strerror)
             self._file.close()

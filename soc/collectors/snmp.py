@@ -83,6 +83,11 @@ class SnmpReceiver:
         for listener in self._listeners:
             listener.thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the threads of all listeners that stay run."""
+        return all(each.thread.is_alive() for each in self._listeners if not each.stop.is_set())
+
     def stop(self) -> None:
         """Begin to end: take what the kernel has already, answer what becomes durable, then close."""
         for listener in self._listeners:

@@ -87,8 +87,7 @@ class StreamReceiver(Acceptor[_Door]):
         now = time.monotonic()
         if now - self._looked > _TIMES_S:
             self._looked = now
-            for connection in list(self.connections):
-                connection.end_when_slow(now)
+            self._each(self.connections, lambda connection: connection.end_when_slow(now), _Connection.abort)
 
     async def _finish(self) -> None:
         # What peers have written may still be on its way out of their kernels: look again until nothing comes any more.
@@ -353,6 +352,13 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
+
+    def abort(self) -> None:
+        """Close at once."""
+        transport = self._transport
+        self._end()
+        if transport is not None:
+            transport.abort()
 
     def _hang_up(self) -> None:
         """Close after what waits to be sent; the rest the peer sends is not read."""

@@ -20,6 +20,11 @@ class Threaded:
         """Begin to receive."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs; False before its end was asked for means that it broke."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Begin to end: take what is here already, then close."""
         self._stop.set()

@@ -159,6 +159,11 @@ class TlsSession:
             raise TlsRefused(NOT_LISTED, f"none of its names is listed: {', '.join(self.names)[:200]}")
         self.is_open = True
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether the peer showed a certificate, and of the CA that was asked for: others are not taken."""
+        return self.is_open and self._tls.getpeercert(True) is not None
+
     def _is_listed(self) -> bool:
         if not self._allowed:
             return True

@@ -39,7 +39,7 @@ class Sensing:
     @property
     def fault(self) -> str:
         """Why it ended by itself; empty as long as it has not."""
-        return self._failed or ("" if self._receiver is None else self._receiver.fault)
+        return ("" if self._receiver is None else self._receiver.fault) or self._failed
 
     def run(self, stop: threading.Event, ready: Callable[..., None]) -> None:
         """Capture until `stop` is set; `ready` is told the interface."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from soc.collectors.counters import Counters
 from soc.collectors.datagrams import DatagramReceiver
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import ListenerSpec, open_socket
-from soc.errors import ConfigError
+from soc.errors import ConfigError, SocError
 from soc.model.clock import SystemClock
 from soc.model.record import OVERSIZE
 from soc.store.queue import DiskLog, LogReader
@@ -216,6 +217,28 @@ def test_what_a_full_queue_never_took_is_counted_at_the_end(tmp_path):
         assert until(lambda: total(collector, "received") == 5)
     assert total(collector, "queue_full") == 5
     assert balances(Counters(tmp_path / "c.json").snapshot())
+
+
+def test_a_receiver_that_breaks_ends_the_collector(tmp_path, monkeypatch):
+    """It would be deaf, and nobody would know; who supervises the process starts it again."""
+
+    def breaks(_self):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(DatagramReceiver, "_drain", breaks)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    queue, udp, tcp = MemoryQueue(), spec("syslog-udp"), replace(spec("syslog-tcp"), name="tcp")
+
+    def talk():
+        with running([udp, tcp], queue, tmp_path / "c") as (_, ports):
+            with connect((tcp.host, ports["tcp"])) as peer:
+                peer.sendall(b"<13>kept\n")
+            send_udp((udp.host, ports["wire"]), [b"<13>a"])
+            time.sleep(1.5)
+
+    with pytest.raises(SocError, match="wire: receiving broke"):
+        talk()
+    assert queue.records == [b"<13>kept"]
 
 
 def test_a_taken_port_falls_back_to_the_next(tmp_path):

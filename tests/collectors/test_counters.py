@@ -56,6 +56,46 @@ def test_forged_senders_share_a_count(tmp_path, monkeypatch):
     assert {row["peer"]: row["queued"] for row in rows}["+others"] == 7
 
 
+def test_days_of_forged_senders_fill_no_memory(tmp_path, monkeypatch):
+    """Of too many rows those of the oldest hours become one for each listener and hour; no count is lost."""
+    monkeypatch.setattr(module, "MAX_ROWS", 30)
+    counters = Counters(tmp_path / "c")
+    for hour in range(9):
+        for i in range(9):
+            at = hour * HOUR_NS
+            counters.queued([block(b"x", peer=f"10.0.{hour}.{i}", at=at)], hour * 9 + i, waited=False)
+            counters.dropped("default", "test", f"10.0.{hour}.{i}", at, "queue_full")
+            counters.dropped("default", "test", "*", at, "kernel")
+            counters.refused("default", "test", f"10.0.{hour}.{i}", at)
+    counters.save(8 * HOUR_NS)
+    for each in (counters, Counters(tmp_path / "c")):
+        rows = each.snapshot()
+        assert len(rows) == 7 * 2 + 2 * 10
+        for hour in range(9):
+            mine = [row for row in rows if row["hour_us"] == hour * HOUR_NS // 1000]
+            assert len(mine) == (2 if hour < 7 else 10)
+            assert sum(row["queued"] for row in mine) == sum(row["bytes"] for row in mine) == 9
+            assert sum(row["refused"] for row in mine) == 9
+            assert sum(row["refused_for"].get("not_allowed", 0) for row in mine) == 9
+            assert sum(row["dropped"].get("queue_full", 0) for row in mine) == 9
+            assert sum(row["dropped"].get("kernel", 0) for row in mine) == 9
+        each.queued([block(b"late", peer="10.0.0.1", at=0)], 100, waited=False)
+        assert len(each.snapshot()) == len(rows)
+
+
+def test_drops_that_could_not_be_saved_are_still_urgent(tmp_path):
+    """The next save comes as early as if it were the first."""
+    counters = Counters(tmp_path / "c")
+    counters.dropped("default", "test", "10.0.0.1", 0, "queue_full")
+    (tmp_path / "c.new").mkdir()
+    with pytest.raises(StoreError):
+        counters.save(0)
+    assert counters.unsaved_drops
+    (tmp_path / "c.new").rmdir()
+    counters.save(0)
+    assert not counters.unsaved_drops
+
+
 def test_old_hours_leave_the_file(tmp_path):
     """Hours older than a week are forgotten when the file is saved."""
     counters = Counters(tmp_path / "c")

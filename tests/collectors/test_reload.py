@@ -269,6 +269,33 @@ def test_http_goes_on_with_another_certificate(tmp_path):
     assert queue.records == [b"<13>1", b"<13>2", *[b"<13>3"] * 5]
 
 
+def test_a_certificate_that_is_listed_no_longer_ends_the_kept_alive_connection(tmp_path):
+    """HTTP senders keep theirs for days; and a peer that showed none is not certified by a reload that asks for one."""
+    authority, queue, wishes = Authority(tmp_path), MemoryQueue(), Wishes()
+    tls = Tls(*authority.pair("web"), clients_ca=authority.path, clients=("fw1", "fw2"))
+    web = spec("web", "http", tls=tls)
+    with running([web], queue, tmp_path / "c", wishes) as (collector, ports):
+        senders = {}
+        for name in ("fw1", "fw2"):
+            context = client(authority)
+            context.load_cert_chain(*authority.pair(name))
+            senders[name] = http.client.HTTPSConnection(HOST, ports["web"], context=context, timeout=5)
+            assert posted(senders[name], b"<13>1") == 200
+        wishes.become(replace(web, tls=replace(tls, clients=("fw2",))))
+        with pytest.raises((http.client.HTTPException, OSError)):
+            posted(senders["fw1"], b"<13>2")
+        assert posted(senders["fw2"], b"<13>3") == 200
+        assert total(collector, "refused") == 1
+        wishes.become(replace(web, tls=replace(tls, clients_ca=None, clients=())))
+        nameless = http.client.HTTPSConnection(HOST, ports["web"], context=client(authority), timeout=5)
+        assert posted(nameless, b"<13>4") == 200
+        wishes.become(replace(web, tls=replace(tls, clients=())))
+        assert posted(nameless, b"<13>5") == 403
+        for sender in (*senders.values(), nameless):
+            sender.close()
+    assert b"".join(queue.records) == b"<13>1<13>1<13>3<13>4"
+
+
 def posted(connection, body):
     connection.request("POST", "/v1/logs?format=lines", body)
     answer = connection.getresponse()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -346,6 +347,22 @@ def test_a_full_disk_costs_packets_and_nothing_else(tmp_path: Path) -> None:
     ring.close()
     [path] = files(folder)
     assert path.read_bytes()[24 + 16 :] == b"z"
+
+
+def test_a_file_that_is_not_durable_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a disk with faults would be filled beyond the bound."""
+
+    def fails(_fd: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    ring = PacketRing(tmp_path, 1, max_bytes=2 * FILE_BYTES, max_age_s=3600)
+    for i in range(4000):
+        ring.append(10**18 + i, bytes(20_000), 20_000)
+        if i % 100 == 0:
+            ring.flush()
+    ring.close()
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 2 * FILE_BYTES
 
 
 def test_a_sensor_that_cannot_start_keeps_nothing_else_from_running(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from soc.collectors.http.calls import TEXT, Call, Dialect, Headers, Reply, Taken
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import AllowList, ListenerSpec, peer_name
 from soc.collectors.rates import RATE, Rates
-from soc.collectors.tls import HANDSHAKE_S, TlsRefused, TlsSession, server_context
+from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, TlsRefused, TlsSession, server_context
 from soc.errors import ConfigError
 from soc.model.clock import Clock
 
@@ -151,8 +151,7 @@ class HttpReceiver(Acceptor[_Door]):
     def _change(self, fresh: _Door) -> None:
         door = self._doors[fresh.spec.name]
         door.become(fresh)  # who connects from now on finds its TLS context there
-        for connection in [c for c in self.connections if c.is_at(door)]:
-            connection.change()
+        self._each([c for c in self.connections if c.is_at(door)], _Connection.change, _Connection.abort)
 
     def _part(self, name: str) -> None:
         for connection in [c for c in self.connections if c.is_at(self._doors[name])]:
@@ -167,8 +166,7 @@ class HttpReceiver(Acceptor[_Door]):
         now = time.monotonic()
         for door in self._doors.values():
             door.reload()
-        for connection in list(self.connections):
-            connection.look(now)
+        self._each(self.connections, lambda connection: connection.look(now), _Connection.abort)
 
     async def _finish(self) -> None:
         """Requests that have begun get a moment to come whole, and their answers; then all is closed."""
@@ -237,10 +235,14 @@ class _Connection(asyncio.Protocol):
 
     def change(self) -> None:
         """Its door is another one now; a request under way is answered first."""
-        self._spec = self._door.spec
+        spec = self._spec = self._door.spec
         if not self._door.allowed.permits(self._peer):
-            self._receiver.refuse(self._spec, self._peer, NOT_ALLOWED, "its address is not in 'allow' any more")
-            self.leave(is_late=True)
+            self._receiver.refuse(spec, self._peer, NOT_ALLOWED, "its address is not in 'allow' any more")
+        elif self._tls is not None and spec.tls is not None and not self._tls.relist(spec.tls.clients):
+            self._receiver.refuse(spec, self._peer, NOT_LISTED, "none of its names is listed any more")
+        else:
+            return
+        self.leave(is_late=True)
 
     def _opened(self, data: bytes) -> bytes:
         """The plaintext in what came: none before the end of the handshake, or when the peer is refused."""
@@ -253,7 +255,7 @@ class _Connection(asyncio.Protocol):
             self._close()
             return b""
         self._write(tls.outgoing())
-        self._is_certified = tls.is_open and self._spec.tls is not None and self._spec.tls.clients_ca is not None
+        self._is_certified = tls.is_certified
         return data
 
     def data_received(self, data: bytes) -> None:
