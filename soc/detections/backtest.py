@@ -19,6 +19,7 @@ from soc.model.batch import EventBatch
 from soc.model.finding import Finding
 from soc.model.position import Position
 from soc.model.query import And, Equals, Exists, MatchAll, Or, Query, Wildcard
+from soc.model.said import REST
 
 BASE = (
     "@timestamp", "event.id", "event.created", "event.dataset", "soc.position", "soc.site", "soc.system.id",
@@ -74,8 +75,9 @@ def columns_of(*sets: DetectionSet) -> tuple[str, ...] | None:
         names.update(dict.fromkeys(filter(None, read)))
         for correlation in detections.correlations:
             names.update(dict.fromkeys(name for rule in correlation.rules for name in correlation.needs(rule)))
-    twins = (USER_DATA + name.removeprefix(EVENT_DATA) for name in names if name.startswith(EVENT_DATA))
-    return tuple({**names, **dict.fromkeys(twins)})
+    twins = [USER_DATA + name.removeprefix(EVENT_DATA) for name in names if name.startswith(EVENT_DATA)]
+    left = [REST] if twins else []
+    return tuple({**names, **dict.fromkeys([*twins, *left])})
 
 
 def query_of(*sets: DetectionSet) -> Query:

@@ -34,6 +34,7 @@ _ARROW: dict[FieldType, pa.DataType] = {
     FieldType.OBJECT: pa.string(),
 }
 FLAGS = "soc.flags"
+Left = Mapping[int, Mapping[str, Any]]
 CLOSED_BY = "soc.closed_by"
 """Of an event that is made of several records: the position of the frame with which it was complete, if that is a later
 one than that of its first record, where the event stands."""
@@ -229,6 +230,10 @@ class LazyColumns(LazyMapping[Column]):
     def said(self) -> Iterable[str]:
         """`soc.model.said.said` of the columns. Makes none."""
 
+    @abstractmethod
+    def left(self) -> Left:
+        """What the events say and no column holds. Makes none."""
+
 
 @dataclass(frozen=True)
 class EventBatch:
@@ -262,6 +267,14 @@ class EventBatch:
     def said(self) -> Iterable[str]:
         """The names of the columns that hold what the events say themselves; perhaps of some that are not there."""
         return self.columns.said() if isinstance(self.columns, LazyColumns) else said(self.columns)
+
+    def left(self) -> Left:
+        """What no column holds, by row and name: `soc.rest`, of lazy columns but for what did not fit a type."""
+        if isinstance(self.columns, LazyColumns):
+            return self.columns.left()
+        column = self.columns.get(REST)
+        kept = column.to_list() if column is not None else ()
+        return {i: rest for i, rest in enumerate(kept) if rest}
 
     def values(self, name: str) -> list[Any]:
         """The values of a field, all None when the batch does not have it."""

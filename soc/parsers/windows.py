@@ -279,9 +279,10 @@ class _Data(LazyMapping[Column]):
         """What no column holds, by event."""
         rest: Rest = {}
         for prefix, name in self._places[1]:
-            for k, value in enumerate(windows.texts(self._raw(prefix, name))):
-                if value is not None:
-                    rest.setdefault(k, {})[prefix + name] = value
+            for k, value in enumerate(self._raw(prefix, name)):
+                kept = windows.several(value) if value.__class__ is list else windows.text(value)
+                if kept is not None:
+                    rest.setdefault(k, {})[prefix + name] = kept
         return rest
 
 

@@ -94,7 +94,7 @@ def make_batch_lazily(
         return stamps() if own is None else [a or b for a, b in zip(own, stamps(), strict=True)]
 
     columns = work.envelope.columns(rows, product, dataset, timed, flags, shape=shape)
-    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], said)
+    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], said, rest)
     return EventBatch(dataset, len(rows), found)
 
 
@@ -144,9 +144,11 @@ def make_batch_of_parts(
 class Layered(LazyColumns):
     """Columns of several layers, each over those before it."""
 
-    def __init__(self, layers: Sequence[Mapping[str, Column]], said: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self, layers: Sequence[Mapping[str, Column]], said: Callable[[], Iterable[str]], left: Callable[[], Rest]
+    ) -> None:
         super().__init__()
-        self._layers, self._said = layers, said
+        self._layers, self._said, self._left = layers, said, left
 
     @functools.cached_property
     def _where(self) -> dict[str, list[Mapping[str, Column]]]:
@@ -162,6 +164,9 @@ class Layered(LazyColumns):
 
     def said(self) -> Iterable[str]:
         return self._said()
+
+    def left(self) -> Rest:
+        return self._left()
 
     def make(self, name: str) -> Column | None:
         layers = self._where.get(name)

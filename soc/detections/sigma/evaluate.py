@@ -9,9 +9,10 @@ holds when any value of the event contains it; a regular expression may match an
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from soc.detections.sigma.regex import searches
@@ -47,14 +48,38 @@ class Columns:
         column = self.batch.columns.get(name)
         mine = None if column is None else column.to_list()
         if name == REST and mine is not None:  # its names are no values
-            return [None if kept is None else tuple(map(text_of, kept.values())) for kept in mine]
-        if not name.startswith(EVENT_DATA):
+            return [None if kept is None else tuple(map(text_of, _flat(kept.values()))) for kept in mine]
+        if not name.startswith(DATA_OF_WINDOWS):
+            return mine
+        mine = self._with_left(name, mine)
+        if name.startswith(USER_DATA):
             return mine
         # Events such as 1102 carry their data as UserData; Sigma names both alike.
-        other = self.batch.columns.get(USER_DATA + name[len(EVENT_DATA) :])
+        other = self.of(USER_DATA + name[len(EVENT_DATA) :])
         if other is None or mine is None:
-            return mine if other is None else other.to_list()
-        return [a if a is not None else b for a, b in zip(mine, other.to_list(), strict=True)]
+            return mine if other is None else other
+        return [a if a is not None else b for a, b in zip(mine, other, strict=True)]
+
+    @functools.cached_property
+    def _left(self) -> dict[str, dict[int, Any]]:
+        """Of Windows data: name → row → what no column holds, or the list that a stored text was."""
+        found: dict[str, dict[int, Any]] = {}
+        for i, kept in self.batch.left().items():
+            for name, value in kept.items():
+                if name.startswith(DATA_OF_WINDOWS):
+                    plain = tuple(value) if isinstance(value, list | tuple) else value
+                    found.setdefault(name.replace(" ", ""), {})[i] = plain
+        return found
+
+    def _with_left(self, name: str, values: list[Any] | None) -> list[Any] | None:
+        left = self._left.get(name)
+        if left is None:
+            return values
+        whole = [None] * self.batch.n if values is None else list(values)
+        for i, value in left.items():
+            if whole[i] is None or isinstance(value, tuple):
+                whole[i] = value
+        return whole
 
     def searched(self) -> list[str]:
         """The names whose values keywords search."""
@@ -63,6 +88,11 @@ class Columns:
             columns = [(name, self.batch.columns.get(name)) for name in self.batch.said()]
             self._searched = [name for name, column in columns if column is not None and column.type not in skip]
         return self._searched
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        yield from value if isinstance(value, list | tuple) else (value,)
 
 
 class Row:

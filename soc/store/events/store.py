@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from soc.errors import Conflict, NotFound, QueryError, StoreError, UnfitEvents
 from soc.model.batch import Column, EventBatch
 from soc.model.clock import Clock
-from soc.model.fields import FIELDS, Field, FieldDictionary, FieldType
+from soc.model.fields import FIELDS, FieldDictionary, FieldType
 from soc.model.position import Partition, Position
 from soc.model.query import Equals, MatchAll, Or, Query
+from soc.model.said import REST
 from soc.model.scope import Scope
 from soc.model.values import iso
 from soc.store import files
@@ -107,8 +108,9 @@ class EventStore:
         unknown = sorted(name for name in batch.columns if name not in self._fields)
         if unknown:
             raise UnfitEvents(f"fields not in the dictionary: {', '.join(unknown)}", hint="declare them in a parser")
-        known = {name: column for name, column in batch.columns.items() if not column.is_missing()}
-        table = pa.table({name: _stored(column, self._fields.get(name)) for name, column in known.items()})
+        columns = _with_lists(batch, self._fields).columns
+        known = {name: column for name, column in columns.items() if not column.is_missing()}
+        table = pa.table({name: _stored(column) for name, column in known.items()})
         for name in NEEDED:
             if name not in table.column_names or table.column(name).null_count:
                 raise UnfitEvents(f"events of dataset '{batch.dataset}' without '{name}'")
@@ -373,9 +375,23 @@ def _is_later(a: Position, b: Position) -> bool:
     return (a.seq, a.ordinal, a.part) > (b.seq, b.ordinal, b.part)
 
 
-def _stored(column: Column, field: Field | None) -> Any:
-    if column.many and field is not None and not field.many:  # a list in Windows data: one text, an element a line
-        column = Column.of(column.type, [None if v is None else "\n".join(v) for v in column.to_list()])
+def _with_lists(batch: EventBatch, fields: FieldDictionary) -> EventBatch:
+    """A list in Windows data becomes one text, an element a line; what it was is kept in `soc.rest`, for rules."""
+    lists = {name: c for name, c in batch.columns.items() if c.many and (f := fields.get(name)) and not f.many}
+    if not lists:
+        return batch
+    rest = [dict(kept) if kept else {} for kept in batch.values(REST)]
+    texts: dict[str, Column] = {}
+    for name, column in lists.items():
+        values = column.to_list()
+        texts[name] = Column.of(column.type, [None if value is None else "\n".join(value) for value in values])
+        for kept, value in zip(rest, values, strict=True):
+            if value is not None and len(value) > 1:
+                kept[name] = list(value)
+    return batch.with_columns({**texts, REST: Column.of(FieldType.OBJECT, [kept or None for kept in rest])})
+
+
+def _stored(column: Column) -> Any:
     array = column.to_arrow()
     if column.type is FieldType.DOUBLE and not column.many:  # NaN is missing, and SQL would think it the largest
         return pc.if_else(pc.is_nan(array), None, array)
@@ -449,6 +465,8 @@ def _batches(table: Any, columns: Sequence[str] | None, fields: FieldDictionary)
     keep = table.column_names if columns is None else [c for c in columns if c in table.column_names]
     for code, dataset in enumerate(datasets.dictionary.to_pylist()):
         rows = table.take(pa.array(np.flatnonzero(codes == code))).select(keep)
+        if columns is None:  # of all fields of the view these events have some: which ones tells what kind they are
+            rows = rows.select([name for name in keep if rows.column(name).null_count < rows.num_rows])
         yield _batch(rows, dataset, fields) if keep else EventBatch(dataset, int((codes == code).sum()), {})
 
 
