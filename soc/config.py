@@ -136,6 +136,7 @@ class Settings:
     queue_high: int = 90
     queue_low: int = 70
     workers: int = 1
+    search_mib: int = 256
     registry_files: tuple[Path, ...] = ()
     retention_profile: str = "2026"
     national: tuple[National, ...] = ()
@@ -366,6 +367,7 @@ def _ring(value: Any, base: Path) -> int:
 
 
 _days = _whole(0, 400, "a whole number of days from 0 to 400")
+_mib = _whole(64, 1 << 20, "a whole number of MiB from 64")
 _percent = _whole(1, 100, "a percentage from 1 to 100")
 _MOST_RECORDS = 10_000_000
 _records = _whole(0, _MOST_RECORDS, "a whole number of records from 0 (no limit) to 10000000")
@@ -422,6 +424,7 @@ KNOBS = (
     Knob("queue", "high", "queue_high", _percent, "percent of it from which streams and HTTP wait; datagrams go on"),
     Knob("queue", "low", "queue_low", _percent, "percent of it below which nobody waits any more"),
     Knob("store", "workers", "workers", _workers, "processes that parse, detect and store", "SOC_WORKERS"),
+    Knob("store", "search_mib", "search_mib", _mib, "MiB that searches hold together; the rest goes to the disk"),
     Knob("registry", "files", "registry_files", _paths, "files or folders of information systems"),
     Knob("retention", "profile", "retention_profile", _word, "ladder that says how long logs are kept"),
     Knob("relay", "url", "relay_url", _text, "we are a distant unit: the centre's hub that gets our records"),

@@ -82,6 +82,7 @@ SAMPLES = {
     "queue.max_bytes": (1 << 30, str(1 << 30)),
     "queue.high": (80, "80"),
     "queue.low": (60, "60"),
+    "store.search_mib": (512, "512"),
     "store.workers": (4, "4"),
     "registry.files": (["/srv/systems.yml"], "/srv/systems.yml"),
     "retention.profile": ("legacy-2017", "legacy-2017"),

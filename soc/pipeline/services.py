@@ -147,7 +147,7 @@ class Services:
         roots = settings.content_roots
         registry = places.load_registry(settings)
         access = Access(cases, clock)
-        store = EventStore(places.events(settings), clock, parsers.fields)
+        store = EventStore(places.events(settings), clock, parsers.fields, memory_mib=settings.search_mib)
         rules = Rules(settings, clock, cases, parsers)
         exceptions = RuleExceptions(rules, store)
         systems = _Systems(lambda: made.registry)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from soc.errors import StoreError
 from soc.store import files
 from soc.store.events import segment
-from soc.store.events.hot import HotFile, concat, list_hot, parse_name
+from soc.store.events.hot import HotFile, Piece, list_hot, parse_name
 from soc.store.events.manifest import Manifest
 from soc.store.events.marks import Marks, advance
 from soc.store.events.nouns import CompactReport, Segment
 
 SEAL_ROWS = 200_000
 """Closed hot files are sealed together up to about so many rows."""
+HELD_BYTES = 64 << 20
+"""What the segments that are written at the same time hold in memory together."""
+Place = tuple[str, str]
+"""Receipt day and level."""
 KEEP_HOT_NAMES_US = 3_600_000_000
 """How long the name of a sealed hot file is remembered, for readers that listed it before it was unlinked."""
 
@@ -50,7 +55,7 @@ class Compactor:
         _, sealed = self._manifest.snapshot()
         for name in set(list_hot(self._hot)) & sealed:
             file = HotFile(self._hot / name)
-            file.refresh(decode=False)
+            file.refresh(with_rows=False)
             self._retire_hot(file)
 
     def _remove(self, old: Segment) -> None:
@@ -100,8 +105,9 @@ class Compactor:
         for file in group:
             advance(marks, file.marks)
             counts.update(file.counts)
-        tables = [t for file in group if (t := file.table()) is not None]
-        segments = self._write(segment.split(concat(tables))) if tables else []
+        # By dataset, each in the order of receipt: that is how a segment is written.
+        pieces = sorted((piece for file in group for piece in file.pieces), key=lambda piece: piece.dataset)
+        segments = self._sealed(pieces) if pieces else []
         self._manifest.swap_hot([f.path.name for f in group], segments, marks, counts, self._now_us)
         self.report["sealed_files"] += len(group)
         self.report["sealed_rows"] += sum(f.rows for f in group)
@@ -118,20 +124,44 @@ class Compactor:
         else:
             self._remove_hot(file.path.name)
 
-    def _write(self, parts: dict[tuple[str, str], Any]) -> list[Segment]:
-        named = [(_new_id(self._now_us), day, level, table) for (day, level), table in sorted(parts.items(), key=_key)]
-        self._manifest.intend([(i, day, level, segment.relative_path(i, day, level)) for i, day, level, _ in named])
-        written = [segment.write(self._root, i, day, level, table) for i, day, level, table in named]
-        self.report["segments_written"] += len(written)
-        return written
+    def _sealed(self, pieces: Sequence[Piece]) -> list[Segment]:
+        """A segment for each (receipt day, level); the rows are read twice, so that they need not be in memory."""
+        rows: Counter[Place] = Counter()
+        schemas: dict[Place, list[Any]] = defaultdict(list)
+        for piece in pieces:
+            for place, table in segment.split(piece.read(segment.PLACED_BY)).items():
+                rows[place] += table.num_rows
+                schemas[place].append(piece.schema)
+        with contextlib.ExitStack() as stack:
+            writers = self._writers({place: (rows[place], segment.unified(schemas[place])) for place in rows}, stack)
+            for piece in pieces:
+                for place, table in segment.split(piece.read()).items():
+                    writers[place].add(piece.dataset, table)
+                while sum(writer.held for writer in writers.values()) > HELD_BYTES:
+                    max(writers.values(), key=lambda writer: writer.held).flush()
+            return [writer.close() for writer in writers.values()]
+
+    def _writers(
+        self, wanted: Mapping[Place, tuple[int, Any]], stack: contextlib.ExitStack
+    ) -> dict[Place, segment.Writer]:
+        """A writer for each (day, level), its file in the manifest before it exists."""
+        ids = {place: _new_id(self._now_us) for place in sorted(wanted)}
+        self._manifest.intend([(i, *place, segment.relative_path(i, *place)) for place, i in ids.items()])
+        self.report["segments_written"] += len(ids)
+        return {
+            place: stack.enter_context(segment.Writer(self._root, i, place, wanted[place][1], wanted[place][0]))
+            for place, i in ids.items()
+        }
 
     def _merge_all(self, max_files: int, max_rows: int) -> None:
         groups: dict[tuple[str, str], list[Segment]] = defaultdict(list)
         for found in self._manifest.snapshot()[0]:
             groups[found.day, found.level].append(found)
         for group in groups.values():
-            if len(group) > max_files:
-                self._merge(_smallest(group, max_rows))
+            # A file that is half full is not written anew for each small one that comes.
+            small = [found for found in group if found.rows <= max_rows // 2]
+            if len(small) > max_files:
+                self._merge(_smallest(small, max_rows))
 
     def _merge(self, group: Sequence[Segment]) -> None:
         if len(group) < 2:
@@ -139,14 +169,21 @@ class Compactor:
         for old in group:
             if files.sha256_of(self._root / old.path) != old.sha256:
                 raise StoreError(f"{old.path}: differs from the manifest", hint="soc retention verify shows which")
-        table = concat([segment.read(self._root, old) for old in group])
-        (new,) = self._write({(group[0].day, group[0].level): table})
+        group = sorted(group, key=lambda old: (old.min_receipt_us, old.id))
+        place = (group[0].day, group[0].level)
+        schema = segment.unified([segment.schema(self._root, old) for old in group])
+        streams = [_numbered(n, segment.pieces(self._root, old)) for n, old in enumerate(group)]
+        with contextlib.ExitStack() as stack:
+            [writer] = self._writers({place: (sum(old.rows for old in group), schema)}, stack).values()
+            for dataset, _, table in heapq.merge(*streams, key=lambda piece: piece[:2]):
+                writer.add(dataset, table)
+            new = writer.close()
         self._manifest.swap_merged(group, new, self._now_us)
         self.report["segments_merged"] += len(group)
 
 
-def _key(item: tuple[tuple[str, str], Any]) -> tuple[str, str]:
-    return item[0]
+def _numbered(n: int, pieces: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, int, Any]]:
+    return ((dataset, n, table) for dataset, table in pieces)
 
 
 def _smallest(group: Sequence[Segment], max_rows: int) -> list[Segment]:

@@ -8,7 +8,7 @@ payload = u32 header length · header (JSON: upto, parts, counts) · one Arrow I
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -40,7 +40,8 @@ def check_file_header(head: bytes, place: str) -> None:
         raise NewerStore(f"{place}: written in format {version}, this soc reads up to {VERSION}", hint="upgrade soc")
 
 
-def _stream(table: Any) -> bytes:
+def stream(table: Any) -> bytes:
+    """A table as one LZ4 stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
         writer.write_table(table)
@@ -49,7 +50,7 @@ def _stream(table: Any) -> bytes:
 
 def encode(tables: Sequence[Any], upto: Mapping[Partition, Position], counted: Counts) -> bytes:
     """One frame of these tables, marks and counts."""
-    streams = [_stream(table) for table in tables]
+    streams = [stream(table) for table in tables]
     header = orjson.dumps(
         {
             "upto": {str(k): str(v) for k, v in upto.items()},
@@ -82,11 +83,21 @@ def row_count(payload: memoryview) -> int:
     return sum(rows for _, rows in _header(payload)[0]["parts"])
 
 
-def tables(payload: memoryview) -> list[Any]:
-    """The Arrow tables of a frame."""
+def parts(payload: memoryview) -> list[tuple[int, int, int]]:
+    """Where each Arrow IPC stream lies in a frame's payload, its length, and how many rows it holds."""
     header, at = _header(payload)
     found = []
-    for length, _rows in header["parts"]:
-        found.append(pa.ipc.open_stream(pa.py_buffer(payload[at : at + length])).read_all())
+    for length, rows in header["parts"]:
+        found.append((at, length, rows))
         at += length
     return found
+
+
+def read(stream: Any, columns: Collection[str] | None = None) -> Any:
+    """The table of one stream, or only these of its columns: what is not asked for is not even decompressed."""
+    buffer = pa.py_buffer(stream)
+    if columns is None:
+        return pa.ipc.open_stream(buffer).read_all()
+    names = pa.ipc.open_stream(buffer).schema.names
+    wanted = [i for i, name in enumerate(names) if name in columns]
+    return pa.ipc.open_stream(buffer, options=pa.ipc.IpcReadOptions(included_fields=wanted)).read_all()

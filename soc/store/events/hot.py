@@ -6,22 +6,27 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from soc.errors import StoreError, TryAgain
 from soc.model.position import Partition, Position
 from soc.store import files
 from soc.store.events import frame
 from soc.store.events.marks import Marks, advance
+from soc.store.events.segment import concat
 from soc.store.frames import FRAME_HEADER_SIZE, scan
 
 _NAME = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>\d{8})\.hot\Z")
-COALESCE = 64
-"""Chunks a reader keeps before it copies them into one table."""
+COALESCE, SMALL = 32, 4_096
+"""So many pieces of fewer rows each are put together …"""
+PACKED = 64 << 20
+"""… while all in memory have less than so many bytes; others are read where they lie."""
 
 
 def hot_name(writer: str, number: int) -> str:
@@ -40,56 +45,131 @@ def list_hot(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if parse_name(entry.name))
 
 
+class _Held:
+    """A hot file held open, so that what lies in it can be read although it was sealed and unlinked meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one dataset in a hot file, compressed until somebody reads them; @timestamp min to max (µs, inclusive).
+
+    They lie in the file, or in memory where small ones were put together.
+    """
+
+    dataset: str
+    rows: int
+    min_us: int
+    max_us: int
+    schema: Any
+    _held: _Held | None
+    _at: int
+    _length: int
+    _packed: bytes = b""
+
+    def read(self, columns: Collection[str] | None = None) -> Any:
+        """The table, or only these of its columns. Raises OSError or ArrowException when it is not there any more."""
+        if self._held is None:
+            return frame.read(self._packed, columns)
+        return frame.read(_pread_all(self._held.fd, self._length, self._at), columns)
+
+    @property
+    def packed_bytes(self) -> int:
+        """What it keeps in memory."""
+        return len(self._packed)
+
+
+def _piece(held: _Held, at: int, stream: memoryview) -> Piece:
+    table = frame.read(stream, ("@timestamp", "event.dataset"))
+    schema = pa.ipc.open_stream(pa.py_buffer(stream)).schema
+    return Piece(*_of(table), schema, held, at, len(stream))
+
+
+def _of(table: Any) -> tuple[str, int, int, int]:
+    times = pc.min_max(table.column("@timestamp").cast(pa.int64()))
+    dataset = table.column("event.dataset")[0].as_py() if "event.dataset" in table.column_names else ""
+    return dataset or "", table.num_rows, times["min"].as_py(), times["max"].as_py()
+
+
+def together(pieces: Sequence[Piece]) -> Piece:
+    """Small ones of one dataset as one in memory: to read many costs more than to read much."""
+    table = concat([piece.read() for piece in pieces]).combine_chunks()
+    return Piece(*_of(table), table.schema, None, 0, 0, frame.stream(table))
+
+
 class HotFile:
-    """What a reader knows of one hot file; reads only what was added since."""
+    """What is known of one hot file; reads only what was added since. `pieces` are its rows, in the order of append
+    but where small ones were put `together`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.marks: Marks = {}
-        self.counts: Counter[tuple[int, str]] = Counter()
-        self.rows = 0
-        self.damaged = 0
-        self.end = frame.FILE_HEADER_SIZE
-        self._last: tuple[int, bytes] | None = None
-        self._tables: list[Any] = []
+        self._held: _Held | None = None
+        self._forget()
 
     def _forget(self) -> None:
-        self.marks, self.counts, self.rows, self.damaged = {}, Counter(), 0, 0
-        self.end, self._last, self._tables = frame.FILE_HEADER_SIZE, None, []
+        self.marks: Marks = {}
+        self.counts: Counter[tuple[int, str]] = Counter()
+        self.rows, self.damaged, self.end = 0, 0, frame.FILE_HEADER_SIZE
+        self.pieces: list[Piece] = []
+        self._last: tuple[int, bytes] | None = None
 
-    def refresh(self, *, decode: bool = True) -> None:
-        """Read the frames that came since; raises FileNotFoundError when the file was sealed and removed."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            # A failed write is rolled back and its place used again, so the last frame known must still stand there.
-            if self._last is not None and os.pread(fd, len(self._last[1]), self._last[0]) != self._last[1]:
-                self._forget()
-            size = os.fstat(fd).st_size
-            if size <= self.end:
-                return
-            if self._last is None:
-                frame.check_file_header(os.pread(fd, frame.FILE_HEADER_SIZE, 0), str(self.path))
-            self._read(_pread_all(fd, size - self.end, self.end), decode)
-        finally:
-            os.close(fd)
+    def refresh(self, *, with_rows: bool = True, room: int = 0) -> None:
+        """Read the frames that came since; raises FileNotFoundError when the file was sealed and removed.
 
-    def _read(self, data: bytes, decode: bool) -> None:
+        Up to `room` bytes of small pieces are put together in memory.
+        """
+        held = _Held(self.path)
+        # A failed write is rolled back and its place used again, so the last frame known must still stand there.
+        if self._last is not None and os.pread(held.fd, len(self._last[1]), self._last[0]) != self._last[1]:
+            self._forget()
+        self._held = self._held or held
+        size = os.fstat(held.fd).st_size
+        if size <= self.end:
+            return
+        if self._last is None:
+            frame.check_file_header(os.pread(held.fd, frame.FILE_HEADER_SIZE, 0), str(self.path))
+        self._read(_pread_all(held.fd, size - self.end, self.end), with_rows)
+        if with_rows:
+            self._put_together(room)
+
+    def _read(self, data: bytes, with_rows: bool) -> None:
         base = self.end
+        assert self._held is not None
         for found in scan(data, base):
             self.damaged += found.start != self.end
             advance(self.marks, frame.marks(found.payload))
             self.counts.update(frame.counts(found.payload))
             self.rows += frame.row_count(found.payload)
-            if decode:
-                self._tables.extend(frame.tables(found.payload))
+            if with_rows:
+                at = found.start + FRAME_HEADER_SIZE
+                self.pieces += [
+                    _piece(self._held, at + start, found.payload[start : start + length])
+                    for start, length, _ in frame.parts(found.payload)
+                ]
             self.end = found.end
             self._last = (found.start, data[found.start - base : found.start - base + FRAME_HEADER_SIZE])
-        if len(self._tables) > COALESCE:
-            self._tables = [concat(self._tables).combine_chunks()]
 
-    def table(self) -> Any | None:
-        """All rows, in the order of append, or None."""
-        return concat(self._tables) if self._tables else None
+    def _put_together(self, room: int) -> None:
+        small: dict[str, list[Piece]] = {}
+        for piece in self.pieces:
+            if piece.rows < SMALL:
+                small.setdefault(piece.dataset, []).append(piece)
+        for several in small.values():
+            if len(several) >= COALESCE and self.packed_bytes < room:
+                one = together(several)
+                gone = set(map(id, several))
+                self.pieces = [piece for piece in self.pieces if id(piece) not in gone]
+                self.pieces.append(one)
+
+    @property
+    def packed_bytes(self) -> int:
+        """What its pieces keep in memory."""
+        return sum(piece.packed_bytes for piece in self.pieces)
 
 
 def _pread_all(fd: int, length: int, at: int) -> bytes:
@@ -103,40 +183,32 @@ def _pread_all(fd: int, length: int, at: int) -> bytes:
     return b"".join(parts)
 
 
-def concat(tables: Sequence[Any]) -> Any:
-    """One table; columns that some lack are missing there."""
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
-
-
 class HotCache:
-    """Hot files of one folder, shared by the threads of a process: decoded, or (not `decode`) their marks alone."""
+    """Hot files of one folder, shared by the threads of a process: rows and marks, or the marks alone."""
 
-    def __init__(self, folder: Path, *, decode: bool = True) -> None:
-        self._folder, self._decode = folder, decode
+    def __init__(self, folder: Path, *, with_rows: bool = True) -> None:
+        self._folder, self._with_rows = folder, with_rows
         self._files: dict[str, HotFile] = {}
         self._lock = threading.Lock()
 
-    def snapshot(self) -> tuple[dict[str, Any], Marks]:
-        """Every hot file's table by name, and the marks of them all, as they stand now."""
+    def snapshot(self) -> tuple[dict[str, list[Piece]], Marks]:
+        """The rows of every hot file by name, and the marks of them all, as they stand now."""
         with self._lock:
             self._refresh()
-            tables: dict[str, Any] = {}
             marks: Marks = {}
-            for name, file in self._files.items():
+            for file in self._files.values():
                 advance(marks, file.marks)
-                table = file.table()
-                if table is not None:
-                    tables[name] = table
-            return tables, marks
+            return {name: list(file.pieces) for name, file in self._files.items() if file.pieces}, marks
 
     def _refresh(self) -> None:
         names = list_hot(self._folder)
         for gone in set(self._files) - set(names):
             del self._files[gone]
+        room = PACKED - sum(file.packed_bytes for file in self._files.values())
         for name in names:
             file = self._files.setdefault(name, HotFile(self._folder / name))
             try:
-                file.refresh(decode=self._decode)
+                file.refresh(with_rows=self._with_rows, room=room)
             except FileNotFoundError:
                 # Sealed between the listing and the reading: the manifest, read after this, has its rows.
                 del self._files[name]
@@ -187,7 +259,7 @@ class HotWriter:
             self._create(number, now_ns)
             return
         known = HotFile(path)
-        known.refresh(decode=False)
+        known.refresh(with_rows=False)
         frame.check_file_header(path.read_bytes()[: frame.FILE_HEADER_SIZE], str(path))
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         if os.fstat(self._fd).st_size > known.end:
@@ -240,9 +312,10 @@ class HotWriter:
         except OSError:
             self._broken = True  # the frame may or may not be there: only opening the file anew can tell
 
-    def is_due(self, now_ns: int, max_rows: int, max_age_ns: int) -> bool:
+    def is_due(self, now_ns: int, max_rows: int, max_bytes: int, max_age_ns: int) -> bool:
         """Whether the file is full or old enough to be closed (an empty one never is)."""
-        return self.rows > 0 and (self.rows >= max_rows or now_ns - self._born_ns >= max_age_ns)
+        is_full = self.rows >= max_rows or self._length >= max_bytes
+        return self.rows > 0 and (is_full or now_ns - self._born_ns >= max_age_ns)
 
     def roll(self, now_ns: int) -> None:
         """Close this file for good and begin the next."""

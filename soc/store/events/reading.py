@@ -5,30 +5,38 @@ The scope is enforced here and nowhere else: every statement is built by `View.s
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from soc.errors import StoreError
 from soc.model.fields import Field, FieldDictionary, FieldType
 from soc.model.query import Query
 from soc.model.scope import Scope
-from soc.store.events.hot import HotCache, concat
+from soc.store.events.hot import HotCache, Piece
 from soc.store.events.manifest import Manifest
 from soc.store.events.marks import Marks, advance
 from soc.store.events.nouns import Segment
-from soc.store.events.segment import to_physical
+from soc.store.events.segment import physical
 from soc.store.events.sql import Compiler, possible, quote, time_bounds
 
 T = TypeVar("T")
 _RETRIES = 5
-_SETTINGS = {
-    "threads": 2, "memory_limit": "1GB",
-    "autoinstall_known_extensions": "false", "autoload_known_extensions": "false",
-}  # fmt: skip
+HOT_ROWS = 16_384
+"""Hot rows that are handed to DuckDB at once."""
+_SETTINGS = {"threads": 2, "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+MEMORY_MIB = 256
+"""What all searches of a process may hold together; what does not fit goes to the disk, up to `SPILL`."""
+SPILL = "8GiB"
+_NUMBERS = itertools.count(1)
 
 
 class FilesMoved(Exception):
@@ -44,7 +52,7 @@ class View:
     fields: FieldDictionary
     scope: Scope
     segments: Sequence[Segment]
-    hot: Any | None
+    hot: Sequence[Piece]
     since_us: int | None = None
     until_us: int | None = None
     marks: Marks = field(default_factory=dict)
@@ -53,13 +61,13 @@ class View:
     @property
     def columns(self) -> set[str]:
         """The fields that anything in the view has."""
-        names = set(self.hot.column_names) if self.hot is not None else set()
-        return names.union(*(segment.columns for segment in self.segments))
+        hot = (piece.schema.names for piece in self.hot)
+        return set().union(*hot, *(segment.columns for segment in self.segments))
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to read at all."""
-        return not self.segments and self.hot is None
+        return not self.segments and not self.hot
 
     def pruned(self, query: Query) -> View:
         """The same view without what cannot match: by time, unit and the columns that the query needs."""
@@ -78,20 +86,29 @@ class View:
             and (self.scope.units is None or s.units & self.scope.units)
             and possible(query, s.columns)
         ]
-        return self._with(kept, self.hot)
+        hot = [
+            piece
+            for piece in self.hot
+            if (since is None or piece.max_us >= since)
+            and (until is None or piece.min_us < until)
+            and (high is None or piece.min_us <= high)
+            and possible(query, piece.schema.names)
+        ]
+        return self._with(kept, hot)
 
-    def _with(self, segments: Sequence[Segment], hot: Any | None) -> View:
+    def _with(self, segments: Sequence[Segment], hot: Sequence[Piece]) -> View:
         return View(self.connection, self.root, self.fields, self.scope, segments, hot, self.since_us, self.until_us)
 
     def only_ids(self, ids: Sequence[bytes]) -> View:
-        """The same view without the segments whose range of ids holds none of these."""
-        hexes = [i.hex() for i in ids]
-        return self._with([s for s in self.segments if any(s.min_id <= h <= s.max_id for h in hexes)], self.hot)
+        """The same view without the segments whose range of ids holds none of these, and the pieces that have none."""
+        hexes, wanted = [i.hex() for i in ids], pa.array(ids, pa.binary())
+        hot = [p for p in self.hot if pc.any(pc.is_in(self._read(p, ("event.id",)).column(0), wanted)).as_py()]
+        return self._with([s for s in self.segments if any(s.min_id <= h <= s.max_id for h in hexes)], hot)
 
     def only_paths(self, paths: set[str]) -> View:
         """The same view with only these files (paths as `filename` gives them; "" keeps the hot rows)."""
         segments = [s for s in self.segments if str(self.root / s.path) in paths]
-        return self._with(segments, self.hot if "" in paths else None)
+        return self._with(segments, self.hot if "" in paths else ())
 
     def compiler(self) -> Compiler:
         """A compiler of queries over this view."""
@@ -109,7 +126,7 @@ class View:
             named = ", filename = true" if filename else ""
             options = f"union_by_name = true, hive_partitioning = false{named}"
             parts.append(f"SELECT * FROM read_parquet({files}, {options})")  # noqa: S608 (placeholders only)
-        if self.hot is not None:
+        if self.hot:
             parts.append("SELECT *, '' AS filename FROM hot" if filename else "SELECT * FROM hot")
         return "(" + " UNION ALL BY NAME ".join(parts) + ")"
 
@@ -137,19 +154,47 @@ class View:
             self._distinct[field.name] = [a for a in rows.column("address").to_pylist() if a is not None]
         return self._distinct[field.name]
 
-    def run(self, sql: str, values: dict[str, Any]) -> Any:
-        """The whole result as an Arrow table. Raises FilesMoved when a file went away, StoreError otherwise."""
+    def run(self, sql: str, values: dict[str, Any], *, whole: bool = False) -> Any:
+        """The result as an Arrow table; `whole` when it takes all columns (`SELECT *`).
+
+        Raises FilesMoved when a file went away, StoreError otherwise.
+        """
+        if self.hot:
+            wanted = [n for n in sorted(self.columns) if whole or n == "@timestamp" or quote(n) in sql]  # one at least
+            self.connection.register("hot", self._stream(wanted))
         try:
-            return self._relation_of(sql, values).to_arrow_table()
+            return self.connection.sql(sql, params=values).to_arrow_table()
         except duckdb.IOException as error:
             raise self._io_fault(error) from error
         except duckdb.Error as error:
-            raise StoreError(f"the search could not run: {str(error).splitlines()[0]}") from error
+            if "FilesMoved" in str(error):
+                raise FilesMoved(str(error)) from error
+            hint = "raise [store] search_mib" if isinstance(error, duckdb.OutOfMemoryException) else ""
+            raise StoreError(f"the search could not run: {str(error).splitlines()[0]}", hint=hint) from error
 
-    def _relation_of(self, sql: str, values: dict[str, Any]) -> Any:
-        if self.hot is not None:
-            self.connection.register("hot", to_physical(self.hot))
-        return self.connection.sql(sql, params=values)
+    def _stream(self, names: Sequence[str]) -> Any:
+        """The hot rows with these columns, a piece at a time: no more of them is in memory at once."""
+        types = {field.name: field.type for piece in self.hot for field in piece.schema}
+        schema = pa.schema([(physical(name), types[name]) for name in names if name in types])
+        known = [name for name in names if name in types]
+
+        def batches() -> Iterator[Any]:
+            for piece in self.hot:
+                for batch in self._read(piece, known).to_batches(max_chunksize=HOT_ROWS):
+                    columns = [
+                        batch.column(name) if name in batch.schema.names else pa.nulls(batch.num_rows, types[name])
+                        for name in known
+                    ]
+                    yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    @staticmethod
+    def _read(piece: Piece, columns: Sequence[str]) -> Any:
+        try:
+            return piece.read(columns)
+        except (OSError, pa.ArrowException) as error:  # a write that failed was rolled back, and its place used again
+            raise FilesMoved(f"FilesMoved: {error}") from error
 
     def _io_fault(self, error: Exception) -> Exception:
         if any(not (self.root / s.path).exists() for s in self.segments):
@@ -162,9 +207,15 @@ class View:
 class Reader:
     """Takes views. Safe for several threads: each call has a DuckDB connection of its own."""
 
-    def __init__(self, root: Path, fields: FieldDictionary, manifest: Manifest, cache: HotCache) -> None:
+    def __init__(
+        self, root: Path, fields: FieldDictionary, manifest: Manifest, cache: HotCache, memory_mib: int = MEMORY_MIB
+    ) -> None:
         self._root, self._fields, self._manifest, self._cache = root, fields, manifest, cache
-        self._duckdb = duckdb.connect(":memory:", config=_SETTINGS)
+        self._spill = _spill_folder(root)
+        bounds = {
+            "memory_limit": f"{memory_mib}MiB", "temp_directory": str(self._spill), "max_temp_directory_size": SPILL,
+        }  # fmt: skip
+        self._duckdb = duckdb.connect(":memory:", config={**_SETTINGS, **bounds})
 
     def read(self, scope: Scope, since_us: int | None, until_us: int | None, work: Callable[[View], T]) -> T:
         """`work` over a view; again over a newer one when a file moved away under it."""
@@ -183,13 +234,25 @@ class Reader:
         tables, marks = self._cache.snapshot()
         segments, sealed = self._manifest.snapshot()
         advance(marks, self._manifest.marks())
-        rows = [table for name, table in tables.items() if name not in sealed]
-        hot = concat(rows) if rows else None
+        hot = [piece for name, several in tables.items() if name not in sealed for piece in several]
         return View(connection, self._root, self._fields, scope, segments, hot, since_us, until_us, marks)
 
     def close(self) -> None:
-        """Let DuckDB go."""
+        """Let DuckDB go, and what it put aside."""
         self._duckdb.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+
+def _spill_folder(root: Path) -> Path:
+    """A name of our own, `<process>-<number>`, in `spill/`; what processes left there that are gone is removed."""
+    for left in (root / "spill").glob("*-*"):
+        try:
+            os.kill(int(left.name.partition("-")[0]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            continue  # it runs, as somebody else
+    return root / "spill" / f"{os.getpid()}-{next(_NUMBERS)}"
 
 
 def field_of(name: str, arrow: Any, fields: FieldDictionary) -> Field:

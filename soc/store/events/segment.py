@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +20,9 @@ from soc.store import files
 from soc.store.events import proof
 from soc.store.events.nouns import Segment
 
-ROW_GROUP = 50_000
+ROW_GROUP, GROUP_BYTES, SMALL_GROUP = 50_000, 24 << 20, 10_000
+"""A row group ends with so many rows or bytes in memory, or with its dataset when that brought enough."""
+READ_ROWS = 4_096
 _NEEDLES = (
     "event.id", "source.ip", "destination.ip", "source.nat.ip", "user.name", "host.name", "host.hostname",
     "file.hash.sha256", "process.hash.sha256", "dns.question.name", "url.domain", "network.community_id",
@@ -48,6 +52,15 @@ def to_logical(table: Any) -> Any:
     return table.rename_columns([logical(name) for name in table.column_names])
 
 
+def concat(tables: Sequence[Any]) -> Any:
+    """One table; columns that some lack are missing there."""
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
+
+
+PLACED_BY = ("event.created", "soc.system.level")
+"""The columns that `split` reads."""
+
+
 def split(table: Any) -> dict[tuple[str, str], Any]:
     """The rows of each (receipt day UTC, level); level `0` is of unregistered systems."""
     days = pc.strftime(table.column("event.created"), "%Y-%m-%d")
@@ -57,6 +70,9 @@ def split(table: Any) -> dict[tuple[str, str], Any]:
         else pa.chunked_array([pa.repeat("0", table.num_rows)])
     )
     keys = pc.binary_join_element_wise(days, levels, "/").combine_chunks().dictionary_encode()
+    if len(keys.dictionary) == 1:
+        day, level = keys.dictionary[0].as_py().split("/")
+        return {(day, level): table}
     codes = keys.indices.to_numpy()
     found = {}
     for code, key in enumerate(keys.dictionary.to_pylist()):
@@ -70,23 +86,94 @@ def relative_path(segment_id: str, day: str, level: str) -> str:
     return f"seg/day={day}/level={level}/{segment_id}.parquet"
 
 
-def write(root: Path, segment_id: str, day: str, level: str, table: Any) -> Segment:
-    """Write the file durably (temporary name, fsync, rename, fsync of the folder). Raises DiskFull or StoreError."""
-    path = root / relative_path(segment_id, day, level)
-    temporary = path.with_suffix(".tmp")
-    table = _without_empty(table).sort_by([("event.dataset", "ascending"), ("@timestamp", "ascending")])
-    try:
-        files.make_folder(path.parent)
-        pq.write_table(
-            to_physical(table), temporary, compression="zstd", row_group_size=ROW_GROUP,
-            bloom_filter_options=_blooms(table), store_schema=False,
-        )  # fmt: skip
-        files.sync_file(temporary)
-        os.rename(temporary, path)
-        files.sync_folder(path.parent)
-        return _entry(root, path, segment_id, (day, level), table)
-    except OSError as error:
-        raise files.store_error(error, f"writing {path.name}") from error
+class Writer:
+    """Writes one segment row group by row group, in a bounded memory; use as a context.
+
+    Give it tables by dataset and in the order of receipt. A row group has at most `ROW_GROUP` rows and about
+    `GROUP_BYTES`, and is sorted by dataset and time. `rows` are those to come, `schema` has all their columns.
+    Raises DiskFull or StoreError.
+    """
+
+    def __init__(self, root: Path, segment_id: str, place: tuple[str, str], schema: Any, rows: int) -> None:
+        self._root, self._id, self._place = root, segment_id, place
+        self._path = root / relative_path(segment_id, *place)
+        self._temporary = self._path.with_suffix(".tmp")
+        self._schema = schema
+        self._tables: list[Any] = []
+        self._dataset = ""
+        self.rows = self.held = 0
+        self._stats = _Stats()
+        with self._told():
+            files.make_folder(self._path.parent)
+            self._file = pq.ParquetWriter(
+                self._temporary, _physical_schema(schema), compression="zstd", store_schema=False,
+                bloom_filter_options=_blooms(schema.names, min(rows, ROW_GROUP)),
+            )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise files.store_error(error, f"writing {self._path.name}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError, pa.ArrowException):  # the next run removes what was not finished
+            self._file.close()
+
+    def add(self, dataset: str, table: Any) -> None:
+        """Rows of one dataset."""
+        if dataset != self._dataset and self.rows >= SMALL_GROUP:
+            self.flush()  # a large dataset has row groups of its own, small ones share
+        self._dataset = dataset
+        for start in range(0, table.num_rows, ROW_GROUP):
+            some = table.slice(start, ROW_GROUP)
+            self._tables.append(some)
+            self.rows += some.num_rows
+            self.held += some.nbytes
+            if self.rows >= ROW_GROUP or self.held >= GROUP_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        while self.rows:
+            table = concat(self._tables)
+            whole = table.slice(0, ROW_GROUP).sort_by([("event.dataset", "ascending"), ("@timestamp", "ascending")])
+            rest = table.slice(ROW_GROUP)
+            self._stats.add(whole)
+            with self._told():
+                self._file.write_table(to_physical(_filled(whole, self._schema)), row_group_size=ROW_GROUP)
+            self._tables, self.rows, self.held = [rest], rest.num_rows, rest.nbytes
+
+    def close(self) -> Segment:
+        """Make it durable (fsync, rename, fsync of the folder)."""
+        self.flush()
+        with self._told():
+            self._file.close()
+            files.sync_file(self._temporary)
+            os.rename(self._temporary, self._path)
+            files.sync_folder(self._path.parent)
+            return self._stats.entry(self._root, self._path, self._id, self._place)
+
+
+def _physical_schema(schema: Any) -> Any:
+    return pa.schema([field.with_name(physical(field.name)) for field in schema])
+
+
+def _filled(table: Any, schema: Any) -> Any:
+    """All columns of the schema, those that the table lacks without a value; they share their memory by type."""
+    nulls: dict[Any, Any] = {}
+    names = set(table.column_names)
+    columns = []
+    for field in schema:
+        if field.name in names:
+            columns.append(table.column(field.name))
+        else:
+            columns.append(nulls.setdefault(field.type, pa.nulls(table.num_rows, field.type)))
+    return pa.table(columns, schema=schema)
 
 
 def _without_empty(table: Any) -> Any:
@@ -94,9 +181,8 @@ def _without_empty(table: Any) -> Any:
     return table.select(keep)
 
 
-def _blooms(table: Any) -> dict[str, dict[str, Any]]:
-    distinct = min(table.num_rows, ROW_GROUP)
-    return {name: {"ndv": distinct, "fpp": 0.01} for name in _NEEDLES if name in table.column_names}
+def _blooms(names: Sequence[str], distinct: int) -> dict[str, dict[str, Any]]:
+    return {name: {"ndv": distinct, "fpp": 0.01} for name in _NEEDLES if name in names}
 
 
 def _range(column: Any) -> tuple[int, int]:
@@ -110,22 +196,71 @@ def _distinct(table: Any, name: str) -> frozenset[str]:
     return frozenset(v or "" for v in pc.unique(table.column(name)).to_pylist())
 
 
-def _entry(root: Path, path: Path, segment_id: str, place: tuple[str, str], table: Any) -> Segment:
-    ids = table.column("event.id").to_pylist()
-    event, receipt = _range(table.column("@timestamp")), _range(table.column("event.created"))
-    return Segment(
-        id=segment_id, day=place[0], level=place[1], systems=_distinct(table, "soc.system.id") - {""},
-        units=_distinct(table, "organization.id"), rows=table.num_rows, bytes=path.stat().st_size,
-        min_event_us=event[0], max_event_us=event[1], min_receipt_us=receipt[0], max_receipt_us=receipt[1],
-        sha256=files.sha256_of(path), state="sealed", path=str(path.relative_to(root)),
-        columns=frozenset(table.column_names), min_id=min(ids).hex(), max_id=max(ids).hex(),
-        content_root=proof.table_root(table),
-    )  # fmt: skip
+class _Stats:
+    """What the manifest says of a segment, gathered row group by row group."""
+
+    def __init__(self) -> None:
+        self._leaves = proof.Leaves()
+        self._rows = 0
+        self._columns: set[str] = set()
+        self._systems: set[str] = set()
+        self._units: set[str] = set()
+        self._event: list[int] = []
+        self._receipt: list[int] = []
+
+    def add(self, table: Any) -> None:
+        self._leaves.add(table)
+        self._rows += table.num_rows
+        self._columns.update(_without_empty(table).column_names)
+        self._systems |= _distinct(table, "soc.system.id")
+        self._units |= _distinct(table, "organization.id")
+        self._event += _range(table.column("@timestamp"))
+        self._receipt += _range(table.column("event.created"))
+
+    def entry(self, root: Path, path: Path, segment_id: str, place: tuple[str, str]) -> Segment:
+        first, last = self._leaves.ids()
+        return Segment(
+            id=segment_id, day=place[0], level=place[1], systems=frozenset(self._systems - {""}),
+            units=frozenset(self._units), rows=self._rows, bytes=path.stat().st_size,
+            min_event_us=min(self._event), max_event_us=max(self._event),
+            min_receipt_us=min(self._receipt), max_receipt_us=max(self._receipt),
+            sha256=files.sha256_of(path), state="sealed", path=str(path.relative_to(root)),
+            columns=frozenset(self._columns), min_id=first, max_id=last, content_root=self._leaves.root(),
+        )  # fmt: skip
 
 
-def read(root: Path, segment: Segment) -> Any:
-    """The whole table of a segment, field names restored; raises StoreError when it cannot be read."""
+def pieces(root: Path, segment: Segment) -> Iterator[tuple[str, Any]]:
+    """The rows of a segment in their order, a few thousand of one dataset at a time, without the columns that have no
+    value in them; raises StoreError when it cannot be read."""
+    for table in tables(root, segment):
+        names = table.column("event.dataset").combine_chunks()
+        ends = np.flatnonzero(np.append(pc.not_equal(names[1:], names[:-1]).to_numpy(zero_copy_only=False), True)) + 1
+        start = 0
+        for end in ends.tolist():
+            yield names[start].as_py(), table.slice(start, end - start)
+            start = end
+
+
+def tables(root: Path, segment: Segment) -> Iterator[Any]:
+    """The same without regard to the dataset."""
     try:
-        return to_logical(pq.ParquetFile(root / segment.path).read())
+        with pq.ParquetFile(root / segment.path, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=READ_ROWS, use_threads=False):
+                yield _without_empty(to_logical(pa.Table.from_batches([batch])))
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{segment.path}: {error}") from error
+
+
+def unified(schemas: Sequence[Any]) -> Any:
+    """All columns that any of them has, by name."""
+    whole = pa.unify_schemas([each.remove_metadata() for each in schemas], promote_options="default")
+    return pa.schema(sorted(whole, key=lambda field: field.name))
+
+
+def schema(root: Path, segment: Segment) -> Any:
+    """Its columns and their types; raises StoreError when it cannot be read."""
+    try:
+        found = pq.read_schema(root / segment.path)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{segment.path}: {error}") from error
+    return pa.schema([field.with_name(logical(field.name)).remove_metadata() for field in found])

@@ -29,11 +29,11 @@ from soc.store.events.hot import HotCache, HotWriter
 from soc.store.events.manifest import Manifest
 from soc.store.events.marks import Marks, advance, fresh
 from soc.store.events.nouns import Aggregate, CompactReport, Page, Segment, StoreFault, Tombstone
-from soc.store.events.reading import Reader, View, field_of
+from soc.store.events.reading import MEMORY_MIB, Reader, View, field_of
 from soc.store.events.segment import to_logical
 from soc.store.events.sql import Compiler, quote
 
-ROLL_ROWS = 100_000
+ROLL_ROWS, ROLL_BYTES = 100_000, 32 << 20
 ROLL_NS = 60 * 1_000_000_000
 MERGE_FILES = 8
 MERGE_ROWS = 1_000_000
@@ -48,11 +48,18 @@ class EventStore:
     """The embedded event store in the folder `root`.
 
     Without `writer` it only reads, drops and compacts; with one, `append` works and no other process may have that
-    name. `fields` must hold every field that is appended. Raises NewerStore, TryAgain (the name is taken), StoreError.
+    name. `fields` must hold every field that is appended; all searches together hold `memory_mib` and put the rest on
+    the disk. Raises NewerStore, TryAgain (the name is taken), StoreError.
     """
 
     def __init__(
-        self, root: Path, clock: Clock, fields: FieldDictionary = FIELDS, *, writer: str | None = None
+        self,
+        root: Path,
+        clock: Clock,
+        fields: FieldDictionary = FIELDS,
+        *,
+        writer: str | None = None,
+        memory_mib: int = MEMORY_MIB,
     ) -> None:
         self._root, self._clock, self._fields = root, clock, fields
         try:
@@ -62,8 +69,8 @@ class EventStore:
             raise files.store_error(error, f"creating {root}") from error
         self._manifest = Manifest(root / "manifest.db")
         self._cache = HotCache(root / "hot")
-        self._cursor_cache = HotCache(root / "hot", decode=False)
-        self._reader = Reader(root, fields, self._manifest, self._cache)
+        self._cursor_cache = HotCache(root / "hot", with_rows=False)
+        self._reader = Reader(root, fields, self._manifest, self._cache, memory_mib)
         self._lock = threading.Lock()
         self._marks: Marks = {}
         self._writer: HotWriter | None = None
@@ -122,7 +129,7 @@ class EventStore:
             return self._roll_if_due(now_ns)
 
     def _roll_if_due(self, now_ns: int) -> bool:
-        if self._writer is None or not self._writer.is_due(now_ns, ROLL_ROWS, ROLL_NS):
+        if self._writer is None or not self._writer.is_due(now_ns, ROLL_ROWS, ROLL_BYTES, ROLL_NS):
             return False
         self._writer.roll(now_ns)
         return True
@@ -263,7 +270,7 @@ class EventStore:
                 return []
             query = Or(tuple(Equals("event.id", i) for i in ids))
             compiler = view.compiler()
-            table = view.run(f"SELECT * {view.source(query, compiler)}", compiler.values)
+            table = view.run(f"SELECT * {view.source(query, compiler)}", compiler.values, whole=True)
             found = {row["event.id"]: row for row in _json_rows(to_logical(table), self._fields)}
             return [found[i.hex()] for i in dict.fromkeys(ids) if i.hex() in found]
 
@@ -335,7 +342,10 @@ class EventStore:
 
     def content_root(self, found: Segment) -> str:
         """Hex Merkle root over the events in the file as they are now; compare with the segment's own."""
-        return proof.table_root(segment.read(self._root, found))
+        leaves = proof.Leaves()
+        for table in segment.tables(self._root, found):
+            leaves.add(table)
+        return leaves.root()
 
     def verify_segments(self, *, content: bool = False) -> list[StoreFault]:
         """Compare files and manifest: missing, changed and extra files; with `content` the Merkle roots too."""
@@ -434,10 +444,11 @@ def _full_rows(
         return []
     view = view.only_paths(paths)
     view.since_us, view.until_us = min(t for t, _ in keys), max(t for t, _ in keys) + 1
+    view = view.pruned(MatchAll())
     compiler = view.compiler()
     source = view.source(MatchAll(), compiler)
     ids = compiler.bind([i for _, i in keys])
-    table = view.run(f"SELECT * {source} AND {_ID} IN (SELECT unnest({ids}))", compiler.values)
+    table = view.run(f"SELECT * {source} AND {_ID} IN (SELECT unnest({ids}))", compiler.values, whole=True)
     rows = {row["event.id"]: row for row in _json_rows(to_logical(table), fields)}
     return [rows[i.hex()] for _, i in keys]
 
