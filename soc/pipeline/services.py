@@ -43,6 +43,7 @@ from soc.parsers import ParserSet
 from soc.parsers.groups import Groups
 from soc.pipeline import aside, certificates, places, sources
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
+from soc.pipeline.catch_up import CatchUp
 from soc.pipeline.coverage.ledger import coverage
 from soc.pipeline.exception_approval import ExceptionApproval
 from soc.pipeline.files import CAPTURES
@@ -65,7 +66,7 @@ from soc.retention.plan import Plan, Policy, make_plan
 from soc.store.cases import Cases
 from soc.store.events import EventStore
 from soc.store.events.nouns import Aggregate
-from soc.store.queue import LogReader
+from soc.store.queue import Lag, LogReader
 from soc.tickets.clocks import load_clocks
 from soc.tickets.desk import TicketDesk
 
@@ -111,6 +112,7 @@ class Services:
     filters: SavedFilters
     measures: Measures
     certificates: certificates.Watch
+    catch_up: CatchUp
     backfills: Automatic
     world: DemoWorld | None = None
     coverage_gaps: int = 0
@@ -208,6 +210,7 @@ class Services:
             filters=places.saved_filters(settings, parsers.fields),
             measures=Measures(rules, store),
             certificates=certificates.Watch(settings, clock, alerts.take),
+            catch_up=CatchUp(clock),
             backfills=Automatic(settings, clock, store, lookbacks, lambda: new_id(clock), handed_in),
             world=world,
         )
@@ -358,13 +361,19 @@ class Services:
         """The captured packets of a flow, see `flow_packets.retrieve`."""
         return retrieve(self.settings, self.store, scope, flow, since_us, until_us)
 
+    def _waiting(self) -> tuple[Lag, int]:
+        """What lies in the queue past the store, and how many damaged frames were met."""
+        raw = LogReader(places.queue(self.settings), places.RAW)
+        try:
+            lag = raw.lag(places.passed(self.store.cursors(), places.RAW))
+            self.catch_up.look(lag["records"])
+            return lag, raw.damaged
+        finally:
+            raw.close()
+
     def status(self) -> dict[str, Any]:
         """Processes, how far each consumer is behind, the store, the outbox."""
-        root = places.queue(self.settings)
-        raw = LogReader(root, places.RAW)
-        lag = raw.lag(places.passed(self.store.cursors(), places.RAW))
-        damaged = raw.damaged
-        raw.close()
+        lag, damaged = self._waiting()
         segments = self.store.segments()
         with self.cases.read(_ENGINE) as tx:
             outbox, refused = tx.outbox_counts(), tx.count("national_refusal")
@@ -373,6 +382,7 @@ class Services:
             "simulated": self.settings.simulated,
             "processes": read_states(self.settings),
             "queue": {**lag, "damaged": damaged},
+            "catch_up_s": self.catch_up.seconds(lag["records"]),
             "store": {
                 "segments": len(segments),
                 "rows_sealed": sum(s.rows for s in segments),
@@ -506,6 +516,7 @@ class Services:
             ("coverage", 60.0, self.look_at_coverage),
             ("rule versions", 600.0, self.rules.note_versions),
             ("certificates", 3600.0, self.certificates.step),
+            ("catch up", 15.0, self._waiting),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]
         if self.national is not None:

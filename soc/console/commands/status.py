@@ -11,6 +11,7 @@ from soc.console.commands.call import Call, command
 from soc.console.commands.shared import making_up
 from soc.console.i18n import t
 from soc.console.render import Column, counted, moment, number, plain, size, word, yes_no
+from soc.console.words import span
 
 PROCESSES = (
     Column("cmd.col.process", "name"),
@@ -83,6 +84,7 @@ def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
     store, queue = data.get("store") or {}, data.get("queue") or {}
     pairs: list[tuple[str, Any]] = [
         ("cmd.status.queue", _counted(queue)), *_shares(data.get("processes") or []),
+        *([("cmd.status.catch_up", span(data["catch_up_s"]))] if data.get("catch_up_s") else []),
         *_left_out(data.get("processes") or []),
         ("cmd.status.rows", number(store.get("rows_sealed"))), ("cmd.status.segments", number(store.get("segments"))),
         ("cmd.status.bytes", size(store.get("bytes"))),

@@ -746,6 +746,7 @@ SENTENCES: Catalogue = {
         "Mã truy cập của {name}, dùng được {days} ngày; chỉ hiện một lần này.",
         "The token of {name}, good for {days} days; it is shown this once.",
     ),
+    "cmd.status.catch_up": ("Còn chờ xử lý xong", "Worked off in about"),
     "cmd.status.queue": ("Hàng đợi", "Queue"),
     "cmd.status.share": ("Phần đĩa của hàng đợi", "Share of the queue"),
     "cmd.status.share_free": (
