@@ -79,7 +79,7 @@ def opened(
         system_id=finding.system_id, system_name=system.name if system else "", system_level=system_level,
         organization_id=finding.organization_id, organization_name=system.organization_name if system else "",
         tags=finding.tags, playbook=finding.playbook, simulated=finding.simulated, import_id=finding.import_id,
-        previous_id=previous_id, group=dict(finding.group), found_late=finding.found_late,
+        previous_id=previous_id, group=dict(finding.group), found_late=bool(finding.lookback),
     )  # fmt: skip
 
 
@@ -103,5 +103,5 @@ def joined(alert: Alert, finding: Finding, now_us: int) -> Alert:
         why=tuple(dict.fromkeys(alert.why + finding.matched))[:50],
         observables=tuple(dict.fromkeys(alert.observables + observables(finding)))[:200],
         tags=tuple(dict.fromkeys(alert.tags + finding.tags)),
-        found_late=alert.found_late or finding.found_late,
+        found_late=alert.found_late or bool(finding.lookback),
     )

@@ -19,8 +19,8 @@ MOST = 5_000
 def is_told(tx: Tx, finding: Finding) -> bool:
     """Whether it is known, or was told by other events: live, a correlation saw fewer of them than looking back.
 
-    The windows of a group lie apart, on either side; so one that was told answers for one of the other side that
-    shares time with it, whichever came first.
+    The windows of a group lie apart, live and in each lookback; so one that was told answers for one of each other run
+    that shares time with it, whichever came first.
     """
     if tx.get(KIND, finding.id) is not None:
         return True
@@ -30,29 +30,31 @@ def is_told(tx: Tx, finding: Finding) -> bool:
     if first is None:
         return False
     id, stored = first
-    tx.put(KIND, id, {**stored.document, "again": finding.id}, stored.version, keys={})
-    note(tx, finding, {"told_as": id})
+    answers = {**stored.document["answers"], finding.lookback: finding.id}
+    tx.put(KIND, id, {**stored.document, "answers": answers}, stored.version)
+    tx.put(KIND, finding.id, {"told_as": id, "rule": finding.rule_id, "at_us": finding.last_us}, None)
     return True
 
 
 def note(tx: Tx, finding: Finding, what: Mapping[str, Any]) -> None:
     """It is told now; `what` says what became of it."""
-    times = {"first_us": finding.first_us, "at_us": finding.last_us, "found_late": finding.found_late}
-    document = {**what, "rule": finding.rule_id, **times}
-    keys = {"group": _group(finding, finding.last_us // BUCKET_US)}
-    is_open = finding.kind == "correlation" and "told_as" not in what
-    tx.put(KIND, finding.id, document, None, keys=keys if is_open else None)
+    document = {**what, "rule": finding.rule_id, "at_us": finding.last_us}
+    if finding.kind != "correlation":
+        tx.put(KIND, finding.id, document, None)
+        return
+    document |= {"first_us": finding.first_us, "answers": {finding.lookback: finding.id}}
+    tx.put(KIND, finding.id, document, None, keys={"group": _group(finding, finding.last_us // BUCKET_US)})
 
 
 def _alike(tx: Tx, finding: Finding) -> list[tuple[str, Stored]]:
-    """Told findings of the same group and the other side that share time with it and answer for no other."""
+    """Told findings of the same group that share time with it and answer for none of its run."""
     span_us = int(finding.explain.get("params", {}).get("seconds", 0)) * 1_000_000
     buckets = range(finding.first_us // BUCKET_US, (finding.last_us + span_us) // BUCKET_US + 1)
     found = tx.find(KIND, keys={"group": [_group(finding, bucket) for bucket in buckets]}, limit=MOST)
     return [
         (id, stored)
         for id, stored in found
-        if stored.document["found_late"] != finding.found_late
+        if finding.lookback not in stored.document["answers"]
         and stored.document["first_us"] <= finding.last_us
         and stored.document["at_us"] >= finding.first_us
     ]

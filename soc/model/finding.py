@@ -34,8 +34,8 @@ class Finding:
     `group` are the group-by values of a correlation. `explain` of an anomaly carries observed, expected and why as
     a message id with parameters. `position` is the text of the completing event's `Position`.
     `exception` is the id of the exception that takes it: such a finding is kept and counted, and makes no alert.
-    `status` is that of the rule (Sigma: `experimental`, `test`, `stable`, …). `found_late`: by looking back, for what
-    was missed or came too late.
+    `status` is that of the rule (Sigma: `experimental`, `test`, `stable`, …). `lookback` is the id of the one
+    that found it, for what was missed or came too late; "" of what was found as it came.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Finding:
     position: str = ""
     exception: str = ""
     status: str = ""
-    found_late: bool = False
+    lookback: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """A JSON-able dict."""

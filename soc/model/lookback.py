@@ -29,6 +29,7 @@ class Lookback:
     `rules` are ids of loaded rules, `texts` rules of the caller's own, `where` a search text that events must match
     as well; without any rule it is what is looked for. `against`: also the loaded rules of the same ids. `units` are
     the owner units that the asker may see, None for all. `backfill`: findings become alerts. `automatic`: nobody asked.
+    `late` is the id of the note of what came too late, which is looked at again.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Lookback:
     by_receipt: bool = False
     backfill: bool = False
     automatic: bool = False
+    late: str = ""
     reason: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,11 +11,13 @@ import orjson
 
 from soc.config import Settings
 from soc.detections.correlator import Correlator
+from soc.model.alert import uuid7
 from soc.model.clock import Clock
 from soc.model.finding import Finding
 from soc.model.position import Partition, Position
 from soc.model.record import RawBlock
 from soc.pipeline import places, records
+from soc.pipeline.coverage.late import note
 from soc.pipeline.reread import Definitions
 from soc.store import files
 from soc.store.events import EventStore
@@ -77,7 +80,9 @@ class Correlating:
             self._found += self._feed(block)
         if now - self._ticked_ns >= TICK_NS:
             self._ticked_ns = now
-            self._found += self._correlator.tick(self._safe_now_us())
+            settled_us = self._safe_now_us()
+            self._found += self._correlator.tick(settled_us)
+            self._note_late(settled_us)
         self._emit()
         if self._dirty and now - self._saved_ns >= max(SAVE_NS, SAVE_SHARE * self._save_took_ns):
             self.save()
@@ -98,10 +103,22 @@ class Correlating:
         self._journal.close()  # the next save is a whole: what changed since the last one was told to nobody
         self._dirty = True
 
+    def _note_late(self, settled_us: int) -> None:
+        """Hand what came too late to the coverage ledger; a crash before the next save hands it over twice."""
+        late = self._correlator.correlations.late_due(settled_us)
+        if late is not None:
+            now_ns = self._clock.now_ns()
+            note(self._settings, late, uuid7(now_ns, os.urandom(10)), now_ns // 1000)
+            self._correlator.correlations.late.clear()
+            self._dirty = True
+
     def told(self) -> dict[str, Any]:
-        """What people see of it: what it did, how many groups it keeps, and `left_out`, by reason."""
-        groups = self._correlator.correlations.groups
-        return {**self.counts, "groups": groups, "left_out": self._correlator.left_out()}
+        """What people see of it: what it did, how many groups it keeps, how many late events wait to be looked at, and
+        what is `left_out`, by reason.
+        """
+        correlations = self._correlator.correlations
+        kept = {"groups": correlations.groups, "late_waiting": correlations.late.events}
+        return {**self.counts, **kept, "left_out": self._correlator.left_out()}
 
     def _tell(self) -> None:
         """What people see of the sources' habits; nothing depends on it, so it need not be durable."""

@@ -24,7 +24,7 @@ def fired(first_s: int, last_s: int, *, late: bool = False, **changes: Any) -> F
     made = Finding(
         id=finding_id("r", str(group), ids[0], ids[-1]), rule_id="r", rule_version="1", title="t", level="high",
         kind="correlation", dataset="d", event_ids=ids, first_us=NOW_US + first_s * SECOND,
-        last_us=NOW_US + last_s * SECOND, group=group, entity=str(group), count=len(ids), found_late=late,
+        last_us=NOW_US + last_s * SECOND, group=group, entity=str(group), count=len(ids), lookback="l" if late else "",
         explain={"params": {"seconds": 60}},
     )  # fmt: skip
     return replace(made, **changes)
@@ -86,7 +86,7 @@ def test_what_is_withheld_answers_too() -> None:
 def test_single_events_are_known_by_their_ids() -> None:
     """Two events of one moment are two."""
     first, second = (fired(n, n, kind="sigma") for n in (0, 0))
-    second = replace(second, id=finding_id("r", "other"), found_late=True)
+    second = replace(second, id=finding_id("r", "other"), lookback="l")
     assert counts(first, second) == [2]
 
 

@@ -40,6 +40,7 @@ LOOKBACK: Catalogue = {
     "cmd.coverage.uncounted": ("sự kiện không đi qua tiến trình so khớp", "events came past the worker"),
     "cmd.coverage.waiting": ("còn chờ xử lý", "still waits"),
     "cmd.coverage.rule_broke": ("luật bị lỗi trên sự kiện", "the rule broke on events"),
+    "cmd.coverage.behind": ("sự kiện đến quá muộn", "events came too late"),
     "cmd.coverage.given_up": (
         "đã bù nhiều lần, luật vẫn lỗi: cần sửa luật", "made up for in vain: the rule breaks and needs mending",
     ),

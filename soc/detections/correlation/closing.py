@@ -9,7 +9,7 @@ from typing import Any, Self
 from soc.detections.correlation.definition import GRACE_US, Correlation
 from soc.detections.correlation.seen import AT, Seen
 from soc.detections.correlation.tally import Tally, fulfilled, tally_of
-from soc.detections.correlation.window import MAX_EVENTS, NEVER_US, Group
+from soc.detections.correlation.window import LATE, MAX_EVENTS, NEVER_US, Group
 
 
 class Closing(Group):
@@ -34,17 +34,19 @@ class Closing(Group):
         self._high = 0
         self._tally: Tally | None = None
 
-    def offer(self, correlation: Correlation, seen: Seen, counters: Counter[str], now_us: int) -> None:
-        """Take an event in; `now_us` is the clock of receipt."""
+    def offer(self, correlation: Correlation, seen: Seen, counters: Counter[str], now_us: int) -> bool:
+        """Take an event in, unless it is too late: False. `now_us` is the clock of receipt."""
         if seen[AT] < self.closed_us:
             counters["late"] += 1
-            return
-        if self.place(correlation, seen, counters) < 0:
-            return
+            return False
+        place = self.place(correlation, seen, counters)
+        if place < 0:
+            return place != LATE
         self.heard_us = now_us
         if len(self.events) > MAX_EVENTS:
             counters["dropped_events"] += 1
             self._leave(correlation, 1)
+        return True
 
     def due_us(self, correlation: Correlation) -> int | None:
         """When its first window is over by the clock of receipt; None without events, 0 when it is already."""

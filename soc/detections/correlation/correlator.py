@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +13,7 @@ from soc.detections.correlation.closing import Closing
 from soc.detections.correlation.condition import METRICS
 from soc.detections.correlation.definition import Correlation
 from soc.detections.correlation.excepting import Excepting
+from soc.detections.correlation.late import Late, LateRule
 from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, VALUE
 from soc.detections.correlation.stage import EARLIER, MAX_GROUPS, Document, Fired, Key, Stage
 from soc.detections.correlation.tally import observed
@@ -31,7 +33,10 @@ class Correlations:
     def __init__(self, correlations: Sequence[Correlation], exceptions: Sequence[RuleException] = ()) -> None:
         self.counters: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
-        self.stages = {c.id: Stage(c, self.counters, self._schedule, Excepting(c, exceptions)) for c in correlations}
+        self.late = Late()
+        self.stages = {
+            c.id: Stage(c, self.counters, self._schedule, Excepting(c, exceptions), self.late) for c in correlations
+        }
         self._numbers = {key: number for number, key in enumerate(self.stages)}
         self._by_rule: dict[str, list[Stage]] = {}
         for stage in self.stages.values():
@@ -183,6 +188,24 @@ class Correlations:
             exception=exception,
         )
 
+    def late_due(self, settled_us: int) -> Late | None:
+        """What came too late, when it is time to look at it again; None before. What refers to one of its correlations
+        comes with it, in all its groups: it may say more than it did. Everything received before `settled_us` is
+        stored. Whoever keeps it calls `late.clear`.
+        """
+        if not self.late.is_due(settled_us):
+            return None
+        rules = dict(self.late.rules)
+        for id in self.late.rules:
+            for upper in self._above(id):
+                rules[upper] = LateRule(None, rules[upper].received if upper in rules else Counter())
+        return replace(self.late, rules=rules)
+
+    def _above(self, id: str) -> Iterator[str]:
+        for stage in self.stages[id].feeds if id in self.stages else ():
+            yield stage.correlation.id
+            yield from self._above(stage.correlation.id)
+
     def snapshot(self) -> dict[str, Any]:
         """The whole state as plain data; the groups in the order in which they would be evicted."""
         for stage in self.stages.values():
@@ -204,6 +227,7 @@ class Correlations:
             },
             "counters": dict(self.counters),
             "fired": dict(self.fired),
+            "late": self.late.to_json(),
         }
 
     def restore(self, data: Mapping[str, Any], *, is_older: bool = False) -> None:
@@ -228,6 +252,7 @@ class Correlations:
         self.counters.clear()
         self.counters.update(data["counters"])
         self.fired = Counter(data["fired"])
+        self.late.restore(data.get("late", {}))
         for key, (version, groups, *kept) in data["windows"].items():  # states of before do not say how many there were
             stage = self.stages.get(key)
             if stage is not None and stage.correlation.version == version:

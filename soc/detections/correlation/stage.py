@@ -13,8 +13,9 @@ from soc.detections.correlation.closing import Closing
 from soc.detections.correlation.condition import METRICS
 from soc.detections.correlation.definition import Correlation, Names
 from soc.detections.correlation.excepting import Excepting
+from soc.detections.correlation.late import Late
 from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, POSITION, Seen
-from soc.detections.correlation.window import Window
+from soc.detections.correlation.window import TOO_LATE, Window
 
 MAX_GROUPS = 100_000
 """Groups kept per correlation; those untouched for longest go first, counted as `evicted_groups`."""
@@ -46,7 +47,8 @@ class Fired(NamedTuple):
 class Stage:
     """Groups are in the order in which they were touched, the last at the end.
 
-    `schedule` is told when the first window of a group will be over, by the clock of receipt.
+    `schedule` is told when the first window of a group will be over, by the clock of receipt. `late` takes what a
+    window cannot count any more.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Stage:
         counters: Counter[str],
         schedule: Callable[[Stage, Key, Closing], None],
         excepting: Excepting,
+        late: Late,
     ) -> None:
         self.correlation = correlation
+        self.late = late
         self.excepting = excepting
         self.windows: dict[Key, Any] = {}  # of `Window`, or of `Closing` when the correlation is not lasting
         self.inputs: list[Input] = []
@@ -103,6 +107,8 @@ class Stage:
             window = windows.pop(key, None)
             if window is None or window.touched_us < idle_us:
                 window = make()
+                if document["at_us"] < idle_us and not key[1]:  # what it belongs to may have been forgotten long ago
+                    self._note_late(key, document, now_us)
             windows[key] = window
             if len(windows) > MAX_GROUPS + SLACK:
                 counters["evicted_groups"] += self._evict(MAX_GROUPS)
@@ -114,9 +120,17 @@ class Stage:
                 events = window.offer(correlation, seen, counters)
                 if events:
                     yield Fired(place, key, events, document)
+                elif events is TOO_LATE:
+                    self._note_late(key, document, now_us)
             else:
                 seen = (*seen, {**_about(document), **self._more(rule, document)})
-                yield from self._take_in(window, key, seen, place, now_us)
+                if not window.offer(correlation, seen, counters, now_us):
+                    self._note_late(key, document, now_us)
+                yield from self._over(window, key, now_us, place)
+
+    def _note_late(self, key: Key, document: Document, now_us: int) -> None:
+        received_us = document.get("receipt_us", now_us)
+        self.late.add(self.correlation.id, key, document["at_us"], received_us, now_us)
 
     def _more(self, rule: str, document: Document) -> dict[str, Any]:
         """What is kept of an event for those that build on it, and for those that are excepted."""
@@ -136,10 +150,6 @@ class Stage:
         if measured is None:
             self._counters["not_a_number"] += 1
         return measured
-
-    def _take_in(self, window: Closing, key: Key, seen: Seen, place: int, now_us: int) -> Iterator[Fired]:
-        window.offer(self.correlation, seen, self._counters, now_us)
-        yield from self._over(window, key, now_us, place)
 
     def touch(self, window: Closing, key: Key, now_us: int) -> Iterator[Fired]:
         """The windows of a group that are over now."""

@@ -16,6 +16,10 @@ MAX_EVENTS = 10_000
 MAX_ENDS = 256
 """Windows that one late event is looked for in; further ones are counted as `unchecked_windows`."""
 NEVER_US = -(2**63)
+REPEATED, LATE = -1, -2
+"""Places of an event that is not kept."""
+TOO_LATE: list[Seen] = []
+"""What a window answers to an event that is late beyond measure; as empty as to one that fires nothing."""
 
 
 class Group:
@@ -29,7 +33,7 @@ class Group:
         self.touched_us = 0
 
     def place(self, correlation: Correlation, seen: Seen, counters: Counter[str]) -> int:
-        """Where the event was put, -1 when it was not."""
+        """Where the event was put, or why it was not: `REPEATED`, `LATE`."""
         events = self.events
         if seen[AT] > self.newest_us:
             self.newest_us = seen[AT]
@@ -37,11 +41,11 @@ class Group:
             return len(events) - 1
         if seen[AT] <= self.newest_us - correlation.late_us:
             counters["late"] += 1
-            return -1
+            return LATE
         place = bisect.bisect_left(events, order(seen), key=order)
         if place < len(events) and is_same(events[place], seen):
             counters["repeated"] += 1
-            return -1
+            return REPEATED
         events.insert(place, seen)
         return place
 
@@ -63,7 +67,7 @@ class Window(Group):
         self._tally: Tally | None = None
 
     def offer(self, correlation: Correlation, seen: Seen, counters: Counter[str]) -> Sequence[Seen]:
-        """Exact for events at most `late_us` behind the newest; later ones are counted as `late`."""
+        """Exact for events at most `late_us` behind the newest; later ones are counted as `late`, and `TOO_LATE`."""
         events, at = self.events, seen[AT]
         if at > self.newest_us:  # nearly always
             self.newest_us = at
@@ -72,7 +76,7 @@ class Window(Group):
         else:
             place = self.place(correlation, seen, counters)
             if place < 0:
-                return ()
+                return TOO_LATE if place == LATE else ()
         if self._tally is not None:
             self._follow(correlation, seen)
         edge_us = self.newest_us - correlation.kept_us

@@ -15,6 +15,7 @@ from soc.model.scope import Scope
 from soc.model.values import one
 from soc.pipeline import places
 from soc.pipeline.coverage.counting import WINDOW_US, folder, rulesets
+from soc.pipeline.coverage.late import notes
 from soc.pipeline.coverage.report import Backfill, Coverage, Known
 from soc.store import files
 from soc.store.events import Aggregate, EventStore
@@ -37,7 +38,7 @@ def coverage(settings: Settings, store: EventStore, since_us: int, until_us: int
     found = Coverage(
         Known(
             since_us, until_us, sets, mine, in_store(store, since_us, until_us),
-            _backfills(settings, since_us, until_us), waiting_us, matched_us,
+            _backfills(settings, since_us, until_us), waiting_us, matched_us, list(notes(settings)),
         )
     )  # fmt: skip
     return found, begins_us

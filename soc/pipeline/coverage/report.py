@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soc.pipeline.coverage.counting import EVENTS, FAILED, SKIPPED, WINDOW_US
+from soc.pipeline.coverage.late import LateNote
 
 EVALUATED, LATE, MISSED, BROKE, BACKFILLED = "evaluated", "late", "skipped", "failed", "backfilled"
 STATUSES = (EVALUATED, LATE, MISSED, BROKE, BACKFILLED)
 NOT_LOADED, NOT_SEARCHED, UNCOUNTED = "not_loaded", "not_searched", "uncounted"
-WAITING, BROKEN, GIVEN_UP = "waiting", "rule_broke", "given_up"
+WAITING, BROKEN, GIVEN_UP, BEHIND = "waiting", "rule_broke", "given_up", "behind"
 """Why: the rule was not at work then; a frame broke the matching; events came past the worker; they still wait; an
-event broke the rule, or one that it builds on; so it did when it was made up for, `TRIES` times."""
+event broke the rule, or one that it builds on; so it did when it was made up for, `TRIES` times; events came too late
+to be counted by the correlation."""
 TRIES = 3
 """A rule that broke so often is not tried again unasked until it is changed."""
 RULES_SHOWN = 20
@@ -68,6 +70,7 @@ class Known:
     backfills: Sequence[Backfill] = ()
     waiting_us: int | None = None
     waiting_matched_us: int | None = None
+    late: Sequence[LateNote] = ()
 
 
 @dataclass
@@ -106,6 +109,8 @@ class Coverage:
     def cell(self, rule: str, start_us: int) -> Cell:
         """The one status of a rule in a window."""
         found = self._plain(rule, start_us)
+        if found.status == EVALUATED:
+            return self._behind(rule, start_us) or found
         if found.status not in (MISSED, BROKE):
             return found
         if any(rule in each.rules and each.covers(start_us) for each in self._known.backfills):
@@ -142,6 +147,17 @@ class Coverage:
     def _has(self, ruleset: str, rule: str) -> bool:
         """Whether a set has this rule; of a set whose file is gone nothing is claimed."""
         return rule in self._known.rulesets.get(ruleset, {"rules": ()})["rules"]
+
+    def _behind(self, rule: str, start_us: int) -> Cell | None:
+        """Of events that came too late: whether they were looked at again; None when there are none."""
+        notes = [each for each in self._known.late if start_us in each.received.get(rule, ())]
+        if not notes:
+            return None
+        events = sum(each.received[rule][start_us] for each in notes)
+        if all(rule in each.done for each in notes):
+            return Cell(BACKFILLED, BEHIND, events)
+        given_up = all(rule in each.done or each.tries >= TRIES for each in notes)
+        return Cell(LATE, GIVEN_UP if given_up else BEHIND, events)
 
     def _tries(self, rule: str, start_us: int) -> int:
         """How often the rule as it is now broke when the window was made up for."""
@@ -194,7 +210,7 @@ class Coverage:
             (rule, since_us, min(until_us, settled_us))
             for rule, since_us, until_us, cell in self._missed(None)
             if cell.why not in (NOT_LOADED, GIVEN_UP)
-            if (settled_us := (now_us - self._reach_us(rule)) // WINDOW_US * WINDOW_US) > since_us
+            if (settled_us := (now_us - self.reach_us(rule)) // WINDOW_US * WINDOW_US) > since_us
         )
 
     def _missed(self, rules: Collection[str] | None) -> Iterator[tuple[str, int, int, Cell]]:
@@ -203,7 +219,8 @@ class Coverage:
                 if cell.status in (MISSED, BROKE) and rule not in self._newest["models"]:
                     yield rule, since_us, until_us, cell
 
-    def _reach_us(self, rule: str) -> int:
+    def reach_us(self, rule: str) -> int:
+        """How far apart events may be that the rule joins (µs)."""
         return int(self._newest.get("reach_us", {}).get(rule, 0))
 
     def _ranges(self, rules: Collection[str] | None) -> Iterator[tuple[str, tuple[Range, ...]]]:
@@ -225,6 +242,8 @@ class Coverage:
         if any(window.failed[each] for window in self._windows.values() for each in self._under(rule)):
             return None
         sets = tuple(self._has(ruleset, rule) for ruleset in sorted(self._known.rulesets))
+        if any(rule in each.received for each in self._known.late):
+            return None
         made_up = tuple((rule in each.rules, rule in each.broke) for each in self._known.backfills)
         return sets, rule in self._stateful, made_up
 

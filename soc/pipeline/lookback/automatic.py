@@ -8,9 +8,10 @@ from typing import Any
 from soc.config import Settings
 from soc.model.clock import DAY_US, Clock
 from soc.model.lookback import DONE, OPEN, Lookback
+from soc.pipeline.coverage import late
 from soc.pipeline.coverage.counting import WINDOW_US
 from soc.pipeline.coverage.ledger import coverage
-from soc.pipeline.coverage.report import Coverage, Owed
+from soc.pipeline.coverage.report import TRIES, Coverage, Owed
 from soc.pipeline.lookback.jobs import Jobs
 from soc.store.events import EventStore
 
@@ -19,6 +20,8 @@ WIDE_US = 3_600 * 1_000_000
 """All days are looked through so often; in between, and always, the time that is looked at anyway."""
 LONGEST_US = DAY_US
 """Receipt that one job makes up for; what is left comes with the next."""
+MOST_US = 400 * DAY_US
+"""Events that are older when they come are not looked at again."""
 RETRY_US = 3 * 3_600 * 1_000_000
 """Rest after a job that failed, was ended by a person, or in which a rule broke."""
 
@@ -51,17 +54,36 @@ class Automatic:
         now_us = self._clock.now_ns() // 1000
         owed = recent.owed_unasked(now_us)
         if owed is None and now_us - self._wide_at_us >= WIDE_US:
+            late.prune(self._settings, now_us)
             owed = self._owed_long_ago(now_us)
             self._wide_at_us = now_us if owed is None else 0
-        if owed is None:
-            return
+        job = self._gap(owed, now_us) if owed is not None else self._late(recent, now_us)
+        if job is not None:
+            self._hand_in(job)
+            self._newest = job.id
+
+    def _gap(self, owed: Owed, now_us: int) -> Lookback:
         rules, since_us, until_us = owed
-        job = Lookback(
+        return Lookback(
             id=self._new_id(), asker=ASKER, units=None, since_us=since_us, until_us=until_us, created_us=now_us,
             rules=tuple(rules), by_receipt=True, backfill=True, automatic=True, reason="coverage gap",
         )  # fmt: skip
-        self._hand_in(job)
-        self._newest = job.id
+
+    def _late(self, recent: Coverage, now_us: int) -> Lookback | None:
+        """What makes up for the oldest events that came too late, once what lies behind them is there as well; rules
+        that are gone answer for nothing."""
+        for each in late.notes(self._settings):
+            rules = tuple(rule for rule in each.rules if rule in recent.rules)
+            behind_us = each.last_us + max(map(recent.reach_us, rules), default=0)
+            if rules and each.tries < TRIES and behind_us <= now_us:
+                late.tried(self._settings, each)
+                since_us = max(each.first_us, now_us - MOST_US)
+                return Lookback(
+                    id=self._new_id(), asker=ASKER, units=None, since_us=since_us, until_us=each.last_us + 1,
+                    created_us=now_us, rules=rules, backfill=True, automatic=True, late=each.id,
+                    reason="events came too late",
+                )  # fmt: skip
+        return None
 
     def told(self) -> dict[str, Any]:
         """Whether it is on, the newest job with its state and how far it is, and until when it rests (µs UTC)."""

@@ -30,6 +30,7 @@ from soc.model.lookback import CANCELLED, DONE, NEW, OLD, RUNNING, Lookback
 from soc.model.query import And, Query
 from soc.parsers import ParserSet
 from soc.pipeline import places
+from soc.pipeline.coverage import late
 from soc.pipeline.coverage.ledger import note_backfill
 from soc.pipeline.coverage.report import Backfill
 from soc.pipeline.lookback.jobs import Jobs
@@ -43,6 +44,8 @@ SAVE_S = 2.0
 """A crash repeats at most about so much work."""
 MAX_HITS = 10_000
 """Hits kept one by one; the figures count all."""
+LATE_REACHES = 3
+"""So many time frames before the first late event are read: which windows fire hangs on those that fired before."""
 EVENT_IDS = 100
 """Events named by a kept hit, the last ones."""
 Sink = Callable[[Sequence[Finding]], None]
@@ -62,6 +65,7 @@ class Run:
         self._jobs, self._sink, self.job = jobs, sink, jobs.get(id)
         self._state = jobs.state(id)
         self._verdicts = jobs.verdicts(id)
+        self._late = late.get(settings, self.job.late) if self.job.late else None
         self._rules = DetectionSet()
         where = parse(self.job.where, parsers.fields, places.saved_filters(settings, parsers.fields).texts())
         self._query, self._columns, self._lookers, self._reach_us = self._prepared(where)
@@ -113,7 +117,7 @@ class Run:
         if found is None:
             since_us, until_us = self.job.since_us, self.job.until_us
             if self.job.backfill:  # what a correlation joins with events of the gap, on either side of it
-                since_us -= self._reach_us
+                since_us -= self._reach_us * (LATE_REACHES if self.job.late else 1)
                 until_us = min(until_us + self._reach_us, self.job.created_us)
             found = plan(self._store, self.job.scope, self._query, self._axis, since_us, until_us)
             self._jobs.save_plan(self.job.id, found)
@@ -152,8 +156,16 @@ class Run:
                 self._count(finding, side)
 
     def _is_meant(self, finding: Finding) -> bool:
-        """Whether the event that completed it was received from the gap's beginning on (an id begins with its ms)."""
-        return int(finding.event_ids[-1][:12], 16) >= self.job.since_us // 1000
+        """Whether the event that completed it was received from the gap's beginning on (an id begins with its ms); when
+        events came too late, whether they may have changed its window."""
+        if self._late is None:
+            return int(finding.event_ids[-1][:12], 16) >= self.job.since_us // 1000
+        reach_us, whose = self._reach_us, (finding.site, finding.import_id or "", "simulated" * finding.simulated)
+        return (
+            finding.last_us >= self.job.since_us - reach_us
+            and finding.first_us < self.job.until_us
+            and self._late.means(finding.rule_id, (*whose, *finding.group.values()))
+        )
 
     def _count(self, finding: Finding, side: str) -> None:
         tally = self._tallies.get(finding.rule_id)
@@ -167,7 +179,7 @@ class Run:
             self._state["hits_kept"] += 1
             self._hits.append(_hit(finding, side, verdict))
         if self.job.backfill:
-            self._found.append(replace(finding, found_late=True))
+            self._found.append(replace(finding, lookback=self.job.id))
 
     def save(self, state: str) -> None:
         """Everything up to the last whole slice, durable on return."""
@@ -194,6 +206,9 @@ class Run:
         asked = {each.id: each.version for each in referable(self._rules) if each.id in self.job.rules}
         broke = {id: version for id, version in asked.items() if id not in held}
         seen = frozenset(asked.keys() - broke.keys())
+        if self.job.late:
+            late.looked_at(self._settings, self.job.late, seen)
+            return
         made = Backfill(self.job.id, seen, self.job.since_us, self.job.until_us, broke)
         note_backfill(self._settings, made)
 
