@@ -132,11 +132,6 @@ def registry_files(settings: Settings) -> list[Path]:
     return [*settings.registry_files, *([own] if own.is_dir() else [])]
 
 
-def groups(settings: Settings, number: int) -> Path:
-    """The records of a partition that wait for those that go on with them."""
-    return settings.path("run", "parsers", f"{number:02d}.groups.json")
-
-
 def load_registry(settings: Settings) -> Registry:
     """The information systems of the site; empty where nobody registered any."""
     return Registry.load(*registry_files(settings))

@@ -33,15 +33,14 @@ from soc.model.clock import DAY_US, Clock
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
 from soc.model.lookback import Lookback
-from soc.model.position import PARTITIONS, Position
+from soc.model.position import Position
 from soc.model.query import And, Between, Equals
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.model.system import InformationSystem
 from soc.model.ticket import Ticket
 from soc.parsers import ParserSet
-from soc.parsers.groups import Groups
-from soc.pipeline import aside, certificates, places, sources
+from soc.pipeline import aside, certificates, places, sources, waiting
 from soc.pipeline.accounting import FRAMES_AT_ONCE, HOUR_US, MAX_PENDING_FRAMES, Account, Accounts
 from soc.pipeline.catch_up import CatchUp
 from soc.pipeline.coverage.ledger import coverage
@@ -279,11 +278,9 @@ class Services:
                 accounts.pending(block)
         for block in self._buried(cursors):
             accounts.dead(block)
-        for number in range(PARTITIONS):
-            with suppress(FileNotFoundError):
-                groups = Groups.restore(places.groups(self.settings, number).read_bytes())
-                for group in groups.at(cursors, number).open.values():
-                    accounts.pending(group.block())
+        for number, groups in waiting.kept(self.settings).items():
+            for group in groups.at(cursors, number).open.values():
+                accounts.pending(group.block())
 
     def _buried(self, cursors: places.Cursors) -> Iterator[RawBlock]:
         """Frames kept aside whose records are not stored, each once."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from soc.config import Settings
 from soc.detections.detector import Detector
@@ -24,10 +24,11 @@ from soc.model.finding import Finding
 from soc.model.position import PARTITIONS, Position
 from soc.model.record import RawBlock
 from soc.parsers import ParserState
-from soc.parsers.groups import PAUSE, Group, Groups
+from soc.parsers.groups import PAUSE, Group
 from soc.pipeline import aside, joining, places, records
 from soc.pipeline.coverage import counting
 from soc.pipeline.reread import Definitions
+from soc.pipeline.waiting import Waiting
 from soc.store import files
 from soc.store.events import EventStore
 from soc.store.queue import DiskLog, LogReader, trim
@@ -41,7 +42,6 @@ REGISTRY_CHECK_NS = 2_000_000_000
 COUNTS_AGE_NS = 10_000_000_000
 """Counts of flow exporters are written so late; after a crash in between they begin anew, templates do not."""
 _log = logging.getLogger("soc.work")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ class Worker:
             self._lease()  # before the cursors are read: whoever had a partition moves them no more
             self._cursors = places.passed(self.store.cursors(), places.RAW, places.DEAD, places.PAUSES)
             self._pauses = max([self._pauses, *(at.seq for at in places.passed(self._cursors, places.PAUSES).values())])
+            self._waiting = Waiting(settings, node)
             for number in self._partitions:
-                if places.groups(settings, number).exists():
+                if number in self._waiting:
                     self._state(number)  # its sources may be silent for good
         except BaseException:
             self.close()
@@ -324,23 +325,22 @@ class Worker:
     def _state(self, number: int) -> ParserState:
         """What the parsers remember of a partition's sources; read from disk when another worker had it before."""
         if number not in self._states:
-            state = self._restored(self._state_file(number), ParserState.restore, ParserState())
+            state = self._restored(self._state_file(number))
             raw = places.passed(self._cursors, places.RAW)
             passed = {where.node: at.seq for where, at in raw.items() if where.number == number}
             state = self.parsers.resumed(state) if state.is_behind(passed) else state
-            groups = self._restored(places.groups(self._settings, number), Groups.restore, Groups())
-            self._states[number] = replace(state, groups=groups.at(self._cursors, number))
+            self._states[number] = replace(state, groups=self._waiting.of(number).at(self._cursors, number))
         return self._states[number]
 
     @staticmethod
-    def _restored(path: Path, restore: Callable[[bytes], _T], empty: _T) -> _T:
+    def _restored(path: Path) -> ParserState:
         try:
-            return restore(path.read_bytes())
+            return ParserState.restore(path.read_bytes())
         except FileNotFoundError:
-            return empty
+            return ParserState()
         except ValueError as error:
             _log.error("%s is damaged, what parsers remembered must come again: %s", path, error)
-            return empty
+            return ParserState()
 
     def _state_file(self, number: int) -> Path:
         return self._settings.path("run", "parsers", f"{number:02d}.json")
@@ -350,11 +350,11 @@ class Worker:
 
         Counts are written after a while: 64 files a step, with two syncs each, would cost more than reading the flows.
         """
-        for number in sorted(self._regrouped):
+        for number in self._regrouped:
             state = self._states[number]
-            groups = state.groups.settled(self._cursors, number)
-            self._states[number] = replace(state, groups=groups)
-            files.replace(places.groups(self._settings, number), groups.snapshot())
+            self._states[number] = replace(state, groups=state.groups.settled(self._cursors, number))
+        if self._regrouped:
+            self._waiting.keep({number: self._states[number].groups for number in self._regrouped})
         self._regrouped.clear()
         now = self._clock.monotonic_ns()
         due = self._learned | {number for number, since in self._aged.items() if now - since >= age_ns}

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from soc.model.clock import FixedClock, SystemClock
 from soc.model.record import RawBlock
 from soc.parsers import multiline as joining
 from soc.pipeline import Services, Worker, places, records
+from soc.store import files
 from soc.store.queue import DiskLog, LogReader
 from tests.collectors.running import running, until
 from tests.collectors.test_rsyslog import rsyslogd
@@ -361,6 +363,62 @@ def test_states_of_another_worker_are_taken_over(tmp_path: Path) -> None:
             pass
         worker.close()
     assert messages(world) == ["\n".join(TRACE[1:3])] * 6
+
+
+def test_what_waits_of_many_sources_is_one_write_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for each of their partitions would cost two syncs each, which is more than reading their lines."""
+    world, written = World.make(tmp_path), Counter[str]()
+    replace_file = files.replace
+
+    def counted(path: Path, data: bytes, **options: Any) -> None:
+        written[path.suffix] += 1
+        replace_file(path, data, **options)
+
+    monkeypatch.setattr(files, "replace", counted)
+    worker = Worker(world.settings, world.clock)
+    for step in range(3):
+        for i in range(50):
+            receive(world, line(f"{step}"), line(TRACE[2]), peer=f"127.1.5.{i}")
+        while worker.step():
+            pass
+    worker.close()
+    assert written[".groups"] == 3
+    settled(world)
+    assert sorted(messages(world)) == sorted([f"{step}\n{TRACE[2]}" for step in range(3)] * 50)
+
+
+@pytest.mark.parametrize("counts", [(1, 3, 2, 1), (4, 1, 4, 3)])
+def test_partitions_change_hands_while_lines_wait(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    """Each goes on with what another worker kept last, never with what it kept itself before that."""
+    world, peers = World.make(tmp_path), [f"127.1.5.{i}" for i in range(12)]
+    for peer in peers:
+        receive(world, line(TRACE[1]), peer=peer)
+    for turn, n in enumerate(counts):
+        for index in range(n):
+            worker = Worker(replace(settings_of(tmp_path), workers=n), world.clock, index)
+            while worker.step():
+                pass
+            worker.close()
+        for peer in peers:
+            receive(world, line(f"\tat {turn}"), peer=peer)
+    settled(world)
+    assert messages(world) == ["\n".join([TRACE[1], *(f"\tat {turn}" for turn in range(len(counts)))])] * len(peers)
+
+
+def test_what_an_earlier_version_kept_is_gone_on_with(tmp_path: Path) -> None:
+    """It had a file for each partition."""
+    world = World.make(tmp_path)
+    receive(world, line(TRACE[1]))
+    world.work()
+    folder = tmp_path / "run" / "parsers"
+    [path] = folder.glob("*.groups")
+    _, entry = path.read_bytes().split(b"\n")
+    number, _, groups = entry.split(b" ", 2)
+    (folder / f"{int(number):02d}.groups.json").write_bytes(groups)
+    path.unlink()
+    receive(world, line(TRACE[2]))
+    settled(world)
+    assert messages(world) == ["\n".join(TRACE[1:3])]
 
 
 _WORKING = """
