@@ -342,7 +342,7 @@ class _Reader:
             if not ready:
                 ready = waiting
             for document in ready:
-                found = read_correlation(document, known, self.fields)
+                found = read_correlation(document, known, self.fields, self.pipelines)
                 if isinstance(found, Refused):
                     self.refused.append(found)
                 else:

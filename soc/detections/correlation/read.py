@@ -15,6 +15,8 @@ from sigma.correlations import (
     SigmaExtendedCorrelationCondition,
     SigmaRuleReference,
 )
+from sigma.processing.pipeline import ProcessingPipeline
+from sigma.rule import SigmaRule
 
 from soc.content import Document
 from soc.detections.correlation.condition import (
@@ -32,15 +34,19 @@ from soc.detections.correlation.condition import (
 from soc.detections.correlation.definition import MOST, Correlation, Names, Referable, event_fields
 from soc.detections.sigma.header import identity, version_of, vietnamese_title
 from soc.detections.sigma.read import MALFORMED, POLICY
+from soc.detections.sigma.routing import KEYS
 from soc.detections.sigma.rule import Refused
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
 
 
 def read_correlation(
-    document: Document, known: Mapping[str, Referable], fields: FieldDictionary
+    document: Document,
+    known: Mapping[str, Referable],
+    fields: FieldDictionary,
+    pipelines: Sequence[ProcessingPipeline] = (),
 ) -> Correlation | Refused:
-    """Read one correlation whose rules are in `known`, by id and by name."""
+    """Read one correlation whose rules are in `known`, by id and by name; `pipelines` may rename what it names."""
     place = (identity(document), document.path, document.line("correlation"))
     try:
         # pySigma takes one operator, the specification as many as make a range: it sees each of them alone.
@@ -50,9 +56,32 @@ def read_correlation(
         errors = dict.fromkeys(str(error) for sigma in read for error in sigma.errors)
         if errors:
             return Refused(*place, "; ".join(errors))
+        for sigma in read if pipelines else ():
+            sigma.referenced_rules = _stand_ins(known[name] for name in references(document) if name in known)
+            for pipeline in pipelines:
+                pipeline.apply(sigma)
         return _lower(document, read, known, fields)
     except MALFORMED as error:
         return Refused(*place, str(error) or type(error).__name__)
+
+
+def _stand_ins(parts: Iterable[Referable]) -> list[SigmaRuleReference]:
+    """What pipelines ask of the rules beneath a correlation: their log sources."""
+    found: list[SigmaRuleReference] = []
+    for part in parts:
+        if isinstance(part, Correlation):
+            found += _stand_ins(part.of)
+            continue
+        source = dict(zip(KEYS, part.logsource, strict=True))
+        detection = {"s": ["x"], "condition": "s"}
+        reference = SigmaRuleReference(part.id)
+        reference.rule = SigmaRule.from_dict(
+            {"title": part.title, "logsource": {key: value for key, value in source.items() if value},
+             "detection": detection},
+            policy=POLICY,
+        )  # fmt: skip
+        found.append(reference)
+    return found
 
 
 def _one_limit(document: Document) -> list[dict[str, Any]]:
@@ -99,7 +128,7 @@ def _lower(
     if len(rules) < len(names) and kind == "temporal_ordered":
         raise ValueError("a temporal_ordered correlation names a rule once")
     data = document.data
-    aliases = (data["correlation"].get("aliases")) or {}
+    aliases = sigma.aliases.to_dict()
     group_by = tuple(map(str, sigma.group_by or ()))
     all_of_them = kind in TEMPORAL and data["correlation"].get("condition") is None
     condition, counted = (

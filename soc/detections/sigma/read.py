@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ from soc.detections.sigma.header import identity, tests_in, version_of, vietname
 from soc.detections.sigma.mapping import field_name
 from soc.detections.sigma.modifiers import as_text, complete
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
-from soc.detections.sigma.routing import NoRoute, Way, ways
+from soc.detections.sigma.routing import Key, NoRoute, Way, ways
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not, Refused, Route, Rule, Test, Variant, simplest
 from soc.detections.sigma.site import NO_SITE, Site
 from soc.detections.sigma.values import fold, text_of
@@ -35,6 +36,7 @@ POLICY = SigmaPolicy(regex_engine=QuietEngine())
 """pySigma compiles regexes with our quiet RE2 and never fetches or renders anything."""
 # pySigma raises plain Python errors on some malformed documents; a user's file must not stop the loading of others.
 MALFORMED = (SigmaError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+_HYPHENED = re.compile(r"\bof\s+([\w*]*-[\w*-]*)")
 _WILD = {st.SpecialChars.WILDCARD_MULTI: STAR, st.SpecialChars.WILDCARD_SINGLE: ONE}
 _COMPARE = {"LT": ("lt", "<"), "LTE": ("lte", "<="), "GT": ("gt", ">"), "GTE": ("gte", ">=")}
 
@@ -127,9 +129,13 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, SigmaError) else f"malformed: {text}"
 
 
+def _key(source: Any) -> Key:
+    return source.category or "", source.product or "", source.service or ""
+
+
 def _ways(source: Any, site: Site) -> list[Way]:
     """Our ways and those of the site. Raises NoRoute where there is neither."""
-    key = (source.category or "", source.product or "", source.service or "")
+    key = _key(source)
     own = [each.way for each in site.sources if each.key == key]
     try:
         return [*ways(*key), *own]
@@ -189,6 +195,7 @@ def _rule(
         filters=tuple(identity(each.document) for each in filtered),
         status=str(data.get("status") or ""),
         tests=tests_in(data),
+        logsource=_key(sigma.logsource),
     )
 
 
@@ -210,8 +217,19 @@ def _quoted(names: Iterable[str]) -> str:
 
 def _conditions(detections: Any, names: Names) -> Node:
     """Several conditions are alternatives."""
-    nodes = [_condition(c.parse(False), detections, names) for c in detections.parsed_condition]
+    nodes = [_condition(_parsed(c), detections, names) for c in detections.parsed_condition]
     return nodes[0] if len(nodes) == 1 else AnyOf(tuple(nodes))
+
+
+def _parsed(condition: Any) -> Any:
+    try:
+        return condition.parse(False)
+    except SigmaError as error:
+        if found := _HYPHENED.search(condition.condition):
+            name = found[1]
+            reason = f"pySigma reads no '-' in the names behind 'of': write '{name.replace('-', '_')}' for '{name}'"
+            raise CannotRun(f"{reason}, here and in the selections", "detection", "condition") from error
+        raise
 
 
 def _condition(item: Any, detections: Any, names: Names) -> Node:

@@ -109,7 +109,7 @@ class Rule:
     """A rule that can run. `internal` ones (the detection part of a model) make no findings of their own.
 
     `filters` are the ids of the Sigma filters that are joined to its condition; `status` is Sigma's.
-    `tests` is how many it carries.
+    `tests` is how many it carries; `logsource` its category, product and service, as pipelines left them.
     """
 
     id: str
@@ -127,6 +127,7 @@ class Rule:
     filters: tuple[str, ...] = ()
     status: str = ""
     tests: int = 0
+    logsource: tuple[str, str, str] = ("", "", "")
 
     def field(self, name: str, fields: FieldDictionary) -> str | None:
         """The event field behind one of the rule's own names, or any other name; None when nobody writes it."""

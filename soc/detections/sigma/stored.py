@@ -18,7 +18,7 @@ def plain(read: Rule | Refused) -> Plain:
     return [
         "rule", read.id, read.name, read.version, read.title, read.level, [_variant(v) for v in read.variants],
         read.tags, read.title_vi, read.playbook, read.line, read.filters, read.status,
-        read.tests,
+        read.tests, read.logsource,
     ]  # fmt: skip
 
 
@@ -26,11 +26,11 @@ def restored(data: Plain, path: str) -> Rule | Refused:
     """The inverse, of what `plain` made."""
     if data[0] == "refused":
         return Refused(str(data[1]), path, int(data[2]), str(data[3]))
-    _, id, name, version, title, level, variants, tags, title_vi, playbook, line, filters, status, tests = data
+    _, id, name, version, title, level, variants, tags, title_vi, playbook, line, filters, status, tests, source = data
     return Rule(
         id=id, name=name, version=version, title=title, level=level, variants=tuple(map(_variant_of, variants)),
         tags=tuple(tags), title_vi=title_vi, playbook=playbook, path=path, line=int(line), filters=tuple(filters),
-        status=status, tests=tests,
+        status=status, tests=tests, logsource=tuple(source),
     )  # fmt: skip
 
 

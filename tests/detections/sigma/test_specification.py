@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
+from sigma.exceptions import SigmaError
 from sigma.modifiers import modifier_mapping
+from sigma.rule import SigmaRule
 
-from soc.detections.sigma.rule import Refused
+from soc.detections.sigma.rule import Refused, Rule
 from tests.detections.support import holds, read
 
 APPENDIX = {
@@ -412,3 +415,28 @@ def test_a_pipe_aggregation_is_refused_with_the_correlation_to_write(condition: 
     assert instead in refused.reason
     assert "end the condition at 's'" in refused.reason
     assert refused.line == 7
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "sel-1", "not sel-1", "sel-1 or sel-2", "1 of sel-*", "all of sel-*", "any of sel-1", "1 of *-1", "1 of sel*",
+        "all of them", "sel_1-2 and 1 of sel*", "1 of sel_*", "1 of sel*2",
+    ],
+)  # fmt: skip
+def test_hyphens_in_names_are_read_where_pysigma_reads_them(condition: str) -> None:
+    """In the name of a selection, and not behind `of`: the refusal says what to write."""
+    selections = {"sel-1": {"A": "x"}, "sel-2": {"A": "y"}, "sel_1-2": {"A": "x"}}
+    sigma = SigmaRule.from_dict(
+        {"title": "t", "logsource": {"product": "windows"}, "detection": {**selections, "condition": condition}}
+    )
+    try:
+        sigma.detection.parsed_condition[0].parse()
+        is_read = True
+    except SigmaError:
+        is_read = False
+    found = read("".join(f"  {name}: {json.dumps(each)}\n" for name, each in selections.items())
+                 + f"  condition: {condition}")  # fmt: skip
+    assert isinstance(found, Rule) == is_read
+    if isinstance(found, Refused):
+        assert "no '-' in the names behind 'of'" in found.reason
