@@ -148,7 +148,7 @@ fn broken() -> PyErr {
 }
 
 /// A panic as RuntimeError: the pure code does the work then.
-fn guarded<T>(work: impl FnOnce() -> T) -> PyResult<T> {
+pub fn guarded<T>(work: impl FnOnce() -> T) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| PyRuntimeError::new_err("the kernel panicked"))
 }
 

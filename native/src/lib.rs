@@ -2,6 +2,8 @@
 //! take on, it leaves to that code.
 
 mod columns;
+mod flows;
+mod frames;
 mod json;
 mod names;
 mod windows;
@@ -10,7 +12,9 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn soc_kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("VERSION", 2)?;
+    module.add("VERSION", 3)?;
     columns::add(module)?;
+    flows::add(module)?;
+    frames::add(module)?;
     Ok(())
 }

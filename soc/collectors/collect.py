@@ -159,6 +159,7 @@ class Collector:
         self.specs = tuple(specs)
         self._others = dict(others or {})
         self._writer = writer
+        self._measurable = writer if isinstance(writer, Measurable) else None
         self._clock = clock
         self._counters = Counters(counters_path)
         self._intake = Intake(self._counters, max_waiting)
@@ -392,13 +393,14 @@ class Collector:
 
     def _regulate(self) -> None:
         """Hold back who can wait while the queue is above its high watermark, until it is below the low one."""
-        if not isinstance(self._writer, Measurable) or not self._writer.max_bytes:
+        writer = self._measurable
+        if writer is None or not writer.max_bytes:
             return
-        now, share, marks = self._clock.monotonic_ns(), self._writer.max_bytes, self._watermarks
-        is_held, self._used = self._intake.is_held, self._writer.used
+        now, share, marks = self._clock.monotonic_ns(), writer.max_bytes, self._watermarks
+        is_held, self._used = self._intake.is_held, writer.used
         is_high = self._used * 100 >= share * marks.high
         if now - self._looked_ns >= (_LOOK_NS if is_held else _SELDOM_NS) or (is_high and not is_held):
-            self._looked_ns, self._used = now, self._writer.measured()
+            self._looked_ns, self._used = now, writer.measured()
         percent = self._used * 100 / share
         if not is_held and percent >= marks.high:
             self._held_ns = now
@@ -411,7 +413,7 @@ class Collector:
     def pressure(self) -> dict[str, int]:
         """How full the queue is: `queue_used` and `queue_share` (bytes, 0 = no bound), the watermarks in percent, and
         for how many seconds those who can wait have waited (0 = nobody waits)."""
-        share = self._writer.max_bytes if isinstance(self._writer, Measurable) else 0
+        share = self._measurable.max_bytes if self._measurable else 0
         held = self._held_ns
         waited = 0 if held is None else (self._clock.monotonic_ns() - held) // 1_000_000_000 + 1
         return {

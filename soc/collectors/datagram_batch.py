@@ -117,7 +117,7 @@ class Inbox:
         self._heads = np.zeros(most, _HEAD)
         self._heads["name"], self._heads["control"] = _starts(self._names), _starts(self._controls)
         self._heads["pieces"], self._heads["n_pieces"] = _starts(self._pieces), 2
-        self._columns = np.arange(_SLOT)
+        self._octets = self._slots.data.cast("B")
         self.most = most
 
     def receive(self, sock: socket.socket, most: int) -> Datagrams | None:
@@ -131,18 +131,17 @@ class Inbox:
         return Datagrams(self._joined(n, sizes), sizes, self._names[:n].copy())
 
     def _joined(self, n: int, sizes: Array) -> bytes:
-        longest = int(sizes.max())
-        if longest <= _SLOT and n * longest <= 4 * int(sizes.sum()):
-            block = self._slots[:n, :longest]
-            return block.tobytes() if int(sizes.min()) == longest else self._cut(block, sizes)
-        slots, rests = self._slots, self._rests
+        longest, slots, rests = int(sizes.max()), self._octets, self._rests
+        if int(sizes.min()) == longest <= _SLOT:
+            return self._slots[:n, :longest].tobytes()
+        begun = zip(range(0, n * _SLOT, _SLOT), sizes.tolist(), strict=True)
+        if longest <= _SLOT:
+            return b"".join([slots[at : at + size] for at, size in begun])
         return b"".join(
-            slots[i, :size].tobytes() if size <= _SLOT else slots[i].tobytes() + rests[i, : size - _SLOT].tobytes()
-            for i, size in enumerate(sizes.tolist())
-        )
-
-    def _cut(self, block: Array, sizes: Array) -> bytes:
-        return block[self._columns[: block.shape[1]] < sizes[:, None]].tobytes()
+            slots[at : at + size] if size <= _SLOT
+            else slots[at : at + _SLOT].tobytes() + rests[at // _SLOT, : size - _SLOT].tobytes()
+            for at, size in begun
+        )  # fmt: skip
 
     def controls(self, i: int) -> list[tuple[int, int, bytes]]:
         """What the kernel told beside datagram i of the last batch, as `recvmsg` gives it."""

@@ -19,8 +19,9 @@ from soc.model.record import OVERSIZE
 
 KERNEL = "kernel"
 _POLL_MS = 50
-_GATHER_S = 0.004
-"""When little is there more is waited for: a system call for each datagram costs the most."""
+_GATHER_S, _GATHER_MANY_S, _MANY = 0.004, 0.016, 32
+"""When little is there more is waited for: a system call for each datagram costs the most. Where so many come in that
+time, waiting and waking cost as much as receiving, and more are waited for."""
 
 
 class DatagramReceiver(Threaded):
@@ -50,8 +51,8 @@ class DatagramReceiver(Threaded):
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            if self._sockets.wait(_POLL_MS) and self._drain() < BATCH and self._sockets.is_roomy:
-                time.sleep(_GATHER_S)
+            if self._sockets.wait(_POLL_MS) and (n := self._drain()) < BATCH:
+                time.sleep(min(_GATHER_S if n < _MANY else _GATHER_MANY_S, self._sockets.patience_s))
             self._between()
             self._count_drops(self._sockets.dropped())
         self._sockets.shut()

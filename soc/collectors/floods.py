@@ -38,6 +38,8 @@ BATCH = 512
 _LEAST_SHARE = 32
 _LOOK_S = 0.004
 _COUNT_S = 0.05
+_ENOUGH_S = 0.004
+"""What `ENOUGH_BUFFER` is enough for."""
 _LEAST_TRUESIZE = 256
 _LOG_S = 60.0
 _MAX_KNOWN = 4096
@@ -132,9 +134,9 @@ class Sockets:
         return [lane.peer for lane in self._lanes if lane.peer]
 
     @property
-    def is_roomy(self) -> bool:
-        """Whether what comes within some milliseconds finds room, however fast it comes."""
-        return self._room >= ENOUGH_BUFFER
+    def patience_s(self) -> float:
+        """For how long what comes finds room, however fast it comes."""
+        return _ENOUGH_S * (self._room // ENOUGH_BUFFER)
 
     def wait(self, milliseconds: int) -> bool:
         """Whether something can be read, within so many milliseconds."""

@@ -9,8 +9,9 @@ import logging
 import os
 from collections import Counter
 from types import ModuleType
+from typing import Any
 
-VERSION = 2
+VERSION = 3
 """Of what the kernel offers; one of another version is left out."""
 
 
@@ -39,3 +40,14 @@ def failed(what: str, error: Exception) -> None:
     failures[what] += 1
     if failures[what] == 1:
         logging.getLogger(__name__).warning("the compiled kernel failed (%s: %s); pure Python is used", what, error)
+
+
+def asked(name: str, *arguments: Any) -> Any:
+    """What a function of the kernel gives; None where there is no kernel, or where it failed, which is counted."""
+    if kernel is None:
+        return None
+    try:
+        return getattr(kernel, name)(*arguments)
+    except Exception as error:
+        failed(name, error)
+        return None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from soc.model.batch import CLOSED_BY, Column
 from soc.model.fields import FieldType
+from soc.model.kernel import asked
 from soc.model.lazy import LazyMapping
 from soc.model.position import Position, event_id, position_prefix
 from soc.model.record import HOLE, INCOMPLETE, OVERSIZE, POLLED, SYSTEM, UNVERIFIED, RawBlock
 from soc.parsers import times
+from soc.parsers.decoders.flow_text import text_array
 from soc.parsers.decoders.syslog_odd import utf16
 
 K, L = FieldType.KEYWORD, FieldType.LONG
@@ -99,6 +101,92 @@ class _Common(LazyMapping[Column]):
         return None
 
 
+class Parts(Protocol):
+    """Where n events stand: the row of each one's record in the block, its place among the record's events, and the
+    device's time (µs UTC; 0 or less: it has none)."""
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def rows(self) -> Array: ...
+
+    @property
+    def parts(self) -> Array: ...
+
+    @property
+    def at_us(self) -> Array: ...
+
+
+class _CommonOfParts(LazyMapping[Column]):
+    """The common columns of records of many events."""
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        parts: Parts,
+        constants: Mapping[str, tuple[FieldType, Any]],
+        flags: Callable[[], Column | None],
+    ) -> None:
+        super().__init__()
+        self._envelope, self._parts, self._constants, self._flags = envelope, parts, constants, flags
+
+    @functools.cached_property
+    def _receipt(self) -> Array:
+        return np.array(self._envelope.receipt_us, np.int64)[self._parts.rows]
+
+    @functools.cached_property
+    def _believed(self) -> tuple[Array, Array]:
+        """Whose time is the device's, and whose would be if it were not that wrong."""
+        at_us = self._parts.at_us
+        is_told = at_us > 0
+        is_skewed = is_told & (np.abs(at_us - self._receipt) > times.SKEW_US) & (not self._envelope.is_file)
+        return is_told & ~is_skewed, is_skewed
+
+    def names(self) -> Iterable[str]:
+        return _COMMON
+
+    def make(self, name: str) -> Column | None:
+        envelope, parts = self._envelope, self._parts
+        if name in self._constants:
+            kind, value = self._constants[name]
+            return Column.constant(kind, value, parts.n)
+        match name:
+            case "@timestamp":
+                is_believed, _ = self._believed
+                return Column.numpy(FieldType.DATE, np.where(is_believed, parts.at_us, self._receipt))
+            case "event.id":
+                return Column.arrow(FieldType.BINARY, envelope.ids_of_parts(parts.rows, parts.parts))
+            case "event.created":
+                return Column.numpy(FieldType.DATE, self._receipt)
+            case "soc.position":
+                return envelope.positions_of_parts(parts.rows, parts.parts)
+            case "soc.part":
+                return Column.numpy(L, parts.parts)
+            case "soc.time.basis":
+                return _either(self._believed[0], times.DEVICE, times.RECEIVED)
+            case "soc.time.device":
+                _, is_skewed = self._believed
+                if not is_skewed.any():
+                    return None
+                device = pa.array(parts.at_us, pa.timestamp("us", tz="UTC"), mask=~is_skewed)
+                return Column.arrow(FieldType.DATE, device)
+            case "soc.flags":
+                return self._marked()
+            case "soc.record":
+                first = envelope.first
+                return None if first is None else Column.numpy(L, parts.rows + first)
+        return None
+
+    def _marked(self) -> Column:
+        n, flags, (_, is_skewed) = self._parts.n, self._flags(), self._believed
+        column = flags if flags is not None else Column.constant(K, None, n, many=True)
+        if not is_skewed.any() and not self._envelope.flags:
+            return column
+        own = {k: marks for k, marks in enumerate(column.to_list()) if marks}
+        return self._envelope.marks(self._parts.rows.tolist(), own, set(np.flatnonzero(is_skewed).tolist()))
+
+
 class Envelope:
     """What a block says about its records; `columns` makes the common fields of any choice of them."""
 
@@ -177,70 +265,32 @@ class Envelope:
         shape: str | None = None,
     ) -> LazyMapping[Column]:
         """The common columns of these records. `flags` gives them by place in `rows`, `stamps` the devices' times."""
-        constants = {
-            "event.ingested": (FieldType.DATE, self.now_us), "event.dataset": (K, dataset), "event.kind": (K, kind),
-            "soc.site": (K, self.block.site), "soc.source": (K, self.block.source),
-            "soc.listener": (K, self.block.listener), "soc.product": (K, product or None), "soc.shape": (K, shape),
-        }  # fmt: skip
+        constants = self._constants(product, dataset, kind, shape)
         if parts is None:
             constants["soc.part"] = L, 0
-        if self.closed_by is not None:
-            constants[CLOSED_BY] = K, self.closed_by
-        constants |= {name: (K, self.block.origin[name]) for name in _OF_ORIGIN if name in self.block.origin}
         return _Common(self, rows, constants, stamps, flags, parts)
 
     def columns_of_parts(
-        self,
-        rows: Array,
-        parts: Array,
-        product: str,
-        dataset: str,
-        at_us: Array,
-        flags: Column | None,
-        *,
-        basis: str = times.DEVICE,
-    ) -> dict[str, Column]:
-        """The same for records of many events: everything at once, `at_us` the device's time (0 or less: it has none).
+        self, parts: Parts, product: str, dataset: str, flags: Callable[[], Column | None]
+    ) -> LazyMapping[Column]:
+        """The same for records of many events, whole columns at a time. `flags` are complete but for what the block and
+        the clock add."""
+        return _CommonOfParts(self, parts, self._constants(product, dataset), flags)
 
-        `flags` are complete but for what the block and the clock add.
-        """
-        n, block = len(rows), self.block
-        receipt = np.array(self.receipt_us, np.int64)[rows]
-        is_told = at_us > 0
-        is_skewed = is_told & (np.abs(at_us - receipt) > times.SKEW_US) & (not self.is_file)
-        is_believed = is_told & ~is_skewed
-        result = {
-            "@timestamp": Column.numpy(FieldType.DATE, np.where(is_believed, at_us, receipt)),
-            "event.id": Column.arrow(FieldType.BINARY, self._ids_of_parts(rows, parts)),
-            "event.created": Column.numpy(FieldType.DATE, receipt),
-            "event.ingested": Column.constant(FieldType.DATE, self.now_us, n),
-            "event.dataset": Column.constant(K, dataset, n),
-            "event.kind": Column.constant(K, "event", n),
-            "soc.site": Column.constant(K, block.site, n),
-            "soc.source": Column.constant(K, block.source, n),
-            "soc.listener": Column.constant(K, block.listener, n),
-            "soc.position": Column.of(K, self._positions_of_parts(rows, parts)),
-            "soc.part": Column.numpy(L, parts),
-            "soc.time.basis": _either(is_believed, basis, times.RECEIVED),
-            "soc.product": Column.constant(K, product or None, n),
-            "soc.shape": Column.constant(K, None, n),
-            "soc.flags": flags if flags is not None else Column.constant(K, None, n, many=True),
-        }
-        if is_skewed.any() or self.flags:
-            known = result["soc.flags"].to_list()
-            own = {k: known[k] for k in range(n) if known[k]}
-            result["soc.flags"] = self.marks(rows.tolist(), own, set(np.flatnonzero(is_skewed).tolist()))
-        if is_skewed.any():
-            device = pa.array(at_us, pa.timestamp("us", tz="UTC"), mask=~is_skewed)
-            result["soc.time.device"] = Column.arrow(FieldType.DATE, device)
-        for name in ("soc.import.id", "log.file.path", SYSTEM):
-            if name in block.origin:
-                result[name] = Column.constant(K, block.origin[name], n)
-        if self.first is not None:
-            result["soc.record"] = Column.numpy(L, rows + self.first)
-        return result
+    def _constants(
+        self, product: str, dataset: str, kind: str = "event", shape: str | None = None
+    ) -> dict[str, tuple[FieldType, Any]]:
+        block = self.block
+        constants: dict[str, tuple[FieldType, Any]] = {
+            "event.ingested": (FieldType.DATE, self.now_us), "event.dataset": (K, dataset), "event.kind": (K, kind),
+            "soc.site": (K, block.site), "soc.source": (K, block.source), "soc.listener": (K, block.listener),
+            "soc.product": (K, product or None), "soc.shape": (K, shape),
+        }  # fmt: skip
+        if self.closed_by is not None:
+            constants[CLOSED_BY] = K, self.closed_by
+        return constants | {name: (K, block.origin[name]) for name in _OF_ORIGIN if name in block.origin}
 
-    def _ids_of_parts(self, rows: Array, parts: Array) -> Any:
+    def ids_of_parts(self, rows: Array, parts: Array) -> Any:
         """`event_id` of each, hashed once a record."""
         if len(rows) < FEW:
             return pa.array(self.ids(rows.tolist(), parts.tolist()), pa.binary())
@@ -253,10 +303,13 @@ class Envelope:
         ends = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(_ID.itemsize)
         return pa.BinaryArray.from_buffers(pa.binary(), len(rows), [None, pa.py_buffer(ends), pa.py_buffer(ids)])
 
-    def _positions_of_parts(self, rows: Array, parts: Array) -> list[str]:
+    def positions_of_parts(self, rows: Array, parts: Array) -> Column:
+        """`soc.position` of each."""
         heads = self._heads(range(self.block.n))
+        if (found := asked("position_texts", heads, rows, parts)) is not None:
+            return Column.arrow(K, text_array(*found))
         tails = [str(part) for part in range(int(parts.max()) + 1 if len(parts) else 0)]
-        return [heads[row] + tails[part] for row, part in zip(rows.tolist(), parts.tolist(), strict=True)]
+        return Column.of(K, [heads[row] + tails[part] for row, part in zip(rows.tolist(), parts.tolist(), strict=True)])
 
     def text_columns(self, rows: Sequence[int], texts: Sequence[str]) -> dict[str, Column]:
         """`event.original`, and `soc.original_bytes` where the text is not all of it."""

@@ -6,8 +6,9 @@ Counts in ECS names (`network.bytes`, `source.packets`, …) are estimates where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,21 @@ import pyarrow as pa
 from soc.model.batch import Column, EventBatch
 from soc.model.fields import FieldDictionary, FieldType, parse_type
 from soc.model.flow_elements import FIELD_TYPES
+from soc.model.lazy import LazyMapping
+from soc.model.record import RawBlock
 from soc.parsers import times, wire
 from soc.parsers.decoders import ipfix, netflow_v5, netflow_v9, sflow
-from soc.parsers.decoders.flow_derive import Clock, Derived, derive
+from soc.parsers.decoders.flow_derive import Clock, Derived
 from soc.parsers.decoders.flow_lists import read as read_list
-from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Run, Walker, originals
+from soc.parsers.decoders.flow_runs import Run
+from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Walker, originals
 from soc.parsers.decoders.flow_state import MEMORY, Memory, without_counts
-from soc.parsers.decoders.flow_templates import LISTS, Cut, Slot, columns_of
+from soc.parsers.decoders.flow_templates import LISTS, Cut, Elements, Slot
 from soc.parsers.decoders.flow_text import constant, fixed_binary
 from soc.parsers.decoders.flow_values import Array, Values
 from soc.parsers.decoders.sflow_columns import columns
 from soc.parsers.definition import Definition
-from soc.parsers.mapping import Mapped
+from soc.parsers.mapping import LazilyMapped, Mapped
 from soc.parsers.state import ParserState
 from soc.parsers.work import Flags, Work, make_batch, make_batch_of_parts
 
@@ -38,32 +42,44 @@ _DIALECTS: Mapping[int, tuple[Dialect, str]] = {
     netflow_v9.VERSION: (netflow_v9.DIALECT, "netflow-v9"),
     ipfix.VERSION: (ipfix.DIALECT, "ipfix"),
 }
+_ORIGINAL = "soc.original_bytes"
 _TYPES = {kind: parse_type(text)[0] for kind, text in FIELD_TYPES.items()}
 Definitions = Mapping[str, Definition]
 
 
-def netflow(
-    work: Work, records: Sequence[bytes], definitions: Definitions, state: ParserState
-) -> tuple[list[EventBatch], ParserState]:
+def netflow(work: Work, definitions: Definitions, state: ParserState) -> tuple[list[EventBatch], ParserState]:
     """Every datagram of a NetFlow listener, whatever its version; what no decoder reads stays unparsed."""
-    by_version: dict[int, list[int]] = {}
-    for i, data in enumerate(records):
-        by_version.setdefault(int.from_bytes(data[:2], "big") if len(data) > 1 else 0, []).append(i)
-    mine = by_version.keys() & _DIALECTS.keys()
+    block = work.envelope.block
+    versions = _versions(block)
+    present = np.unique(versions).tolist()
+    mine = [version for version in present if version in _DIALECTS]
     result: list[EventBatch] = []
-    reasons = {
-        i: f"NetFlow version {version} is not read" if len(records[i]) > 1 else "shorter than a version number"
-        for version in by_version.keys() - mine
-        for i in by_version[version]
-    }
-    result.extend(wire.refused(work, records, reasons))
+    if len(mine) < len(present):
+        others = ((row, version) for row, version in enumerate(versions.tolist()) if version not in _DIALECTS)
+        reasons = {
+            row: f"NetFlow version {version} is not read" if version >= 0 else "shorter than a version number"
+            for row, version in others
+        }
+        result.extend(wire.refused(work, list(block.records()), reasons))
     if not mine:
         return result, state
     memory = Memory(state.memory.get(MEMORY, {}))
-    for version in sorted(mine):
+    for version in mine:
         dialect, form = _DIALECTS[version]
-        result.extend(_sets(work, records, by_version[version], dialect, definitions.get(form), memory))
+        result.extend(_sets(work, np.flatnonzero(versions == version), dialect, definitions.get(form), memory))
     return result, _kept(state, memory)
+
+
+def _versions(block: RawBlock) -> Array:
+    """The first two octets of each record as a number; -1 where there are not so many."""
+    end = block.end.astype(np.int64)
+    start = np.concatenate([[0], end[:-1]])
+    is_whole = end - start > 1
+    octets = np.frombuffer(block.data, np.uint8)
+    result = np.full(len(end), -1)
+    at = start[is_whole]
+    result[is_whole] = octets[at].astype(np.int64) << 8 | octets[at + 1]
+    return result
 
 
 def _kept(state: ParserState, memory: Memory) -> ParserState:
@@ -80,19 +96,13 @@ def resumed(state: ParserState) -> ParserState:
     return replace(state, memory={**state.memory, MEMORY: without_counts(state.memory[MEMORY])})
 
 
-def _sets(
-    work: Work,
-    records: Sequence[bytes],
-    rows: Sequence[int],
-    dialect: Dialect,
-    definition: Definition | None,
-    memory: Memory,
-) -> list[EventBatch]:
+def _sets(work: Work, rows: Array, dialect: Dialect, definition: Definition | None, memory: Memory) -> list[EventBatch]:
     if definition is None:
-        return wire.refused(work, records, dict.fromkeys(rows, f"no definition reads version {dialect.version}"))
-    block = work.envelope.block
-    walker = Walker(dialect, memory, block.source, block.node, block.seq)
-    walker.take_all(rows, records, work.envelope.receipt_ns)
+        records = list(work.envelope.block.records())
+        reason = f"no definition reads version {dialect.version}"
+        return wire.refused(work, records, dict.fromkeys(rows.tolist(), reason))
+    walker = Walker(dialect, memory, work.envelope.block)
+    walker.take_all(rows)
     groups: dict[tuple[int, int, bool], list[Chunk | Run]] = {}
     pieces: list[Chunk | Run] = [*walker.read.chunks, *walker.read.runs]
     for piece in pieces:
@@ -109,55 +119,77 @@ class _Group:
         self.context, self.layout, self.is_options = first.context, first.layout, first.template.is_options
         self.chunks = [piece for piece in pieces if isinstance(piece, Chunk)]
         self.runs = [piece for piece in pieces if isinstance(piece, Run)]
-        heads: list[Any] = [*(c.head for c in self.chunks), *(head for run in self.runs for head in run.heads)]
-        several = [chunk.cut.n for chunk in self.chunks]
-        self.counts = np.array([*several, *(n for run in self.runs for n in run.counts)])
+        self.counts = self._of_sets(lambda chunk: chunk.cut.n, lambda run: run.messages.counts)
         self.n = int(self.counts.sum())
         cuts = [chunk.cut for chunk in self.chunks]
-        cuts += [Cut(sum(run.counts), b"".join(run.fixed), (), [], 0) for run in self.runs]
-        self.fixed = b"".join(cut.fixed for cut in cuts)
-        self.values, self.unfit = self.layout.values(cuts)
-        self.octets = self.layout.addresses(cuts)
-        self.version, self.domain = self._version_and_domain()
-        self.at_us = self.each([head.at_us for head in heads])
-        self.uptime_ms = self.each([head.uptime_ms for head in heads]) if self.version != ipfix.VERSION else None
-        self.sequence = self.each([head.sequence for head in heads])
-        rates = [head.rate for head in heads]
-        self.rate = self.each(rates) if max(rates) > 1 else None
-        self.rows = self.each([*(c.datagram.row for c in self.chunks), *(row for run in self.runs for row in run.rows)])
-        begins = np.cumsum(self.counts) - self.counts
-        parts = self.each([*(chunk.part for chunk in self.chunks), *([0] * (len(heads) - len(several)))])
-        self.parts = np.arange(self.n) + parts - np.repeat(begins, self.counts)
+        cuts += [Cut(int(run.messages.counts.sum()), run.messages.fixed, (), [], 0) for run in self.runs]
+        self.elements = Elements(self.layout, cuts)
+        head = self.chunks[0].head if self.chunks else self.runs[0]
+        self.version, self.domain = head.version, head.domain
 
-    def _version_and_domain(self) -> tuple[int, int]:
-        if self.chunks:
-            return self.chunks[0].head.version, self.chunks[0].head.domain
-        return self.runs[0].version, self.runs[0].domain
+    def _of_sets(self, of_chunk: Callable[[Chunk], int], of_run: Callable[[Run], Array]) -> Array:
+        return np.concatenate([np.array([of_chunk(c) for c in self.chunks], np.int64), *map(of_run, self.runs)])
+
+    def each(self, of_sets: Array) -> Array:
+        """One number a set, repeated for each of its records."""
+        return np.repeat(of_sets, self.counts)
+
+    @functools.cached_property
+    def rows(self) -> Array:
+        """The place of each record's datagram in the block."""
+        return self.each(self._of_sets(lambda chunk: chunk.datagram.row, lambda run: run.rows))
+
+    @functools.cached_property
+    def parts(self) -> Array:
+        """The place of each record in its datagram."""
+        firsts = self._of_sets(lambda chunk: chunk.part, lambda run: np.zeros(len(run.rows), np.int64))
+        begins = np.cumsum(self.counts) - self.counts
+        return np.arange(self.n) + self.each(firsts - begins)
+
+    @functools.cached_property
+    def at_us(self) -> Array:
+        """When each was exported (µs UTC)."""
+        return self.each(self._of_sets(lambda chunk: chunk.head.at_us, lambda run: run.messages.at_us))
+
+    @functools.cached_property
+    def sequence(self) -> Array:
+        """What the header of each says."""
+        return self.each(self._of_sets(lambda chunk: chunk.head.sequence, lambda run: run.messages.sequence))
+
+    @functools.cached_property
+    def uptime_ms(self) -> Array | None:
+        """Of the exporter when each was exported; IPFIX does not say it."""
+        if self.version == ipfix.VERSION:
+            return None
+        return self.each(self._of_sets(lambda chunk: chunk.head.uptime_ms, lambda run: run.messages.uptime_ms))
+
+    def clock(self) -> Clock:
+        """What the headers say of times and of sampling."""
+        rates = self._of_sets(lambda chunk: chunk.head.rate, lambda run: np.full(len(run.rows), run.rate))
+        return Clock(self.at_us, self.uptime_ms, self.each(rates) if rates.max() > 1 else None)
 
     def templates(self) -> Any:
         """The template's number of each record; templates of the same fields go together."""
-        numbers = [chunk.template.number for chunk in self.chunks]
-        numbers += [run.template.number for run in self.runs for _ in run.rows]
-        return constant(numbers[0], self.n) if len(set(numbers)) == 1 else self.each(numbers)
+        numbers = self._of_sets(
+            lambda chunk: chunk.template.number, lambda run: np.full(len(run.rows), run.template.number)
+        )
+        return constant(int(numbers[0]), self.n) if (numbers == numbers[0]).all() else self.each(numbers)
 
-    def prefixes(self) -> list[bytes]:
-        """Message and set header of each set."""
-        return [*(chunk.prefix for chunk in self.chunks), *(prefix for run in self.runs for prefix in run.prefixes)]
-
-    def each(self, values: Sequence[int]) -> Array:
-        """One number a chunk, repeated for each of its records."""
-        return np.repeat(np.array(values, np.int64), self.counts)
+    def prefixes(self) -> bytes:
+        """Message and set header of each set, all of one length."""
+        return b"".join([*(chunk.prefix for chunk in self.chunks), *(run.messages.prefixes for run in self.runs)])
 
     def flags(self, derived: Derived | None) -> Column | None:
         """Of each flow; few sets of flags occur, so each is made once."""
         known: dict[tuple[str, ...], int] = {(): 0}
-        marked = [known.setdefault(_marks(chunk), len(known)) for chunk in self.chunks]
-        codes = self.each(marked + [0] * (len(self.counts) - len(marked)))
+        marked = self._of_sets(
+            lambda chunk: known.setdefault(_marks(chunk), len(known)), lambda run: np.zeros(len(run.rows), np.int64)
+        )
         masks: list[tuple[str, Array | None]] = []
         if derived is not None:
             masks += [("sampled", derived.sampled), ("sampler_unknown", derived.unknown)]
             masks.append(("biflow_keyless", np.ones(self.n, bool) if self.layout.is_keyless else None))
-        return _flags(known, codes, masks)
+        return _flags(known, self.each(marked), masks)
 
 
 def _flags(known: dict[tuple[str, ...], int], codes: Array, masks: Sequence[tuple[str, Array | None]]) -> Column | None:
@@ -179,33 +211,52 @@ def _marks(chunk: Chunk) -> tuple[str, ...]:
 
 
 def _flows(work: Work, definition: Definition, group: _Group) -> EventBatch:
-    n, is_options = group.n, group.is_options
-    clock = Clock(group.at_us, group.uptime_ms, group.rate)
-    derived = None if is_options else derive(group.values, group.octets, group.context, clock)
-    extra: dict[str, Any] = {
-        "@peer": constant(work.envelope.block.peer, n),
-        "@version": constant(group.version, n),
-        "@domain": constant(group.domain, n),
-        "@engine_type": constant(group.domain >> 8, n),
-        "@engine_id": constant(group.domain & 0xFF, n),
-        "@sequence": group.sequence,
-        "@template": group.templates(),
-    }
-    if group.uptime_ms is not None:
-        extra["@uptime_ms"] = group.uptime_ms
-    if is_options:
-        extra |= {"@action": constant("netflow_options", n), "@types": [("info",)] * n}
-    else:
-        assert derived is not None
-        extra |= derived.values
-    values = {**group.values, **extra}
-    mapped = Mapped(n, work.zone)
-    mapped.constants(definition.constants)
-    mapped.fields(definition.maps, values.get, definition.missing)
+    elements, said = group.elements, _Said(work.envelope.block.peer, group)
+    derived = None
+    if not group.is_options:
+        derived = Derived(elements, elements.octets, group.context, group.n, group.clock)
+
+    def value(name: str) -> Any:
+        found = said.get(name)
+        if found is None and derived is not None:
+            found = derived.get(name)
+        return elements.get(name) if found is None else found
+
+    mapped = LazilyMapped(group.n, work.zone, [definition], value, definition.missing)
     return make_batch_of_parts(
-        work, group.rows, group.parts, definition.id, definition.dataset, at_us=group.at_us,
-        layers=(_raw(group), _lost_of(group)), mapped=mapped, flags=group.flags(derived),
+        work, group, definition.id, definition.dataset, layers=(_Raw(group), _lost_of(group)), mapped=mapped,
+        flags=lambda: group.flags(derived),
     )  # fmt: skip
+
+
+class _Said(LazyMapping["Values | Column"]):
+    """What headers say of each record, by `@name`."""
+
+    def __init__(self, peer: str, group: _Group) -> None:
+        super().__init__()
+        self._group = group
+        self._constants: dict[str, Any] = {
+            "@peer": peer, "@version": group.version, "@domain": group.domain, "@engine_type": group.domain >> 8,
+            "@engine_id": group.domain & 0xFF,
+        }  # fmt: skip
+        if group.is_options:
+            self._constants |= {"@action": "netflow_options", "@types": ("info",)}
+
+    def names(self) -> Iterable[str]:
+        return (*self._constants, "@sequence", "@template", "@uptime_ms")
+
+    def make(self, name: str) -> Values | Column | None:
+        if name in self._constants:
+            value = self._constants[name]
+            return Column.constant(FieldType.KEYWORD, value, self._group.n, many=isinstance(value, tuple))
+        match name:
+            case "@sequence":
+                return self._group.sequence
+            case "@template":
+                return self._group.templates()
+            case "@uptime_ms":
+                return self._group.uptime_ms
+        return None
 
 
 def _lost_of(group: _Group) -> dict[str, Column]:
@@ -220,24 +271,36 @@ def _originals(group: _Group) -> Column:
     """Message header, set header and record of each record, as they were sent."""
     if group.layout.variable:
         return Column.of(FieldType.BINARY, [octets for chunk in group.chunks for octets in originals(chunk)])
-    prefixes, length = group.prefixes(), group.layout.fixed_length
-    size = len(prefixes[0])
+    heads = np.frombuffer(group.prefixes(), np.uint8).reshape(len(group.counts), -1)
+    size, length = heads.shape[1], group.layout.fixed_length
     rows = np.empty((group.n, size + length), np.uint8)
-    heads = np.frombuffer(b"".join(prefixes), np.uint8).reshape(-1, size)
     rows[:, :size] = np.repeat(heads, group.counts, axis=0)
-    rows[:, size:] = np.frombuffer(group.fixed, np.uint8).reshape(-1, length)
+    rows[:, size:] = np.frombuffer(group.elements.fixed, np.uint8).reshape(-1, length)
     return Column.arrow(FieldType.BINARY, fixed_binary(rows))
 
 
-def _raw(group: _Group) -> dict[str, Column]:
+class _Raw(LazyMapping[Column]):
     """The elements under their own names, and the octets of header and record."""
-    result = {"soc.original_bytes": _originals(group)}
-    for slot, values in columns_of(group.layout, group.values):
-        result[slot.field] = _column(slot, values, group)
-    for name, texts in group.unfit.items():
-        place = f"netflow.other.{name.removeprefix('netflow.').removeprefix('other.')}"
-        result[place] = Column.of(FieldType.KEYWORD, texts)
-    return result
+
+    def __init__(self, group: _Group) -> None:
+        super().__init__()
+        self._group = group
+        self._slots = {slot.field: slot for slot in group.layout.slots}
+        self._unfit = {
+            f"netflow.other.{name.removeprefix('netflow.').removeprefix('other.')}": texts
+            for name, texts in group.elements.unfit.items()
+        }
+
+    def names(self) -> Iterable[str]:
+        return (_ORIGINAL, *self._slots, *self._unfit)
+
+    def make(self, name: str) -> Column | None:
+        if name == _ORIGINAL:
+            return _originals(self._group)
+        if name in self._unfit:
+            return Column.of(FieldType.KEYWORD, self._unfit[name])
+        slot = self._slots.get(name)
+        return None if slot is None else _column(slot, self._group.elements[slot.key], self._group)
 
 
 def _column(slot: Slot, values: Values, group: _Group) -> Column:
@@ -372,18 +435,26 @@ def _quick_samples(work: Work, definition: Definition, several: Sequence[sflow.P
     for name in ("@lost", "@lost_total"):
         if any(name in d.values for d in datagrams):
             values[name] = [placed.datagram.values.get(name) if placed.part == 0 else None for placed in several]
-    mapped = Mapped(n, work.zone)
-    mapped.constants(definition.constants)
-    mapped.fields(definition.maps, values.get, definition.missing)
+    mapped = LazilyMapped(n, work.zone, [definition], values.get, definition.missing)
     layer = {"soc.original_bytes": Column.of(FieldType.BINARY, [placed.original for placed in several])}
     layer |= _own_fields(work.fields, values)
     known: dict[tuple[str, ...], int] = {(): 0}
     codes = np.array([known.setdefault(d.marks, len(known)) for d in datagrams])
     rows, parts = np.array([d.row for d in datagrams]), np.array([placed.part for placed in several])
     return make_batch_of_parts(
-        work, rows, parts, definition.id, definition.dataset, at_us=np.zeros(n, np.int64), layers=(layer,),
-        mapped=mapped, flags=_flags(known, codes, (("sampled", values["sflow.sampling_rate"] > 1),)),
+        work, _Samples(n, rows, parts, np.zeros(n, np.int64)), definition.id, definition.dataset, layers=(layer,),
+        mapped=mapped, flags=lambda: _flags(known, codes, (("sampled", values["sflow.sampling_rate"] > 1),)),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Where samples stand; sFlow has no time of its own."""
+
+    n: int
+    rows: Array
+    parts: Array
+    at_us: Array
 
 
 def _own_fields(fields: FieldDictionary, values: Mapping[str, Any]) -> Iterable[tuple[str, Column]]:

@@ -23,7 +23,7 @@ def batches(
     if form == "sflow" or kind == "sflow":
         return flows.sampled(work, list(records()), formats, state)
     if form == "netflow" or kind in flows.FORMATS:
-        return flows.netflow(work, list(records()), formats, state)
+        return flows.netflow(work, formats, state)
     if form in ("snmp", "snmp-v3") or kind == "snmp":
         return wire.traps(work, list(records()), formats.get("snmp")), state
     if form == packets.FORMAT:

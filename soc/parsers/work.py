@@ -7,17 +7,15 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from soc.model.batch import Column, EventBatch, LazyColumns
 from soc.model.fields import FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
-from soc.model.said import REST
+from soc.model.said import REST, said
 from soc.parsers import times
 from soc.parsers.audit import Events
-from soc.parsers.envelope import Envelope
+from soc.parsers.envelope import Envelope, Parts
 from soc.parsers.mapping import LazilyMapped, Mapped, Rest, over
 from soc.parsers.recognise import Index
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 UNPARSED = "unparsed"
 Flags = dict[int, tuple[str, ...]]
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -121,32 +118,40 @@ def _joined(rest: Rest, more: Rest) -> Rest:
 
 def make_batch_of_parts(
     work: Work,
-    rows: Array,
-    parts: Array,
+    parts: Parts,
     product: str,
     dataset: str,
     *,
-    at_us: Array,
     layers: Sequence[Mapping[str, Column]],
-    mapped: Mapped,
-    flags: Column | None,
+    mapped: LazilyMapped,
+    flags: Callable[[], Column | None],
 ) -> EventBatch:
-    """The same for records of many events each, whole columns at a time; `at_us` is the device's time of each."""
-    if mapped.misfits:
-        known = flags.to_list() if flags is not None else [None] * len(rows)
-        marks = [(*(own or ()), *(("type_mismatch",) if k in mapped.misfits else ())) or None for k, own in
-                 enumerate(known)]  # fmt: skip
-        flags = Column.of(FieldType.KEYWORD, marks, many=True)
-    columns = work.envelope.columns_of_parts(rows, parts, product, dataset, at_us, flags)
-    return _whole(dataset, [columns, *layers, mapped.columns], mapped.misfits, len(rows))
+    """The same for records of many events each, whole columns at a time."""
+
+    def marked() -> Column | None:
+        own, misfits = flags(), mapped.misfits()
+        if not misfits:
+            return own
+        known = own.to_list() if own is not None else [None] * parts.n
+        marks = [(*(mine or ()), *(("type_mismatch",) if k in misfits else ())) or None for k, mine in enumerate(known)]
+        return Column.of(FieldType.KEYWORD, marks, many=True)
+
+    columns = work.envelope.columns_of_parts(parts, product, dataset, marked)
+    found = Layered([columns, *layers, mapped, _Rest(dict, mapped, parts.n)])
+    return EventBatch(dataset, parts.n, found)
 
 
 class Layered(LazyColumns):
     """Columns of several layers, each over those before it."""
 
     def __init__(
-        self, layers: Sequence[Mapping[str, Column]], said: Callable[[], Iterable[str]], left: Callable[[], Rest]
+        self,
+        layers: Sequence[Mapping[str, Column]],
+        said: Callable[[], Iterable[str]] | None = None,
+        left: Callable[[], Rest] = dict,
     ) -> None:
+        """`said` and `left` give what those of `EventBatch` do; without them the layers' names tell, and nothing is
+        left."""
         super().__init__()
         self._layers, self._said, self._left = layers, said, left
 
@@ -163,7 +168,7 @@ class Layered(LazyColumns):
         return self._where
 
     def said(self) -> Iterable[str]:
-        return self._said()
+        return said(self.names()) if self._said is None else self._said()
 
     def left(self) -> Rest:
         return self._left()

@@ -9,15 +9,18 @@ from soc import content
 from soc.collectors.framing import SyslogFramer
 from soc.collectors.gelf import Assembly, GelfFramer
 from soc.collectors.gelf import expanded as gelf_expanded
-from soc.collectors.http import elastic, hec, plain
+from soc.collectors.http import elastic, hec
+from soc.collectors.http import plain as plain_lines
 from soc.collectors.http.bodies import MAX_BODY, BadBody, expanded
 from soc.collectors.http.calls import Call, Reply, Taken
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
+from tests.parsers.conftest import without_kernel
+from tests.parsers.flow_bytes import PLAIN, a_set, plain, v9, v9_template
 
 NOW_NS = 1_795_143_600_000_000_000
 PARSERS = ParserSet.load(content.roots("parsers"))
-DIALECTS = (elastic.Elastic(), hec.Hec(), plain.Plain())
+DIALECTS = (elastic.Elastic(), hec.Hec(), plain_lines.Plain())
 PATHS = (
     "/_bulk", "/a/_bulk", "/a/_doc/1", "/_ilm/policy/x", "/services/collector", "/services/collector/raw",
     "/services/collector/ack", "/v1/logs", "/gelf", "/",
@@ -64,6 +67,25 @@ def records(data: bytes) -> None:
         parse(data[1:].split(b"\0"), FORMS[data[0] % len(FORMS)])
 
 
+def flows(data: bytes) -> None:
+    """Datagrams of flow exports, each behind its length: compiled kernel and pure code tell the same of them."""
+    datagrams, at = [v9(v9_template(256, PLAIN), a_set(256, plain()), seq=0)], 0
+    while at < len(data):
+        size = data[at]
+        datagrams.append(v9(a_set(256, plain() * (size % 4)), seq=len(datagrams)) + data[at + 1 : at + 1 + size // 4])
+        at += 1 + size
+        datagrams.append(data[at - size : at])
+    block = RawBlock.of(datagrams, receipt_ns=NOW_NS, format="netflow")
+
+    def told() -> tuple[list[dict[str, object]], bytes]:
+        batches, state = PARSERS.parse(block, ParserState(), NOW_NS)
+        return [row for batch in batches for row in batch.rows()], state.snapshot()
+
+    compiled = told()
+    with without_kernel():
+        assert told() == compiled
+
+
 def streams(data: bytes) -> None:
     """GELF's chunks and frames, and syslog's: nothing raises, nothing is kept beyond the bounds."""
     assembly = Assembly()
@@ -89,4 +111,6 @@ def parse(records: list[bytes], form: str) -> None:
         batch.to_table()
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"http": http, "records": records, "streams": streams}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "http": http, "records": records, "streams": streams, "flows": flows,
+}  # fmt: skip

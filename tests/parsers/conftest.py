@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from soc.content import shipped
+from soc.model import kernel
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 
 RECEIPT_NS = 1_795_143_600_000_000_000  # 2026-11-20T03:00:00Z
 Rows = Callable[..., list[dict[str, Any]]]
+
+
+collect_ignore = [] if kernel.kernel is not None else ["test_flow_kernel.py"]
+"""What compares the compiled kernel with the pure code needs both."""
+
+
+@contextmanager
+def without_kernel() -> Iterator[None]:
+    """Flows are read by the pure code inside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "kernel", None)
+        yield
+
+
+@pytest.fixture(scope="module", params=["pure"] if kernel.kernel is None else ["compiled", "pure"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each way in which flows are read, where there are two: a module that uses this is run once for each."""
+    if request.param == "pure":
+        with without_kernel():
+            yield
+    else:
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from scapy.layers.netflow import (
 from tests.parsers.conftest import Rows
 from tests.parsers.flow_bytes import EXPORT_S, PLAIN, Field, a_set, ip, ipfix, options, plain, template
 
+pytestmark = pytest.mark.usefixtures("way")
+
 PAIR = ip("10.1.1.9") + ip("203.0.113.9")
 NTP_1900 = 2_208_988_800
 

@@ -27,6 +27,8 @@ from tests.parsers.flow_bytes import (
     v9_template,
 )
 
+pytestmark = pytest.mark.usefixtures("way")
+
 Event = dict[str, Any]
 PAIR = ip("10.1.1.9") + ip("203.0.113.9")
 ENDS: list[Field] = [(8, 4), (12, 4)]

@@ -13,6 +13,8 @@ from tests.parsers.conftest import Rows
 from tests.parsers.flow_bytes import EXPORT_S, Field, a_set, ip, ipfix, options, template
 from tests.parsers.test_flow_points import ENDS, PAIR, flow_of, one
 
+pytestmark = pytest.mark.usefixtures("way")
+
 LENGTHS = {
     "unsigned8": 1, "unsigned16": 2, "unsigned32": 4, "unsigned64": 8, "signed8": 1, "signed32": 4, "signed64": 8,
 }  # fmt: skip

@@ -23,6 +23,8 @@ from soc.parsers.decoders.sflow_columns import quick
 from tests.parsers.conftest import RECEIPT_NS, Rows
 from tests.parsers.flow_bytes import flow_sample, ip, raw_header, sflow, xdr
 
+pytestmark = pytest.mark.usefixtures("way")
+
 FRAME = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:10")
 TCP_FRAME = FRAME / Dot1Q(vlan=110) / IP(src="10.1.1.9", dst="203.0.113.9", tos=0xB8) / TCP(sport=51000, dport=443)
 

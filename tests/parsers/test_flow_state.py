@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,8 @@ from tests.parsers.flow_bytes import (
     v9_options,
     v9_template,
 )
+
+pytestmark = pytest.mark.usefixtures("way")
 
 Event = dict[str, Any]
 PLACE = ("event.id", "soc.position", "soc.part")
@@ -366,7 +369,7 @@ def test_runs_and_single_messages_are_the_same(
         counts[version, domain] += 0 if version == 9 else n
     together, state = feed(parsers, [messages[:7], messages[7:]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Walker, "_run", lambda self, rows, records, receipts, at: at)
+        patch.setattr(Walker, "_run", lambda self, data, rows, at: None)
         alone, other = feed(parsers, [messages[:7], messages[7:]])
     assert together == alone
     assert state.snapshot() == other.snapshot()
@@ -375,8 +378,9 @@ def test_runs_and_single_messages_are_the_same(
 def test_most_messages_go_together(parsers: ParserSet) -> None:
     """A template, then data: all behind the first two are one run."""
     messages = [v9(v9_template(256, PLAIN), seq=1), *(v9(a_set(256, plain() * 3), seq=n) for n in range(2, 12))]
-    walker = Walker(netflow_v9.DIALECT, Memory({}), "s", "n", 1)
-    walker.take_all(range(11), messages, [RECEIPT_NS] * 11)
+    block = RawBlock.of(messages, receipt_ns=RECEIPT_NS, format="netflow")
+    walker = Walker(netflow_v9.DIALECT, Memory({}), block)
+    walker.take_all(np.arange(11))
     assert [len(run.rows) for run in walker.read.runs] == [9]
 
 

@@ -18,6 +18,8 @@ from soc.parsers.decoders.flow_values import ipv6_text
 from soc.parsers.decoders.sha1_rows import sha1_rows
 from soc.parsers.envelope import Envelope
 
+pytestmark = pytest.mark.usefixtures("way")
+
 ROWS = 70
 """Enough that no short way for a few rows is taken."""
 
@@ -98,6 +100,6 @@ def test_identities_of_parts(repeated: int) -> None:
     rows, parts = np.array([0, 0, 2, 1] * repeated), np.array([0, 7, 1, 3] * repeated)
     prefix = position_prefix("n", block.log)
     expected = [event_id(int(block.receipt_ns[r]), prefix, 5, int(r), int(p)) for r, p in zip(rows, parts, strict=True)]
-    assert envelope._ids_of_parts(rows, parts).to_pylist() == expected
+    assert envelope.ids_of_parts(rows, parts).to_pylist() == expected
     assert len(set(expected)) == 4
-    assert envelope._positions_of_parts(rows, parts)[1] == f"n:{block.log}:5:0:7"
+    assert envelope.positions_of_parts(rows, parts).to_list()[1] == f"n:{block.log}:5:0:7"

@@ -16,6 +16,8 @@ from soc.parsers.decoders.flow_community import community_ids
 from tests.parsers.conftest import RECEIPT_NS, Rows
 from tests.parsers.flow_bytes import EXPORT_S, ip
 
+pytestmark = pytest.mark.usefixtures("way")
+
 Event = dict[str, Any]
 _RECORD = struct.Struct(">4s4s4sHHIIIIHHBBBBHHBBH")
 

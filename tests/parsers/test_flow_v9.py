@@ -19,6 +19,8 @@ from scapy.layers.netflow import (
 from tests.parsers.conftest import Rows
 from tests.parsers.flow_bytes import EXPORT_S, PLAIN, Field, a_set, ip, plain, v9, v9_options, v9_template
 
+pytestmark = pytest.mark.usefixtures("way")
+
 DATA = a_set(256, plain())
 START_US = (EXPORT_S - 10) * 1_000_000
 

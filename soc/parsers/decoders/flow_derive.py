@@ -5,19 +5,20 @@ Derived values have names that begin with `@`; definitions map them beside the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from soc.parsers.decoders.flow_community import community_ids, community_rows
+from soc.model.lazy import LazyMapping
+from soc.parsers.decoders.flow_ends import Octets, Ports, addresses, community, first, ports
 from soc.parsers.decoders.flow_options import factors
 from soc.parsers.decoders.flow_state import Context
-from soc.parsers.decoders.flow_text import coded, constant, is_small, is_whole, masked, plain
+from soc.parsers.decoders.flow_text import coded, is_small, plain
 from soc.parsers.decoders.flow_values import I64_MAX, Array, Values
 
-_ICMP = (1, 58)
 _LETTERS = "FSRPAUECN"
 _WRAP = (1 << 32) - 1
 _FORWARD = {
@@ -61,16 +62,6 @@ _NAT_REASONS = {
 """RFC 8158 sections 4.4 and 4.5."""
 _FORWARDING = ("unknown", "forwarded", "dropped", "consumed")
 _STACK = ("mplsTopLabelStackSection", *(f"mplsLabelStackSection{i}" for i in range(2, 11)))
-_NONE = "0.0.0.0"  # noqa: S104 (no address to bind to)
-
-
-@dataclass(frozen=True)
-class Derived:
-    """`values` by `@name`; which flows were estimated, which name a sampler that nobody described (None: none)."""
-
-    values: Mapping[str, Values]
-    sampled: Array | None
-    unknown: Array | None
 
 
 @dataclass(frozen=True)
@@ -83,180 +74,114 @@ class Clock:
     rate: Array | None = None
 
 
-def derive(values: Mapping[str, Values], octets: Mapping[str, Array], context: Context, clock: Clock) -> Derived:
-    """Of n flows; `octets` are those of their addresses, as far as each has them in the same place."""
-    n = len(clock.at_us)
-    result: dict[str, Values] = {}
-    _addresses(result, values)
-    _ports(result, values, octets)
-    _counts(result, values)
-    factor, unknown = factors(context, values, n)
-    if clock.rate is not None and factor is None and (clock.rate > 1).any():
-        factor = np.maximum(clock.rate, 1).astype(np.float64)
-    sampled = None if factor is None else factor != 1
-    if factor is not None:
-        result["@sampling_interval"] = np.rint(factor).astype(np.int64)
-        for name in ("@source_bytes", "@source_packets", "@destination_bytes", "@destination_packets"):
-            if name in result:
-                result[name] = _times(result[name], factor)
-    for what in ("bytes", "packets"):
-        _total(result, what)
-    _moments(result, values, context, clock.at_us, clock.uptime_ms)
-    _names(result, values, context)
-    _events(result, values)
-    _extras(result, values)
-    return Derived(result, sampled, unknown)
+class Derived(LazyMapping[Values]):
+    """Of n flows what `elements` say, by `@name`; each is worked out when it is asked for.
+
+    `octets` gives those of their addresses, `clock` says when they were told of.
+    """
+
+    def __init__(
+        self, elements: Mapping[str, Values], octets: Octets, context: Context, n: int, clock: Callable[[], Clock]
+    ) -> None:
+        super().__init__()
+        self._elements, self._octets, self._context, self._n, self._clock = elements, octets, context, n, clock
+        self._found: dict[str, Mapping[str, Values]] = {}
+
+    def names(self) -> Iterable[str]:
+        return _STEP_OF
+
+    def make(self, name: str) -> Values | None:
+        step = _STEP_OF.get(name)
+        if step is None:
+            return None
+        if step not in self._found:
+            self._found[step] = getattr(self, step)()
+        return self._found[step].get(name)
+
+    @functools.cached_property
+    def _factors(self) -> tuple[Array | None, Array | None]:
+        factor, unknown = factors(self._context, self._elements, self._n)
+        rate = self._clock().rate
+        if rate is not None and factor is None and (rate > 1).any():
+            factor = np.maximum(rate, 1).astype(np.float64)
+        return factor, unknown
+
+    @property
+    def sampled(self) -> Array | None:
+        """Which flows were estimated; None: none."""
+        factor, _ = self._factors
+        return None if factor is None else factor != 1
+
+    @property
+    def unknown(self) -> Array | None:
+        """Which name a sampler that nobody described; None: none."""
+        return self._factors[1]
+
+    @functools.cached_property
+    def _ports(self) -> Ports:
+        return ports(self._elements, self._n)
+
+    def _of_addresses(self) -> Mapping[str, Values]:
+        return addresses(self._elements)
+
+    def _of_ports(self) -> Mapping[str, Values]:
+        return self._ports.values
+
+    def _of_community(self) -> Mapping[str, Values]:
+        ends = {name: found for name in ("@source_ip", "@destination_ip") if (found := self.get(name)) is not None}
+        found = community(self._elements, ends, self._ports, self._octets)
+        return {} if found is None else {"@community_id": found}
+
+    def _of_counts(self) -> Mapping[str, Values]:
+        result: dict[str, Values] = {}
+        _counts(result, self._elements)
+        factor, _ = self._factors
+        if factor is not None:
+            result = {name: _times(counted, factor) for name, counted in result.items()}
+            result["@sampling_interval"] = np.rint(factor).astype(np.int64)
+        for what in ("bytes", "packets"):
+            _total(result, what)
+        return result
+
+    def _of_moments(self) -> Mapping[str, Values]:
+        result: dict[str, Values] = {}
+        clock = self._clock()
+        _moments(result, self._elements, self._context, clock.at_us, clock.uptime_ms)
+        return result
+
+    def _of_names(self) -> Mapping[str, Values]:
+        result: dict[str, Values] = {}
+        _names(result, self._elements, self._context)
+        return result
+
+    def _of_events(self) -> Mapping[str, Values]:
+        result: dict[str, Values] = {}
+        _events(result, self._elements)
+        return result
+
+    def _of_extras(self) -> Mapping[str, Values]:
+        result: dict[str, Values] = {}
+        _extras(result, self._elements)
+        return result
 
 
-def first(values: Mapping[str, Values], names: Sequence[str]) -> Values | None:
-    """The column of the first of these names that is there; later ones fill what it lacks."""
-    result: Values | None = None
-    for name in names:
-        found = values.get(name)
-        if found is None:
-            continue
-        if result is None:
-            result = found
-        elif not is_whole(result):
-            result = [b if a is None else a for a, b in zip(plain(result), plain(found), strict=True)]
-    return result
-
-
-def _addresses(result: dict[str, Values], values: Mapping[str, Values]) -> None:
-    for side, name in (("source", "sourceIP"), ("destination", "destinationIP")):
-        four = first(values, (f"{name}v4Address", f"{name}v4Prefix"))
-        six = first(values, (f"{name}v6Address", f"{name}v6Prefix"))
-        if four is not None and six is not None:
-            # Some templates have room for both; the family that a flow does not have is all zeros.
-            pairs = zip(plain(four), plain(six), strict=True)
-            result[f"@{side}_ip"] = [b if b not in (None, "::") and a in (None, _NONE) else a for a, b in pairs]
-        elif four is not None or six is not None:
-            found: Values = four if four is not None else six
-            result[f"@{side}_ip"] = found
-            if side == "source" and is_whole(found):
-                result["@type"] = constant("ipv4" if four is not None else "ipv6", len(found))
-    source = result.get("@source_ip")
-    if source is not None and "@type" not in result:
-        result["@type"] = [None if a is None else "ipv6" if ":" in a else "ipv4" for a in plain(source)]
-
-
-def _ports(result: dict[str, Values], values: Mapping[str, Values], octets: Mapping[str, Array]) -> None:
-    source = first(values, ("sourceTransportPort", "udpSourcePort", "tcpSourcePort"))
-    target = first(values, ("destinationTransportPort", "udpDestinationPort", "tcpDestinationPort"))
-    protocol = first(values, ("protocolIdentifier", "nextHeaderIPv6"))
-    if isinstance(source, np.ndarray) and isinstance(target, np.ndarray) and is_small(protocol):
-        _plain_ports(result, values, octets, source, target, np.asarray(protocol))
-        return
-    _odd_ports(result, values, source, target, protocol)
-
-
-def _plain_ports(
-    result: dict[str, Values],
-    values: Mapping[str, Values],
-    octets: Mapping[str, Array],
-    source: Array,
-    target: Array,
-    protocol: Array,
-) -> None:
-    """What nearly all templates have: both ports and a protocol, in fields of their own."""
-    result["@protocol"] = coded(protocol, str)
-    result["@source_port"], result["@destination_port"] = source, target
-    first_port, second_port = source, target
-    kind, code = _icmp(values, protocol, target)
-    if kind is not None and code is not None:
-        is_icmp = (protocol == _ICMP[0]) | (protocol == _ICMP[1])
-        kinds, codes = (np.array([v or 0 for v in plain(side)], np.int64) for side in (kind, code))
-        result["@icmp_type"], result["@icmp_code"] = masked(kinds, is_icmp), masked(codes, is_icmp)
-        result["@source_port"], result["@destination_port"] = masked(source, ~is_icmp), masked(target, ~is_icmp)
-        first_port, second_port = np.where(is_icmp, kinds, source), np.where(is_icmp, codes, target)
-    ends = _both_octets(result, values, octets)
-    if ends is not None and (not len(protocol) or int(protocol.max()) < 256):
-        ports = (first_port & 0xFFFF).astype(np.uint16), (second_port & 0xFFFF).astype(np.uint16)
-        result["@community_id"] = community_rows(*ends, protocol.astype(np.uint8), ports)
-    elif "@source_ip" in result and "@destination_ip" in result:
-        addresses = plain(result["@source_ip"]), plain(result["@destination_ip"])
-        result["@community_id"] = community_ids(*addresses, protocol, (first_port, second_port))
-
-
-def _both_octets(
-    result: Mapping[str, Values], values: Mapping[str, Values], octets: Mapping[str, Array]
-) -> tuple[Array, Array] | None:
-    """The octets of both ends, when each flow has those of one family and no other field speaks of addresses."""
-    for family in ("v4", "v6"):
-        names = f"sourceIP{family}Address", f"destinationIP{family}Address"
-        ends = [octets.get(name) for name in names]
-        is_theirs = all(result.get(f"@{side}_ip") is values.get(name) for side, name in
-                        zip(("source", "destination"), names, strict=True))  # fmt: skip
-        if ends[0] is not None and ends[1] is not None and is_theirs:
-            return ends[0], ends[1]
-    return None
-
-
-def _odd_ports(
-    result: dict[str, Values],
-    values: Mapping[str, Values],
-    source: Values | None,
-    target: Values | None,
-    protocol: Values | None,
-) -> None:
-    n = next((len(v) for v in (source, target, protocol, result.get("@source_ip")) if v is not None), 0)
-    nothing: list[Any] = [None] * n
-    kind, code = _icmp(values, protocol, target)
-    if kind is not None and code is not None and protocol is not None:
-        is_icmp = [p in _ICMP for p in plain(protocol)]
-        result["@icmp_type"] = [v if yes else None for v, yes in zip(plain(kind), is_icmp, strict=True)]
-        result["@icmp_code"] = [v if yes else None for v, yes in zip(plain(code), is_icmp, strict=True)]
-        hash_ports = tuple(
-            [b if yes else a for a, b, yes in zip(plain(side) if side is not None else nothing, plain(icmp), is_icmp,
-                                                  strict=True)]
-            for side, icmp in ((source, kind), (target, code))
-        )  # fmt: skip
-        source, target = (
-            None if side is None else [None if yes else a for a, yes in zip(plain(side), is_icmp, strict=True)]
-            for side in (source, target)
-        )
-    else:
-        hash_ports = tuple(nothing if side is None else plain(side) for side in (source, target))
-    if source is not None:
-        result["@source_port"] = source
-    if target is not None:
-        result["@destination_port"] = target
-    if protocol is not None:
-        numbers = plain(protocol)
-        result["@protocol"] = [None if p is None else str(p) for p in numbers]
-        if "@source_ip" in result and "@destination_ip" in result:
-            ends = plain(result["@source_ip"]), plain(result["@destination_ip"])
-            result["@community_id"] = community_ids(*ends, protocol, (hash_ports[0], hash_ports[1]))
-
-
-def _icmp(
-    values: Mapping[str, Values], protocol: Values | None, target: Values | None
-) -> tuple[Values | None, Values | None]:
-    """Type and code: of their own elements, of the joint one, or (Cisco) type * 256 + code as destination port."""
-    if protocol is None or not _any_icmp(protocol):
-        return None, None
-    kind = first(values, ("icmpTypeIPv4", "icmpTypeIPv6"))
-    code = first(values, ("icmpCodeIPv4", "icmpCodeIPv6"))
-    if kind is not None and code is not None:
-        return kind, code
-    four, six = values.get("icmpTypeCodeIPv4"), values.get("icmpTypeCodeIPv6")
-    joint: Values | None
-    if four is not None and six is not None:
-        joint = [a or b for a, b in zip(plain(four), plain(six), strict=True)]
-    else:
-        joint = four if four is not None else six if six is not None else target
-    if joint is None:
-        return None, None
-    if isinstance(joint, np.ndarray):
-        return joint >> 8 & 255, joint & 255
-    numbers = plain(joint)
-    return [None if v is None else v >> 8 & 255 for v in numbers], [None if v is None else v & 255 for v in numbers]
-
-
-def _any_icmp(protocol: Values) -> bool:
-    if isinstance(protocol, list):
-        return any(p in _ICMP for p in protocol)
-    return bool(((protocol == _ICMP[0]) | (protocol == _ICMP[1])).any())
+_STEP_OF = {
+    f"@{name}": step
+    for step, names in (
+        ("_of_addresses", ("source_ip", "destination_ip", "type")),
+        ("_of_ports", ("protocol", "source_port", "destination_port", "icmp_type", "icmp_code")),
+        ("_of_community", ("community_id",)),
+        ("_of_counts", (
+            "source_bytes", "source_packets", "destination_bytes", "destination_packets", "sampling_interval", "bytes",
+            "packets",
+        )),
+        ("_of_moments", ("start", "end", "duration")),
+        ("_of_names", ("ingress_name", "egress_name", "application")),
+        ("_of_events", ("action", "types", "reason")),
+        ("_of_extras", ("tcp_flags", "vlan", "forwarding", "mpls_labels")),
+    )
+    for name in names
+}  # fmt: skip
 
 
 def _counts(result: dict[str, Values], values: Mapping[str, Values]) -> None:

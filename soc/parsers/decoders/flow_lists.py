@@ -7,7 +7,7 @@ from typing import Any
 
 from soc.model.flow_elements import ELEMENTS
 from soc.model.values import iso
-from soc.parsers.decoders.flow_templates import LISTS, MIN_RECORD, VARIABLE, Template, columns_of
+from soc.parsers.decoders.flow_templates import LISTS, MIN_RECORD, VARIABLE, Elements, Template
 from soc.parsers.decoders.flow_text import plain
 from soc.parsers.decoders.flow_values import HEX, scalars
 
@@ -108,9 +108,10 @@ def _records(number: int, data: bytes, lookup: Lookup, depth: int) -> Read:
         return {"template": number, "hex": data.hex()}
     layout = template.layout
     cut = layout.cut(data if layout.least >= MIN_RECORD else data[:MAX_SHORT], 1)
-    values, unfit = layout.values([cut])
+    elements = Elements(layout, [cut])
     records: list[Read] = [{} for _ in range(cut.n)]
-    for slot, column in columns_of(layout, values):
+    for slot in layout.slots:
+        column = elements[slot.key]
         items = plain(column)
         if slot.kind in LISTS:
             items = [read(slot.kind, value, lookup, depth + 1) for value in items]
@@ -119,7 +120,7 @@ def _records(number: int, data: bytes, lookup: Lookup, depth: int) -> Read:
         for record, value in zip(records, items, strict=True):
             if value is not None:
                 record[slot.key] = value
-    for field, texts in unfit.items():
+    for field, texts in elements.unfit.items():
         for record, hexadecimal in zip(records, texts, strict=True):
             if hexadecimal is not None:
                 record[field] = hexadecimal

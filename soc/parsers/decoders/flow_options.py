@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from soc.parsers.decoders.flow_state import MAX_NAME, MAX_NAMES, Context, Rate
-from soc.parsers.decoders.flow_templates import Cut, Layout, Template
+from soc.parsers.decoders.flow_templates import Cut, Elements, Layout, Template
 from soc.parsers.decoders.flow_text import is_small, plain
 from soc.parsers.decoders.flow_values import Array, Values
 
@@ -34,8 +34,7 @@ def learn_options(context: Context, template: Template, layout: Layout, cut: Cut
     wanted = layout.keys & (RATE_KEYS | {"interfaceName", "interfaceDescription", "applicationName", _BOOT})
     if not wanted:
         return context
-    values, _ = layout.values([cut])
-    listed = {key: plain(column) for key, column in values.items()}
+    listed = {key: plain(column) for key, column in Elements(layout, [cut]).items()}
     samplers: dict[str, Rate] = {}
     interfaces: dict[int, str] = {}
     applications: dict[str, str] = {}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from soc.model.record import RawBlock
 from soc.parsers.decoders.flow_options import learn_options
-from soc.parsers.decoders.flow_state import AFTER, MESSAGES, WRAP, Context, Exporter, Memory, Waiting
+from soc.parsers.decoders.flow_runs import Before, Plain, Records, Run, gather
+from soc.parsers.decoders.flow_state import Context, Exporter, Memory, Waiting
 from soc.parsers.decoders.flow_templates import MIN_RECORD, Cut, Layout, Spec, Template
+from soc.parsers.decoders.flow_text import Array
 
 MAX_FIELDS = 512
 """A template with more fields is refused."""
@@ -80,34 +83,6 @@ class Chunk(NamedTuple):
     is_replayed: bool = False
 
 
-class Plain(NamedTuple):
-    """What a message says that holds one data set and nothing else; its records begin at `start`."""
-
-    at_us: int
-    uptime_ms: int
-    sequence: int
-    domain: int
-    rate: int
-    number: int
-    start: int
-
-
-@dataclass
-class Run:
-    """Plain messages of one template that follow each other without a gap: what a chunk has, an item a message."""
-
-    version: int
-    domain: int
-    context: Context
-    template: Template
-    layout: Layout
-    rows: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    fixed: list[bytes] = field(default_factory=list)
-    prefixes: list[bytes] = field(default_factory=list)
-    heads: list[Plain] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Note:
     """An event that is no flow: a template message (`error` empty), or octets that cannot be read."""
@@ -155,73 +130,51 @@ class Read:
 class Walker:
     """Reads the datagrams of one source, in order."""
 
-    def __init__(self, dialect: Dialect, memory: Memory, source: str, node: str, seq: int) -> None:
-        self._dialect, self._memory, self._source, self._node, self._seq = dialect, memory, source, node, seq
+    def __init__(self, dialect: Dialect, memory: Memory, block: RawBlock) -> None:
+        self._dialect, self._memory = dialect, memory
+        self._source, self._node, self._seq = block.source, block.node, block.seq
+        self._records, self._receipts = Records.of(block.data, block.end), block.receipt_ns.tolist()
         self.read = Read()
 
-    def take_all(self, rows: Sequence[int], records: Sequence[bytes], receipts: Sequence[int]) -> None:
-        """These of the records, in order: what follows each other plainly as runs, the rest one by one."""
+    def take_all(self, rows: Array) -> None:
+        """These of the block's records (int64, in order): what follows each other plainly as runs, the rest one by
+        one."""
         at = 0
         while at < len(rows):
-            reached = self._run(rows, records, receipts, at)
-            if reached == at:
-                self.take(rows[at], records[rows[at]], receipts[rows[at]])
-                reached += 1
-            at = reached
+            row = int(rows[at])
+            data = self._records.at(row)
+            run = self._run(data, rows, at)
+            if run is None:
+                self.take(row, data, self._receipts[row])
+                at += 1
+            else:
+                self.read.runs.append(run)
+                at += len(run.rows)
 
-    def _run(self, rows: Sequence[int], records: Sequence[bytes], receipts: Sequence[int], at: int) -> int:
-        """Takes messages from `at` on that need no second look; where the next one is that does."""
-        first = self._dialect.plain(records[rows[at]])
-        exporter = self._memory.known(f"{self._source}|{self._dialect.version}|{first.domain}") if first else None
-        if first is None or exporter is None or exporter.last is None or not exporter.counts:
-            return at
-        template = self._dialect.record or exporter.context.templates.get(first.number)
+    def _run(self, data: bytes, rows: Array, at: int) -> Run | None:
+        """Messages from `rows[at]` on, which is `data`, that need no second look; None when that one does."""
+        dialect, row = self._dialect, int(rows[at])
+        first = dialect.plain(data)
+        exporter = self._memory.known(f"{self._source}|{dialect.version}|{first.domain}") if first else None
+        if first is None or exporter is None or exporter.last is None:
+            return None
+        template = dialect.record or exporter.context.templates.get(first.number)
         if template is None or template.is_options or template.number in exporter.context.contested:
-            return at
+            return None
         layout, seen = template.layout, exporter.seen.get(self._node) if self._node else None
-        if layout.variable or layout.fixed_length < MIN_RECORD or (seen and [self._seq, rows[at]] <= seen):
-            return at
-        run = Run(self._dialect.version, first.domain, exporter.share(), template, layout)
-        reached = self._gather(run, exporter, first, rows, records, at)
-        if reached > at:
-            last = rows[reached - 1]
-            exporter.last = run.heads[-1].sequence, run.counts[-1]
-            exporter.used_ns = max(exporter.used_ns, receipts[last])
-            exporter.is_again(self._node, self._seq, last)
-            self.read.runs.append(run)
-        return reached
-
-    def _gather(
-        self, run: Run, exporter: Exporter, first: Plain, rows: Sequence[int], records: Sequence[bytes], at: int
-    ) -> int:
-        size, padding = run.layout.fixed_length, min(MAX_PADDING, run.layout.fixed_length - 1)
-        way, plain = exporter.counts, self._dialect.plain
-        assert exporter.last is not None
-        sequence, before = exporter.last
-        found: Plain | None = first
-        while at < len(rows):
-            data = records[rows[at]]
-            found = found or plain(data)
-            if (
-                found is None
-                or found.domain != first.domain
-                or found.number != first.number
-                or found.rate != first.rate
-            ):
-                break
-            n, rest = divmod(len(data) - found.start, size)
-            step = 1 if way == MESSAGES else n if way == AFTER else before
-            if not n or rest > padding or step is None or found.sequence != (sequence + step) % WRAP:
-                break
-            stop = len(data) - rest
-            run.rows.append(rows[at])
-            run.counts.append(n)
-            run.fixed.append(data[found.start : stop])
-            run.prefixes.append(data[: found.start])
-            run.heads.append(found)
-            sequence, before, found = found.sequence, n, None
-            at += 1
-        return at
+        size = layout.fixed_length
+        if layout.variable or size < MIN_RECORD or (seen and [self._seq, row] <= seen):
+            return None
+        before = Before(dialect.version, size, min(MAX_PADDING, size - 1), exporter.counts, *exporter.last)
+        messages = gather(self._records, rows, at, before, dialect.plain)
+        if not len(messages.counts):
+            return None
+        taken = rows[at : at + len(messages.counts)]
+        last = int(taken[-1])
+        exporter.last = int(messages.sequence[-1]), int(messages.counts[-1])
+        exporter.used_ns = max(exporter.used_ns, self._receipts[last])
+        exporter.is_again(self._node, self._seq, last)
+        return Run(dialect.version, first.domain, first.rate, exporter.share(), template, layout, taken, messages)
 
     def take(self, row: int, data: bytes, receipt_ns: int) -> None:
         """One datagram: at least one chunk with a record, or a note."""

@@ -4,15 +4,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from soc.model.flow_elements import ELEMENTS, NTOP, REVERSE, Element
+from soc.model.lazy import LazyMapping
 from soc.parsers.decoders import flow_text
-from soc.parsers.decoders.flow_values import HEX, Array, Values, cell_format, column, scalars
+from soc.parsers.decoders.flow_values import (
+    HEX,
+    Array,
+    Number,
+    Values,
+    cell_format,
+    column,
+    number_at,
+    numbers,
+    scalars,
+)
 
 VARIABLE = 65535
 """The length of an element that carries its own length."""
@@ -78,6 +89,7 @@ class Layout:
         """The shortest record: a variable field is at least its length octet."""
         self.keys = frozenset(slot.key for slot in self.slots)
         self.is_keyless = _is_keyless(self.keys)
+        self.numbers = self._numbers()
         self._dtype = np.dtype({
             "names": [name for _, name, _ in self._cells],
             "formats": [slot.form for slot, _, _ in self._cells],
@@ -142,38 +154,57 @@ class Layout:
             ends.append(at)
         return _whole(len(ends), fixed, self.fixed_length, pieces, ends)
 
-    def addresses(self, cuts: Sequence[Cut]) -> dict[str, Array]:
-        """The octets of the addresses of fixed slots, a row a record, by slot key."""
-        wanted = [(slot.key, name) for slot, name, _ in self._cells if slot.kind in ADDRESSES]
-        if not wanted:
-            return {}
-        cells = self._records(cuts)
-        return {key: flow_text.octets(cells[name]) for key, name in wanted}
+    def _numbers(self) -> dict[str, tuple[str, Number]]:
+        """The cells that the compiled kernel reads, by slot key: kind and place."""
+        found = ((slot, number_at(slot.kind, slot.length, offset)) for slot, _, offset in self._cells)
+        return {slot.key: (slot.kind, number) for slot, number in found if number is not None}
 
-    def _records(self, cuts: Sequence[Cut]) -> Array:
-        return np.frombuffer(b"".join(cut.fixed for cut in cuts), self._dtype)
+    def cells(self, fixed: bytes) -> dict[str, tuple[Slot, Array]]:
+        """The fixed slots of all records, by slot key: its octets in the format of the slot."""
+        records = np.frombuffer(fixed, self._dtype) if self.fixed_length else np.empty(0, self._dtype)
+        return {slot.key: (slot, records[name]) for slot, name, _ in self._cells}
 
-    def values(self, cuts: Sequence[Cut]) -> tuple[dict[str, Values], dict[str, list[Any]]]:
-        """The columns of all records by slot key, and by field name the hexadecimal text of what did not fit.
 
-        Lists (RFC 6313) stay octets here.
-        """
-        cells = self._records(cuts) if self.fixed_length else None
-        result: dict[str, Values] = {}
-        unfit: dict[str, list[Any]] = {}
-        n = sum(cut.n for cut in cuts)
-        for slot, name, _ in self._cells:
-            assert cells is not None
-            result[slot.key] = column(slot.kind, cells[name]) if slot.kind not in LISTS else cells[name].tolist()
-        for i, slot in enumerate(self.variable):
-            pieces = [piece for cut in cuts for piece in cut.pieces[i]]
-            if slot.kind in LISTS:
-                result[slot.key] = pieces
-                continue
-            result[slot.key], wrong = scalars(slot.kind, pieces)
-            if wrong:
-                unfit[slot.field] = [wrong.get(k) for k in range(n)]
-        return result, unfit
+class Elements(LazyMapping[Values]):
+    """The columns of some records by slot key: numbers and what varies in length are there, the others are made when
+    they are asked for. Lists (RFC 6313) stay octets.
+
+    `unfit` has by field name the hexadecimal text of what did not fit, None where it did. `fixed` are the fixed octets
+    of all records.
+    """
+
+    def __init__(self, layout: Layout, cuts: Sequence[Cut]) -> None:
+        super().__init__()
+        self.fixed = b"".join(cut.fixed for cut in cuts)
+        self.unfit: dict[str, list[Any]] = {}
+        self._layout, self._cells = layout, layout.cells(self.fixed)
+        wanted = list(layout.numbers)
+        made = numbers(self.fixed, layout.fixed_length, list(layout.numbers.values()))
+        self._made |= {wanted[place]: row for place, row in made.items()}
+        for i, slot in enumerate(layout.variable):
+            self._made[slot.key] = self._pieces(slot, [piece for cut in cuts for piece in cut.pieces[i]])
+
+    def _pieces(self, slot: Slot, pieces: list[bytes]) -> Values:
+        if slot.kind in LISTS:
+            return pieces
+        found, wrong = scalars(slot.kind, pieces)
+        if wrong:
+            self.unfit[slot.field] = [wrong.get(k) for k in range(len(pieces))]
+        return found
+
+    def names(self) -> Iterable[str]:
+        return (slot.key for slot in self._layout.slots)
+
+    def make(self, name: str) -> Values | None:
+        if name not in self._cells:
+            return None
+        slot, cells = self._cells[name]
+        return cells.tolist() if slot.kind in LISTS else column(slot.kind, cells)
+
+    def octets(self, name: str) -> Array | None:
+        """The octets of a fixed address, a row a record; None of any other slot."""
+        found = self._cells.get(name)
+        return None if found is None or found[0].kind not in ADDRESSES else flow_text.octets(found[1])
 
 
 def _is_keyless(keys: frozenset[str]) -> bool:
@@ -221,11 +252,3 @@ def v9_spec(number: int, length: int, *, is_scope: bool = False) -> Spec:
     if number >= _V9_NTOP:
         return NTOP, number - _V9_NTOP, length
     return 0, number, length
-
-
-def columns_of(layout: Layout, values: Mapping[str, Values]) -> Iterator[tuple[Slot, Values]]:
-    """The slots that have values, each with them."""
-    for slot in layout.slots:
-        found = values.get(slot.key)
-        if found is not None:
-            yield slot, found

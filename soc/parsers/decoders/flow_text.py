@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from soc.model.batch import Column
 from soc.model.fields import FieldType
+from soc.model.kernel import asked
 
 Array = np.ndarray[Any, Any]
 FEW = 64
@@ -55,6 +56,8 @@ def ipv4_texts(table: Array) -> Any:
     n = len(table)
     if n < FEW:
         return pa.array([".".join(map(str, row)) for row in table.tolist()], pa.string())
+    if (found := asked("ipv4_texts", table.tobytes())) is not None:
+        return text_array(*found)
     halves = np.ascontiguousarray(table).view(">u2")
     words, masks = np.empty((n, 2), np.uint64), np.empty((n, 2), np.uint64)
     widths = np.zeros(n, np.int32)
@@ -101,6 +104,11 @@ def fixed_binary(rows: Array) -> Any:
     n, width = rows.shape
     ends = np.arange(n + 1, dtype=np.int32) * np.int32(width)
     return pa.BinaryArray.from_buffers(pa.binary(), n, [None, pa.py_buffer(ends), pa.py_buffer(_bytes(rows))])
+
+
+def text_array(ends: bytes, characters: bytes) -> Any:
+    """Of where each text begins (int32, and where the last one ends) and the characters of all."""
+    return pa.StringArray.from_buffers(len(ends) // 4 - 1, pa.py_buffer(ends), pa.py_buffer(characters))
 
 
 def _strings(widths: Array, characters: Array) -> Any:

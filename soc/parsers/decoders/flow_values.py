@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from soc.model import kernel
 from soc.parsers.decoders import flow_text
 
 Array = np.ndarray[Any, Any]
@@ -21,6 +22,7 @@ Values: TypeAlias = "Array | list[Any] | pa.Array"
 HEX = "hex"
 """The kind of what no table names, or of a length that its type cannot have: kept as hexadecimal text."""
 I64_MAX = 2**63 - 1
+U64_MAX = 2**64 - 1
 _NTP_UNIX_S = 2_208_988_800
 _NTP_ERA_S = 1 << 32
 _MICRO_BITS = 0xFFFF_FFFF_FFFF_F800
@@ -29,6 +31,8 @@ _UNSIGNED = ("unsigned8", "unsigned16", "unsigned32", "unsigned64")
 _SIGNED = ("signed8", "signed16", "signed32", "signed64")
 _NTP = ("dateTimeMicroseconds", "dateTimeNanoseconds")
 _MACHINE = (1, 2, 4, 8)
+_FACTORS = {"dateTimeSeconds": 1_000_000, "dateTimeMilliseconds": 1000}
+"""To µs."""
 
 
 def cell_format(kind: str, length: int) -> str | None:
@@ -56,10 +60,8 @@ def column(kind: str, cells: Array) -> Values:
         return _integers(kind, cells)
     if kind in ("float32", "float64"):
         return cells.astype(np.float64)
-    if kind == "dateTimeSeconds":
-        return _scaled(cells, 1_000_000)
-    if kind == "dateTimeMilliseconds":
-        return _scaled(cells, 1000)
+    if kind in _FACTORS:
+        return _scaled(cells, _FACTORS[kind])
     if kind in _NTP:
         return ntp_us(cells & _MICRO_BITS if kind == "dateTimeMicroseconds" else cells)
     if kind == "ipv4Address" and len(cells) > 1 and (cells == cells[0]).all():
@@ -69,6 +71,45 @@ def column(kind: str, cells: Array) -> Values:
         return whole(flow_text.octets(cells))
     reader = _READERS.get(kind, bytes.hex)
     return list(map(reader, cells.tolist()))
+
+
+class Number(NamedTuple):
+    """A number of a record for the compiled kernel: where it stands, whether it is signed, by what it is multiplied,
+    and up to which value an int64 (of unsigned64: an uint64) can hold it."""
+
+    offset: int
+    length: int
+    is_signed: bool
+    factor: int
+    most: int
+
+
+def number_at(kind: str, length: int, offset: int) -> Number | None:
+    """How the kernel reads a cell that `cell_format` has a format for; None for what it leaves to `column`."""
+    if kind in _SIGNED:
+        return Number(offset, length, True, 1, I64_MAX)
+    if kind in _UNSIGNED:
+        return Number(offset, length, False, 1, U64_MAX if kind == "unsigned64" else I64_MAX)
+    factor = _FACTORS.get(kind)
+    return None if factor is None else Number(offset, length, False, factor, I64_MAX // factor)
+
+
+def numbers(fixed: bytes, size: int, cells: Sequence[tuple[str, Number]]) -> dict[int, Array]:
+    """By its place in `cells` (kind, number) what `column` makes of each, as far as the kernel is there and holds it.
+
+    `fixed` are records of `size` octets.
+    """
+    if kernel.kernel is None or not cells:
+        return {}
+    table = np.empty((len(cells), len(fixed) // size), np.int64)
+    fits = kernel.asked("flow_columns", fixed, size, [number for _, number in cells], table)
+    if fits is None:
+        return {}
+    return {
+        place: row.view(np.uint64) if kind == "unsigned64" else row
+        for place, (row, (kind, _), fit) in enumerate(zip(table, cells, fits, strict=True))
+        if fit
+    }
 
 
 def scalar(kind: str, data: bytes) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from soc.errors import NewerStore, StoreError
+from soc.model.kernel import kernel
 from soc.model.position import partition_of
 from soc.model.record import OVERSIZE, RawBlock
 
@@ -22,6 +23,7 @@ VERSION = 1
 MAX_FRAME = 4 << 20
 """Bytes of the largest frame, everything included."""
 
+_crc32 = zlib.crc32 if kernel is None else kernel.crc32
 _PREFIX = struct.Struct("<8sII")  # magic, length of what follows the crc, crc32 of what follows it
 _FIXED = struct.Struct("<BBHI")  # version, flags (none is defined yet), zero, length of the header
 _COUNT = struct.Struct("<I")
@@ -136,7 +138,7 @@ def parts(block: RawBlock, seq: int) -> tuple[bytes, bytes, bytes]:
             np.ascontiguousarray(block.end, "<u4").tobytes(),
         )
     )
-    crc = zlib.crc32(block.data, zlib.crc32(head))
+    crc = _crc32(block.data, zlib.crc32(head))
     return _PREFIX.pack(MAGIC, len(head) + len(block.data), crc), head, block.data
 
 
