@@ -10,12 +10,15 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use crate::json::{unescape, Kind};
+use crate::json::{lines, unescape, Kind};
 use crate::names::{hash, NOTHING};
 use crate::windows::{scan, Member, Scan, ATTRIBUTES, DATA, MESSAGE, SYSTEM, USER};
 
 /// Values of one column that are remembered, so that equal ones are one object.
 const MAX_REMEMBERED: usize = 4096;
+
+/// Values, and whether they are all text or nothing.
+type Column<'py> = (Bound<'py, PyList>, bool);
 
 /// Events of a block that belong together.
 #[pyclass(frozen)]
@@ -42,7 +45,8 @@ impl WindowsEvents {
         Some(self.scan.names.find(part, name.as_bytes())).filter(|id| *id != NOTHING)
     }
 
-    fn list<'py>(&self, py: Python<'py>, id: u32) -> PyResult<Bound<'py, PyList>> {
+    fn list<'py>(&self, py: Python<'py>, id: u32) -> PyResult<Column<'py>> {
+        let mut is_text = true;
         let mut values = Values::new(self, py);
         let mut place = 0;
         let mut found: Vec<Py<PyAny>> = Vec::with_capacity(self.rows.len());
@@ -52,11 +56,14 @@ impl WindowsEvents {
                 place = members.iter().position(|member| member.name == id).unwrap_or(members.len());
             }
             found.push(match members.get(place) {
-                Some(member) => values.value(*member)?,
+                Some(member) => {
+                    is_text &= member.kind() != Kind::Other;
+                    values.value(*member)?
+                }
                 None => py.None(),
             });
         }
-        PyList::new(py, found)
+        Ok((PyList::new(py, found)?, is_text))
     }
 }
 
@@ -83,7 +90,8 @@ impl WindowsEvents {
     }
 
     /// The values of a name, one an event: text (numbers and truth values as they are written), None where there is
-    /// none, and what `loads` makes of lists, objects and fractions. None when no event of the block has the name.
+    /// none, and what `loads` makes of lists, objects and fractions; and whether there is none of these. None when no event
+    /// of the block has the name.
     #[pyo3(signature = (part, name, element=None))]
     fn column<'py>(
         &self,
@@ -91,7 +99,7 @@ impl WindowsEvents {
         part: &str,
         name: &str,
         element: Option<&str>,
-    ) -> PyResult<Option<Bound<'py, PyList>>> {
+    ) -> PyResult<Option<Column<'py>>> {
         let Some(id) = self.part(part, element)?.and_then(|part| self.id(part, name)) else { return Ok(None) };
         guarded(|| self.list(py, id))?.map(Some)
     }
@@ -118,7 +126,7 @@ impl<'a, 'py> Values<'a, 'py> {
             return Ok(self.py.None());
         }
         let bytes = member.bytes(self.data);
-        let slot = hash(bytes, 0) as usize & (self.remembered.len() - 1);
+        let slot = mark(bytes) as usize & (self.remembered.len() - 1);
         if let Some(Some((known, value))) = self.remembered.get(slot) {
             if known.what == member.what && known.bytes(self.data) == bytes {
                 return Ok(value.clone_ref(self.py));
@@ -133,13 +141,28 @@ impl<'a, 'py> Values<'a, 'py> {
         let text = match kind {
             Kind::Text | Kind::Word => std::str::from_utf8(bytes).map_err(|_| broken())?,
             Kind::Escaped => {
+                self.text.clear();
                 unescape(bytes, &mut self.text).ok_or_else(broken)?;
+                &self.text
+            }
+            Kind::Lines => {
+                self.text.clear();
+                lines(bytes, &mut self.text).ok_or_else(broken)?;
                 &self.text
             }
             Kind::Null => return Ok(self.py.None()),
             Kind::Other => return self.loads.call1(self.py, (PyBytes::new(self.py, bytes),)),
         };
         Ok(PyString::new(self.py, text).into_any().unbind())
+    }
+}
+
+/// Where a value may be remembered: long ones are told apart by their length, begin, middle and end.
+fn mark(bytes: &[u8]) -> u64 {
+    let half = bytes.len() / 2;
+    match bytes.len() {
+        0..=48 => hash(bytes, 0),
+        n => hash(&bytes[half - 8..half + 8], hash(&bytes[..16], hash(&bytes[n - 16..], n as u64))),
     }
 }
 

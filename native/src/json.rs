@@ -4,7 +4,7 @@
 
 /// Nothing deeper is read here.
 const MAX_DEPTH: u32 = 64;
-/// Whole numbers of so many digits fit 64 bits in every reader.
+/// So many digits a fraction may have before and behind its point.
 const MAX_DIGITS: usize = 18;
 
 /// The record is left to the pure code.
@@ -24,6 +24,8 @@ pub enum Kind {
     Null = 3,
     /// A list, an object or a fraction.
     Other = 4,
+    /// A list of texts that are one, line by line.
+    Lines = 5,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             1 => Kind::Escaped,
             2 => Kind::Word,
             3 => Kind::Null,
+            5 => Kind::Lines,
             _ => Kind::Other,
         }
     }
@@ -183,15 +186,21 @@ impl<'a> Cursor<'a> {
         if depth == MAX_DEPTH {
             return Err(Left);
         }
-        self.at += 1;
+        self.elements(|cursor| cursor.value_in(depth + 1).map(|_| ()))?;
+        Ok(Kind::Other)
+    }
+
+    /// Calls `element` before each element of a list; it must take it.
+    pub fn elements(&mut self, mut element: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
+        self.expect(b'[')?;
         if self.next()? == b']' {
             self.at += 1;
-            return Ok(Kind::Other);
+            return Ok(());
         }
         loop {
-            self.value_in(depth + 1)?;
+            element(self)?;
             if !self.goes_on(b']')? {
-                return Ok(Kind::Other);
+                return Ok(());
             }
         }
     }
@@ -204,27 +213,32 @@ impl<'a> Cursor<'a> {
         Ok(kind)
     }
 
-    /// Whole numbers and short fractions; what readers take in different ways (exponents, -0, 64 bits and more) is left.
+    /// Whole numbers of 64 bits and short fractions; what readers take in different ways (exponents, -0, more bits) is
+    /// left.
     fn number(&mut self) -> Read<Kind> {
+        let start = self.at;
         let is_negative = self.peek()? == b'-';
         self.at += usize::from(is_negative);
-        let start = self.at;
+        let first = self.peek()?;
         let digits = self.digits()?;
-        let is_zero = self.data[start] == b'0';
-        if is_zero && (digits > 1 || is_negative) {
+        if first == b'0' && (digits > 1 || is_negative) {
             return Err(Left);
         }
-        let kind = match self.data.get(self.at) {
-            Some(b'.') => {
-                self.at += 1;
-                self.digits()?;
-                Kind::Other
-            }
-            _ => Kind::Word,
-        };
+        let whole = &self.data[start..self.at];
         match self.data.get(self.at) {
             Some(b'e' | b'E') => Err(Left),
-            _ => Ok(kind),
+            Some(b'.') => {
+                self.at += 1;
+                let is_short = digits <= MAX_DIGITS && self.digits()? <= MAX_DIGITS;
+                let has_exponent = matches!(self.data.get(self.at), Some(b'e' | b'E'));
+                if is_short && !has_exponent {
+                    Ok(Kind::Other)
+                } else {
+                    Err(Left)
+                }
+            }
+            _ if digits <= MAX_DIGITS || fits_64_bits(whole, is_negative) => Ok(Kind::Word),
+            _ => Err(Left),
         }
     }
 
@@ -233,10 +247,10 @@ impl<'a> Cursor<'a> {
         while self.data.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        match self.at - start {
-            0 => Err(Left),
-            n if n > MAX_DIGITS => Err(Left),
-            n => Ok(n),
+        if self.at > start {
+            Ok(self.at - start)
+        } else {
+            Err(Left)
         }
     }
 
@@ -262,6 +276,15 @@ impl<'a> Cursor<'a> {
                 _ => return Err(Left), // a control character, or no end
             }
         }
+    }
+}
+
+fn fits_64_bits(digits: &[u8], is_negative: bool) -> bool {
+    let text = std::str::from_utf8(digits).unwrap_or("");
+    if is_negative {
+        text.parse::<i64>().is_ok()
+    } else {
+        text.parse::<u64>().is_ok()
     }
 }
 
@@ -298,9 +321,8 @@ fn unit(data: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Puts the text of an escaped span into `into`. Returns None for what `text` does not accept.
+/// Adds the text of an escaped span to `into`. Returns None for what `text` does not accept.
 pub fn unescape(data: &[u8], into: &mut String) -> Option<()> {
-    into.clear();
     let mut rest = data;
     while let Some(place) = rest.iter().position(|byte| *byte == b'\\') {
         into.push_str(std::str::from_utf8(&rest[..place]).ok()?);
@@ -321,6 +343,22 @@ pub fn unescape(data: &[u8], into: &mut String) -> Option<()> {
     Some(())
 }
 
+/// Adds the texts of a list to `into`, each on a line of its own and empty ones left out.
+pub fn lines(list: &[u8], into: &mut String) -> Option<()> {
+    let mut is_first = true;
+    let add = |cursor: &mut Cursor<'_>| {
+        let span = cursor.value()?;
+        if span.start < span.stop {
+            if !std::mem::take(&mut is_first) {
+                into.push('\n');
+            }
+            unescape(&list[span.start..span.stop], into).ok_or(Left)?;
+        }
+        Ok(())
+    };
+    Cursor::new(list, 0).elements(add).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,9 +370,15 @@ mod tests {
 
     #[test]
     fn what_every_reader_accepts() {
-        for text in
-            ["{}", "[1, -2 ,\t3.5]", r#"{"a":{"b":[null,true,false]},"c":"\u00e9\\\" é"}"#, "0", "123456789012345678"]
-        {
+        for text in [
+            "{}",
+            "[1, -2 ,\t3.5]",
+            r#"{"a":{"b":[null,true,false]},"c":"\u00e9\\\" é"}"#,
+            "0",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0.25",
+        ] {
             assert!(accepts(text), "{text}");
         }
     }
@@ -352,7 +396,9 @@ mod tests {
             "1.",
             ".5",
             "1e5",
-            "1234567890123456789",
+            "1.5e5",
+            "18446744073709551616",
+            "-9223372036854775809",
             "NaN",
             "tru",
             "\"\n\"",
@@ -392,6 +438,14 @@ mod tests {
         let mut text = String::new();
         assert!(unescape(br#"C:\\a\u00e9\n\"\/"#, &mut text).is_some());
         assert_eq!(text, "C:\\aé\n\"/");
+        text.clear();
         assert!(unescape(br"\ud800", &mut text).is_none());
+    }
+
+    #[test]
+    fn a_list_becomes_lines() {
+        let mut text = String::new();
+        assert!(lines(br#"["a", "", 5 ,"b\n"]"#, &mut text).is_some());
+        assert_eq!(text, "a\n5\nb\n");
     }
 }

@@ -154,10 +154,56 @@ impl<'a> Reader<'a> {
 
     fn data(&mut self, cursor: &mut Cursor<'a>) -> Read<()> {
         cursor.members(|cursor, name| match name {
-            b"Data" => Err(Left),
+            b"Data" => self.unnamed(cursor),
             b"#attributes" => cursor.value().map(|_| ()),
             _ => self.member(cursor, DATA, name),
         })
+    }
+
+    /// Data without names, one or a list, perhaps as the text of an element: `param1` and so on, and all as `Data`.
+    fn unnamed(&mut self, cursor: &mut Cursor<'a>) -> Read<()> {
+        if cursor.next()? != b'{' {
+            return self.params(cursor);
+        }
+        let mut has_text = false;
+        cursor.members(|cursor, name| {
+            if name != b"#text" {
+                return cursor.value().map(|_| ());
+            }
+            if std::mem::replace(&mut has_text, true) {
+                return Err(Left);
+            }
+            self.params(cursor)
+        })?;
+        if has_text {
+            Ok(())
+        } else {
+            Err(Left)
+        }
+    }
+
+    fn params(&mut self, cursor: &mut Cursor<'a>) -> Read<()> {
+        let is_list = cursor.next()? == b'[';
+        let start = cursor.at;
+        let mut count = 0;
+        let mut param = |cursor: &mut Cursor<'a>| {
+            count += 1;
+            let id = self.name(DATA, format!("param{count}").as_bytes())?;
+            cursor.next()?;
+            let span = cursor.value()?;
+            if !matches!(span.kind, Kind::Text | Kind::Escaped | Kind::Word) {
+                return Err(Left);
+            }
+            self.add(id, span).map(|()| span)
+        };
+        let span = if is_list {
+            cursor.elements(|cursor| param(cursor).map(|_| ()))?;
+            Span { start, stop: cursor.at, kind: Kind::Lines }
+        } else {
+            param(cursor)?
+        };
+        let id = self.name(DATA, b"Data")?;
+        self.add(id, span)
     }
 
     /// The elements below UserData stand for their own members.

@@ -36,10 +36,19 @@ class Run(NamedTuple):
 class Packer:
     """Collects records into blocks whose numbers run without a gap."""
 
-    def __init__(self, name: str, site: str, listener: str, clock: Clock, origin: Mapping[str, str], most: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        site: str,
+        listener: str,
+        clock: Clock,
+        origin: Mapping[str, str],
+        most: int,
+        most_bytes: int = MAX_BLOCK_BYTES,
+    ) -> None:
         self.form = "lines"
         self._name, self._site, self._listener = name, site, listener
-        self._clock, self._origin, self._most = clock, origin, most
+        self._clock, self._origin, self._most, self._most_bytes = clock, origin, most, most_bytes
         self._held: list[bytes] = []
         self._cut: list[int] = []
         self._receipts: list[int] = []
@@ -68,7 +77,7 @@ class Packer:
         begin, whole = Record(b"", run.number), sum(map(len, run.records))
         if self._held and not self._goes_on(begin):
             yield self._block()
-        if self._held and len(self._held) + len(run.records) <= self._most and self._size + whole <= MAX_BLOCK_BYTES:
+        if self._held and len(self._held) + len(run.records) <= self._most and self._size + whole <= self._most_bytes:
             self._held += run.records
             self._size += whole
             self._last = Record(b"", run.number + len(run.records) - 1)
@@ -83,7 +92,7 @@ class Packer:
         return record.number == last.number + 1 and record.origin is last.origin and record.peer == last.peer
 
     def _fits(self, data: bytes) -> bool:
-        return len(self._held) < self._most and self._size + len(data) <= MAX_BLOCK_BYTES
+        return len(self._held) < self._most and self._size + len(data) <= self._most_bytes
 
     def _hold(self, record: Record) -> None:
         if not self._held:

@@ -14,7 +14,7 @@ import orjson
 from evtx import PyEvtxParser
 
 from soc.collectors.archives import Budget, Member, leaves
-from soc.collectors.blocks import Packer, Record, Run
+from soc.collectors.blocks import MAX_BLOCK_BYTES, Packer, Record, Run
 from soc.collectors.lines import PLAIN, Coding, coding
 from soc.collectors.tables import Row, csv_delimiter, csv_rows, directed_rows, looks_like_w3c, looks_like_zeek
 from soc.collectors.unpack import limit_of
@@ -110,10 +110,11 @@ def read_blocks(
     listener: str = "file",
     origin: Mapping[str, str] | None = None,
     max_records: int = 4096,
+    max_bytes: int = MAX_BLOCK_BYTES,
     captures: Captures | None = None,
     members: list[Member] | None = None,
 ) -> Iterator[RawBlock]:
-    """The records of a file (None: standard input) in order, at most `max_records` in a block.
+    """The records of a file (None: standard input) in order, at most `max_records` of `max_bytes` in a block.
 
     Archives and compressed files are read through: a member's records have its name (`logs.zip!auth.log`) and numbers
     of their own. What became of each member is added to `members`. `captures` reads pcap and pcapng; without it they
@@ -130,7 +131,7 @@ def read_blocks(
             told.append(member)
             if inner is None:
                 continue
-            packer = Packer(member.name, site, listener, clock, origin or {}, max_records)
+            packer = Packer(member.name, site, listener, clock, origin or {}, max_records, max_bytes)
             try:
                 member.format = detect_format(inner.peek(_HEAD)[:_HEAD]) if format == "auto" else format
                 if member.format == "pcap" and captures is None:

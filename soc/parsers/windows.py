@@ -19,7 +19,7 @@ from soc.parsers.definition import Definition, Shape
 from soc.parsers.ecs import MAX_COLUMNS
 from soc.parsers.mapping import LazilyMapped, Rest
 from soc.parsers.text import HEADER_FIELDS, TextRecords
-from soc.parsers.windows_values import DATA, USER, Decoded, Located, Locator, Texts, Values
+from soc.parsers.windows_values import DATA, USER, Decoded, Located, Locator, Texts, Values, as_texts
 from soc.parsers.windows_values import Kind as LocatedKind
 from soc.parsers.work import Work, make_batch_lazily
 
@@ -248,7 +248,7 @@ class _Data(LazyMapping[Column]):
                     left.append((prefix, name))
         return columns, left
 
-    def _raw(self, prefix: str, name: str) -> list[Any]:
+    def _raw(self, prefix: str, name: str) -> tuple[list[Any], bool]:
         return self._events.values(_PARTS[prefix], name)
 
     def names(self) -> Iterable[str]:
@@ -258,8 +258,8 @@ class _Data(LazyMapping[Column]):
         place = self._places[0].get(name)
         if place is None:
             return None
-        raw = self._raw(*place)
-        found = windows.texts(raw)
+        raw, is_text = self._raw(*place)
+        found = as_texts(raw, is_text)
         if found is not raw and list in map(type, raw):  # a rule holds when any of the elements does
             return Column.of(K, [windows.several(value) for value in raw], many=True)
         return Column.of(K, found)
@@ -269,7 +269,7 @@ class _Data(LazyMapping[Column]):
         column = self.get(name)
         if column is None:
             return None
-        return windows.texts(self._raw(*self._places[0][name])) if column.many else column.to_list()
+        return as_texts(*self._raw(*self._places[0][name])) if column.many else column.to_list()
 
     def has_left(self) -> bool:
         """Whether there is something that no column holds."""
@@ -279,7 +279,7 @@ class _Data(LazyMapping[Column]):
         """What no column holds, by event."""
         rest: Rest = {}
         for prefix, name in self._places[1]:
-            for k, value in enumerate(self._raw(prefix, name)):
+            for k, value in enumerate(self._raw(prefix, name)[0]):
                 kept = windows.several(value) if value.__class__ is list else windows.text(value)
                 if kept is not None:
                     rest.setdefault(k, {})[prefix + name] = kept

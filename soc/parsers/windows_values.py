@@ -30,8 +30,13 @@ class Values(Protocol):
     def names(self, part: str) -> Iterable[str]:
         """The names of `EventData` or `UserData` that any event has."""
 
-    def values(self, part: str, name: str) -> list[Any]:
-        """The values of one of them: text, or what JSON made of them."""
+    def values(self, part: str, name: str) -> tuple[list[Any], bool]:
+        """The values of one of them, text or what JSON made of them; and whether they are known to be all text."""
+
+
+def as_texts(values: list[Any], is_text: bool) -> Texts:
+    """What `Values.values` gives, as text."""
+    return values if is_text else windows.texts(values)
 
 
 class Decoded:
@@ -59,12 +64,12 @@ class Decoded:
     def names(self, part: str) -> Iterable[str]:
         return set().union(*set(map(tuple, self._dicts(part))))
 
-    def values(self, part: str, name: str) -> list[Any]:
+    def values(self, part: str, name: str) -> tuple[list[Any], bool]:
         dicts = self._dicts(part)
         try:
-            return list(map(itemgetter(name), dicts))
+            return list(map(itemgetter(name), dicts)), False
         except KeyError:
-            return [each.get(name) for each in dicts]
+            return [each.get(name) for each in dicts], False
 
     def _dicts(self, part: str) -> list[Mapping[str, Any]]:
         return [event.data if part == DATA else event.user for event in self._events]
@@ -88,28 +93,28 @@ class Located:
     def system(self, name: str) -> Texts:
         element, attribute = windows.SYSTEM[name]
         found = self._column("System", attribute, element) if attribute else self._column("System", element)
-        return Decoded(self.decoded).system(name) if found is None else windows.texts(found)
+        return Decoded(self.decoded).system(name) if found is None else as_texts(*found)
 
     def messages(self) -> Texts:
         found = self._column("RenderingInfo", "Message")
-        return Decoded(self.decoded).messages() if found is None else windows.texts(found)
+        return Decoded(self.decoded).messages() if found is None else as_texts(*found)
 
     def names(self, part: str) -> Iterable[str]:
         names: list[str] = self._events.names(part)
         return names
 
-    def values(self, part: str, name: str) -> list[Any]:
+    def values(self, part: str, name: str) -> tuple[list[Any], bool]:
         found = self._column(part, name)
         return Decoded(self.decoded).values(part, name) if found is None else found
 
-    def _column(self, part: str, name: str, element: str | None = None) -> list[Any] | None:
+    def _column(self, part: str, name: str, element: str | None = None) -> tuple[list[Any], bool] | None:
         """None when the kernel failed."""
         try:
-            values: list[Any] | None = self._events.column(part, name, element)
+            found: tuple[list[Any], bool] | None = self._events.column(part, name, element)
         except RuntimeError as error:
             kernel.failed("columns of Windows events", error)
             return None
-        return [None] * len(self.rows) if values is None else values
+        return ([None] * len(self.rows), True) if found is None else found
 
 
 class Kind:

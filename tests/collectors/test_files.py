@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from soc.collectors import blocks as packed_blocks
 from soc.collectors import files, unpack
 from soc.collectors.files import detect_format, read_blocks
 from soc.errors import SocError, UsageError
@@ -240,8 +239,7 @@ def test_lines_read_in_runs_are_the_lines_one_by_one(data: bytes, tail: bytes, m
         file.flush()
         patch.setattr(files, "MAX_RECORD", 8)
         patch.setattr(files, "_RUN_BYTES", 12)
-        patch.setattr(packed_blocks, "MAX_BLOCK_BYTES", 40)
-        blocks = list(read_blocks(Path(file.name), clock=CLOCK, format="lines", max_records=most))
+        blocks = list(read_blocks(Path(file.name), clock=CLOCK, format="lines", max_records=most, max_bytes=40))
     got = []
     for block in blocks:
         first = int(block.origin["first_record"])

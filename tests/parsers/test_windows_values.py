@@ -50,6 +50,10 @@ OTHERS = [
     b'{"Event":{"System":{"EventID":1,"Channel":"Security"},"EventData":{"A":"\xff"}}}', b"\0{\0", b'{"a":1}\r\n',
     '{"Event":{"System":{"EventID":1,"Channel":"Security"}}}'.encode("utf-16"),
 ]  # fmt: skip
+UNNAMED = [
+    '"x"', "5", '["a","b"]', '["a","",5,true,"\\u00e9\\n"]', '{"#text":["a","b"]}', '{"#attributes":{},"#text":"a"}',
+    "[]", "null", '{"a":1}', '[["a"]]', '[null]', '{"#text":{"#text":"a"}}', '{"#text":"a","#text":"b"}',
+]  # fmt: skip
 EVENT_IDS = ["1", "3", '"1"', '{"#attributes":{"Qualifiers":0},"#text":1}', "4625"]
 CHANNELS = [f'"{SYSMON}"', r'"Secur\u0069ty"', '"Security"', '"Other"']
 Pairs = list[tuple[str, str]]
@@ -80,7 +84,10 @@ class Writer:
         return record
 
     def _event(self) -> str:
-        event_data = self._value() if self._is_odd() else self._object(self._data())
+        data = self._data()
+        if self._random.random() < 0.15:
+            data.append(("Data", self._random.choice(UNNAMED)))
+        event_data = self._value() if self._is_odd() else self._object(data)
         parts = [("System", self._system()), ("EventData", event_data)]
         if self._random.random() < 0.3:
             below = self._data() if self._is_odd() else [("EventXML", self._object(self._data()))]

@@ -30,13 +30,15 @@ class WindowsEvents:
     def names(self, part: str) -> list[str]:
         return list(dict.fromkeys(name for each in self._part(part) for name in each))
 
-    def column(self, part: str, name: str, element: str | None = None) -> list[Any] | None:
+    def column(self, part: str, name: str, element: str | None = None) -> tuple[list[Any], bool] | None:
         if part == "RenderingInfo":
-            return [event.message for event in self._events]
-        if element is None:
-            return [each.get(name) for each in self._part(part)]
-        values = [each.get(element) for each in self._part(part)]
-        return [value["#attributes"].get(name) if isinstance(value, dict) else None for value in values]
+            values = [event.message for event in self._events]
+        elif element is None:
+            values = [each.get(name) for each in self._part(part)]
+        else:
+            elements = [each.get(element) for each in self._part(part)]
+            values = [each["#attributes"].get(name) if isinstance(each, dict) else None for each in elements]
+        return values, set(map(type, values)) <= {str, type(None)}
 
 
 class WindowsBlock:
