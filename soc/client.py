@@ -116,10 +116,16 @@ class Client:
             response = self._http.request(method, path, **options)
         return answer_of(response.status_code, response.content)
 
-    def fetch(self, path: str, body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
-        """A file that the service makes on asking, and the headers that tell of it."""
+    def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[bytes, Mapping[str, str]] | Answer:
+        """A file that the service makes on asking (with `body`) or has, and the headers that tell of it; an answer
+        where the file takes its time."""
         with self._speaking():
-            response = self._http.post(path, content=orjson.dumps(dict(body)), headers=_JSON)
+            if body is None:
+                response = self._http.get(path)
+            else:
+                response = self._http.post(path, content=orjson.dumps(dict(body)), headers=_JSON)
+        if response.status_code == httpx.codes.ACCEPTED:
+            return answer_of(response.status_code, response.content)
         if response.status_code != httpx.codes.OK:
             raise error_of(response.status_code, response.content)
         return response.content, response.headers

@@ -31,6 +31,7 @@ from soc.collectors import memory
 from soc.collectors.authority import Issued, SiteAuthority
 from soc.collectors.collect import Collector, Watermarks
 from soc.collectors.listeners import ListenerSpec, Tls
+from soc.collectors.packet_asks import Asks
 from soc.collectors.poll.runner import Poller
 from soc.collectors.pollers import polled
 from soc.collectors.relay import Link, Relay, join
@@ -408,7 +409,8 @@ def hub(settings: Settings) -> None:
         )
         authority = places.relay_authority(settings, me.clock)
         me.ready(port=sock.getsockname()[1])
-        Hub(authority, intake, places.relay_health(settings), me.clock).serve(sock, me.stop)
+        asks = Asks(places.packet_asks(settings), me.clock)
+        Hub(authority, intake, places.relay_health(settings), me.clock, asks).serve(sock, me.stop)
 
 
 def _hub_socket(host: str, port: int) -> socket.socket:
@@ -424,6 +426,8 @@ def _hub_socket(host: str, port: int) -> socket.socket:
 
 def relay(settings: Settings) -> None:
     """A distant unit: hand the raw log to the centre until stopped. Raises ConfigError without [relay] url."""
+    from soc.pipeline import flow_packets
+
     with _running(settings, "relay") as me:
         sender = Relay(
             places.queue(settings),
@@ -432,6 +436,7 @@ def relay(settings: Settings) -> None:
             max_bytes_s=settings.relay_max_kib_s * 1024,
             times=Daily(settings.relay_windows, ZoneInfo(settings.relay_zone) if settings.relay_zone else VIETNAM),
             health=lambda: {"processes": read_states(settings)},
+            packets=lambda asked: flow_packets.answer(settings, asked),
         )
         me.ready(centre=settings.relay_url)
         thread = threading.Thread(target=sender.run, args=(me.stop,))

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from soc.collectors.counters import Counters
 from soc.collectors.enrol import Authority, checked_name
+from soc.collectors.packet_asks import Asks
 from soc.errors import PermissionRefused, SocError, TryAgain, UsageError
 from soc.model.clock import Clock
 from soc.store import files
@@ -113,10 +114,11 @@ class _CertificateProtocol(H11Protocol):  # type: ignore[misc]
 
 
 class Hub:
-    """Serves until `stop`. `authority` says who is a unit; `intake` keeps what they send."""
+    """Serves until `stop`. `authority` says who is a unit; `intake` keeps what they send, `asks` what is asked."""
 
-    def __init__(self, authority: Authority, intake: Intake, health: Path, clock: Clock) -> None:
+    def __init__(self, authority: Authority, intake: Intake, health: Path, clock: Clock, asks: Asks) -> None:
         self._authority, self._intake, self._health, self._clock = authority, intake, health, clock
+        self._asks = asks
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -128,6 +130,8 @@ class Hub:
                 Route("/v1/position", self._position),
                 Route("/v1/frames", self._frames, methods=["POST"]),
                 Route("/v1/health", self._told, methods=["POST"]),
+                Route("/v1/asks", self._asked),
+                Route("/v1/asks/{id}", self._answered, methods=["POST"]),
             ],
             exception_handlers={SocError: _refusal},
         )
@@ -181,6 +185,19 @@ class Hub:
         await run_in_threadpool(files.replace, self._health / f"{unit}.health.json", orjson.dumps(document))
         return _json({"ok": True})
 
+    async def _asked(self, request: Request) -> Response:
+        unit, _ = self._unit(request)
+        return _json({"asks": await run_in_threadpool(self._asks.open, unit)})
+
+    async def _answered(self, request: Request) -> Response:
+        unit, _ = self._unit(request)
+        data = await _bounded(request, MAX_PACKED)
+        number = {key: _whole(request, key) for key in ("at", "size", "packets", "is_cut")}
+        is_last = number["at"] + len(data) == number["size"]
+        told = {"packets": number["packets"], "is_cut": bool(number["is_cut"])} if is_last else None
+        took = (unit, request.path_params["id"], number["at"], data, number["size"], told)
+        return _json({"upto": await run_in_threadpool(self._asks.take, *took)})
+
     def _unit(self, request: Request) -> tuple[str, str]:
         """The unit whose certificate the connection showed. Raises PermissionRefused."""
         raw = request.scope.get("state", {}).get("certificate")
@@ -222,6 +239,13 @@ def _text(body: dict[str, Any], key: str) -> str:
     if not isinstance(body.get(key), str):
         raise UsageError(f"'{key}' should be text")
     return str(body[key])
+
+
+def _whole(request: Request, key: str) -> int:
+    text = request.query_params.get(key, "")
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise UsageError(f"'{key}' should be a whole number")
+    return int(text)
 
 
 def _json(document: dict[str, Any], status: int = 200) -> Response:

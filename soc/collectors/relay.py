@@ -37,6 +37,8 @@ BATCH_FRAMES, READ_FRAMES = 512, 32
 EPOCH = "epoch"
 IDLE_S, CLOSED_S = 0.5, 20.0
 HEALTH_NS = 30_000_000_000
+ASK_NS = 5_000_000_000
+"""So often the centre is asked whether it wants packets."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 TIMEOUT_S = 30.0
 _log = logging.getLogger("soc.relay")
@@ -110,6 +112,10 @@ def _checked(answer: httpx.Response) -> Any:
     raise known.get(said["kind"], TryAgain)(f"the centre says: {said['message']}", hint=said.get("hint"))
 
 
+def _no_centre() -> TryAgain:
+    return TryAgain("what answers does not speak as a centre does", hint="a proxy in between?")
+
+
 def _passed(seqs: Mapping[str, int]) -> dict[Partition, Position]:
     """Cursors behind these frames of each node."""
     return {
@@ -118,6 +124,16 @@ def _passed(seqs: Mapping[str, int]) -> dict[Partition, Position]:
         if seq >= 0
         for number in range(PARTITIONS)
     }
+
+
+@dataclass
+class Packets:
+    """A capture file that the centre asked for, with how many packets it has; `at` of its octets were sent."""
+
+    data: bytes
+    packets: int
+    is_cut: bool
+    at: int = 0
 
 
 class Relay:
@@ -132,6 +148,7 @@ class Relay:
         max_bytes_s: int = 0,
         times: Daily | None = None,
         health: Callable[[], Mapping[str, Any]] = dict,
+        packets: Callable[[Mapping[str, Any]], Packets] | None = None,
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
         self._root, self._link, self._clock = root, link, clock
@@ -142,8 +159,10 @@ class Relay:
         self._names: dict[str, str] = {}
         self._reader = LogReader(root, LOG)
         self._client: httpx.Client | None = None
-        self._told_ns = 0
-        self.counts = {"frames": 0, "records": 0, "bytes": 0, "failures": 0}
+        self._told_ns = self._asked_ns = 0
+        self._packets = packets
+        self._wanted = ("", Packets(b"", 0, False))
+        self.counts = {"frames": 0, "records": 0, "bytes": 0, "failures": 0, "packet_answers": 0}
         self.fault = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -153,7 +172,7 @@ class Relay:
         while not stop.is_set():
             try:
                 closed_s = self._times.next_s(self._clock.now_ns())
-                sent = 0 if closed_s else self.step()
+                sent = 0 if closed_s else self.step() + self.hand_over()
                 self._tell()
                 wait_s, self.fault = FIRST_WAIT_S, ""
                 if closed_s:
@@ -187,6 +206,42 @@ class Relay:
         self.counts["bytes"] += len(data)
         trim(self._root, LOG, _passed(self._cursors))
         return len(data)
+
+    def hand_over(self) -> int:
+        """Send a piece of the packets that the centre asked for, so that records do not wait for them; its bytes.
+
+        Raises like `step`; after a failure the whole answer is made anew.
+        """
+        id, answer = self._wanted
+        if not id:
+            now = self._clock.monotonic_ns()
+            if self._packets is None or (self._asked_ns and now - self._asked_ns < ASK_NS):
+                return 0
+            asked = self._asked()
+            self._asked_ns = now
+            if asked is None:
+                return 0
+            id, answer = self._wanted = asked["id"], self._packets(asked)
+            _log.info("the centre asks for packets of %s: %d", asked.get("flow"), answer.packets)
+        piece, size = answer.data[answer.at : answer.at + self._batch_bytes], len(answer.data)
+        params = {"at": answer.at, "size": size, "packets": answer.packets, "is_cut": int(answer.is_cut)}
+        timeout = httpx.Timeout(TIMEOUT_S, read=TIMEOUT_S + len(piece) / SLOWEST_BYTES_S)
+        answer.at = self._upto("POST", f"/v1/asks/{id}", params=params, content=piece, timeout=timeout)
+        if answer.at == size:
+            self.counts["packet_answers"] += 1
+            self._wanted, self._asked_ns = ("", Packets(b"", 0, False)), 0
+        return len(piece)
+
+    def _asked(self) -> dict[str, Any] | None:
+        """The oldest request that waits for us; none of a centre that is older than we are and knows no requests."""
+        answer = self._send("GET", "/v1/asks")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        try:
+            first: dict[str, Any] | None = next(iter(orjson.loads(_checked(answer).content)["asks"]), None)
+            return None if first is None else {**first, "id": str(first["id"])}
+        except (ValueError, TypeError, KeyError) as error:
+            raise _no_centre() from error
 
     def _batch(self) -> list[RawBlock]:
         """The next frames of one node, in order, up to the bounds; no more is read than that, and some."""
@@ -257,7 +312,7 @@ class Relay:
         try:
             return int(orjson.loads(_checked(self._send(method, path, **more)).content)["upto"])
         except (ValueError, TypeError, KeyError) as error:
-            raise TryAgain("what answers does not speak as a centre does", hint="a proxy in between?") from error
+            raise _no_centre() from error
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         if self._client is None:
@@ -281,6 +336,7 @@ class Relay:
             self._client.close()
         self._client = None
         self._cursors.clear()
+        self._wanted = ("", Packets(b"", 0, False))
 
     def close(self) -> None:
         """Let the connection and the files go."""

@@ -120,6 +120,11 @@ def relay_health(settings: Settings) -> Path:
     return settings.path("run", "relay-health")
 
 
+def packet_asks(settings: Settings) -> Path:
+    """What was asked of the rings of units, and what came."""
+    return settings.path("relay-asks")
+
+
 def relay_authority(settings: Settings, clock: Clock) -> Authority:
     """The centre's certificate authority for its units; made at first use."""
     names = ("localhost", "127.0.0.1", socket.gethostname(), *settings.relay_names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from soc.access import Access
 from soc.alerts.desk import AlertDesk
 from soc.collectors.counters import KEPT_HOURS
 from soc.collectors.enrol import Authority
+from soc.collectors.packet_asks import HERE, Asks
 from soc.collectors.uploads import LISTENER, Uploads
 from soc.config import National, Settings
 from soc.connectors.drivers.nftables import DemoWorld, NftActuator
@@ -47,7 +49,7 @@ from soc.pipeline.coverage.ledger import coverage
 from soc.pipeline.exception_approval import ExceptionApproval
 from soc.pipeline.files import CAPTURES
 from soc.pipeline.findings import KEPT, UNFIT, Findings
-from soc.pipeline.flow_packets import FlowPackets, retrieve
+from soc.pipeline.flow_packets import FlowPackets, gather, look, request, retrieve
 from soc.pipeline.lookback.automatic import Automatic
 from soc.pipeline.lookback.jobs import Jobs
 from soc.pipeline.rule_exceptions import RuleExceptions
@@ -354,9 +356,28 @@ class Services:
         rows = self.accounts(since_us).rows()
         return sources.points(rows, self.settings, sources.Heard.read(self.settings), self.relays())
 
-    def flow_packets(self, scope: Scope, flow: str, since_us: int | None, until_us: int | None) -> FlowPackets:
-        """The captured packets of a flow, see `flow_packets.retrieve`."""
-        return retrieve(self.settings, self.store, scope, flow, since_us, until_us)
+    def flow_packets(
+        self, scope: Scope, flow: str, since_us: int | None, until_us: int | None, actor: str, reason: str
+    ) -> FlowPackets | str:
+        """The captured packets of a flow; where distant units saw it they are asked, and it is the identifier of that.
+
+        Raises NotFound, TryAgain when too much is asked of a unit already.
+        """
+        seen = look(self.store, scope, flow, since_us, until_us)
+        if set(seen) == {HERE}:
+            return retrieve(self.settings, self.store, scope, flow, since_us, until_us)
+        asks, id = self.packet_asks(), secrets.token_hex(16)
+        for unit, points in seen.items():
+            asks.ask(unit, id, {**request(flow, points), "actor": actor, "reason": reason})
+        if HERE in seen:
+            own = gather(self.settings, flow, seen[HERE])
+            data = own.data if own.packets else b""
+            asks.take(HERE, id, 0, data, len(data), {"packets": own.packets, "is_cut": own.is_cut})
+        return id
+
+    def packet_asks(self) -> Asks:
+        """What was asked of the rings of units."""
+        return Asks(places.packet_asks(self.settings), self.clock)
 
     def _waiting(self) -> tuple[Lag, int]:
         """What lies in the queue past the store, and how many damaged frames were met."""

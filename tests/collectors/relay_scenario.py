@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from soc.collectors import relay
 from soc.collectors.enrol import Authority
 from soc.collectors.hub import Hub, Intake
+from soc.collectors.packet_asks import Asks
 from soc.model.clock import SystemClock
 from soc.model.record import RawBlock
 from soc.store.queue import DiskLog, LogReader
@@ -231,7 +232,7 @@ def _centre(home: str, host: str, port: str) -> None:
     sock = socket.create_server((host, int(port)))
     intake = Intake(Path(home) / "queue", Path(home) / "run", CLOCK)
     print("ready", flush=True)
-    Hub(authority, intake, Path(home) / "run", CLOCK).serve(sock, stop)
+    Hub(authority, intake, Path(home) / "run", CLOCK, Asks(Path(home) / "asks", CLOCK)).serve(sock, stop)
 
 
 def _unit(home: str, url: str) -> None:

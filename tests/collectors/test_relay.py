@@ -22,6 +22,7 @@ from soc.collectors import certify, enrol
 from soc.collectors.counters import Counters
 from soc.collectors.enrol import Authority, Token
 from soc.collectors.hub import Hub, Intake
+from soc.collectors.packet_asks import Asks
 from soc.collectors.relay import Link, Relay, join
 from soc.errors import ConfigError, NotFound, PermissionRefused, TryAgain, UsageError
 from soc.model.clock import FixedClock, SystemClock
@@ -38,6 +39,7 @@ class Centre:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.authority = Authority(home / "relay", CLOCK)
+        self.asks = Asks(home / "asks", CLOCK)
         self.port = 0
         self.cut = 0
         self._stop = threading.Event()
@@ -48,7 +50,7 @@ class Centre:
         sock = socket.create_server(("127.0.0.1", self.port))
         self.port = sock.getsockname()[1]
         self.intake = Intake(self.home / "queue", self.home / "run", CLOCK)
-        hub = Hub(self.authority, self.intake, self.home / "run", CLOCK)
+        hub = Hub(self.authority, self.intake, self.home / "run", CLOCK, self.asks)
         take = self.intake.take
 
         def taken(unit: str, node: str, data: bytes) -> int:

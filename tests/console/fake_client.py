@@ -285,10 +285,10 @@ class FakeClient:
     def put(self, path: str, body: Mapping[str, Any]) -> Answer:
         return self._answer("PUT", path, body)
 
-    def fetch(self, path: str, body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
-        """The prepared octets and headers."""
-        data, told = self._answer("FETCH", path, body).data
-        return data, told
+    def fetch(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[bytes, Mapping[str, str]] | Answer:
+        """The prepared octets and headers, or a prepared document."""
+        answer = self._answer("FETCH", path, body or {})
+        return answer if isinstance(answer.data, dict) else answer.data
 
     def stream(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
         """One of the prepared streams after the other; an error among the objects breaks it."""

@@ -713,3 +713,23 @@ def test_packets_are_written_to_a_file_of_ones_own(soc: Soc, client: FakeClient,
     out.unlink()
     client.answers["FETCH", "/v1/packets"] = (b"octets", {"x-soc-packets": "12", "x-soc-truncated": "true"})
     assert (soc(*line).code, out.exists()) == (4, True)
+
+
+def test_packets_of_a_distant_unit_are_waited_for(soc: Soc, client: FakeClient, tmp_path: Path) -> None:
+    """The unit answers when it calls; who does not want to wait is told how to go on (75), and goes on with that."""
+    out, looks = tmp_path / "flow.pcapng", iter([0, 5, 9, 9, 9])
+
+    def state(_asked: Any) -> dict[str, Any]:
+        came = next(looks)
+        row = {"unit": "xa-dakbla", "bytes": came, "size": 9, "is_done": came == 9, "packets": 3, "is_cut": False}
+        return {"id": "abc", "is_done": came == 9, "units": [row]}
+
+    client.answers["FETCH", "/v1/packets"] = {"id": "abc", "units": ["xa-dakbla"]}
+    client.answers["GET", "/v1/packets/abc"] = state
+    client.answers["FETCH", "/v1/packets/abc/file"] = (b"octets", {"x-soc-packets": "3", "x-soc-truncated": "false"})
+    line = ("packet", "get", "-o", str(out))
+    late = soc(*line, "--community-id", "1:x", "--reason", "PH-12", "--wait", "1")
+    assert (late.code, out.exists(), "xa-dakbla" in late.err, "--request abc" in late.err) == (75, False, True, True)
+    assert (soc(*line, "--request", "abc").code, out.read_bytes()) == (0, b"octets")
+    out.unlink()
+    assert (soc(*line).code, out.exists()) == (2, False)

@@ -13,6 +13,7 @@ import pytest
 from scapy.layers.inet import IP, UDP, fragment
 from scapy.layers.l2 import Dot1Q, Ether
 
+from soc.collectors.packet_asks import HERE
 from soc.collectors.packet_ring import PacketRing, files
 from soc.errors import NotFound
 from soc.model.record import RawBlock
@@ -108,7 +109,7 @@ def test_the_same_flow_in_another_vlan_is_not_given_out(world: World) -> None:
     [first, second] = [event for event in world.events() if event["event.dataset"] == "packet.flow"]
     assert first["network.community_id"] == second["network.community_id"]
     services = Services.open(world.settings, world.clock)
-    seen = flow_packets._seen(world.settings, services.store, EVERYBODY, first["network.community_id"], None, None)
+    seen = flow_packets.look(services.store, EVERYBODY, first["network.community_id"])[HERE]
     services.close()
     assert seen["edge"].vlans == {(7,), (8,)}
     seen["edge"].vlans = {(7,)}
@@ -188,3 +189,37 @@ def test_the_pointer_of_an_event_leads_into_the_ring(world: World) -> None:
         assert isinstance(packet, Packet)
         if json.loads(event["event.original"])["protocol"] == 17:
             assert event["dns.question.name"].split(".")[0].encode() in packet.data
+
+
+def test_a_units_ring_gives_what_the_centre_asks_for(world: World) -> None:
+    """The request is JSON; the answer at the unit is what the unit would give of its own flow."""
+    sensed(world, office(world))
+    flow = max(kind(ours(capture("office.pcap")), "flow"), key=lambda f: f["packets"])["community_id"]
+    services = Services.open(world.settings, world.clock)
+    seen = flow_packets.look(services.store, EVERYBODY, flow)[HERE]
+    services.close()
+    asked = json.loads(json.dumps(flow_packets.request(flow, seen)))
+    found, own = flow_packets.answer(world.settings, asked), got(world, flow)
+    assert (found.data, found.packets, found.is_cut) == (own.data, own.packets, False)
+    later = [{**point, "since_us": point["until_us"] + 3_000_000} for point in asked["points"]]
+    assert flow_packets.answer(world.settings, {**asked, "points": later}).packets == 0
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        {}, {"name": "../queue"}, {"ends": ["10.0.0.1"]}, {"ends": ["x", "y"]}, {"ends": 5}, {"since_us": "x"},
+        {"vlans": 5}, {"vlans": [["a"]]}, {"until_us": None},
+    ],
+)  # fmt: skip
+def test_a_centre_that_asks_nonsense_gets_no_packet(world: World, point: dict[str, Any]) -> None:
+    """Nothing of it becomes a path, and the relay goes on."""
+    whole = {"name": "edge", "ends": ["10.0.0.1", "10.0.0.2"], "since_us": 0, "until_us": 10**15, "vlans": [[]]}
+    points = [{**whole, **point}] if point else "nonsense"
+    assert flow_packets.answer(world.settings, {"flow": "1:x", "points": points}).data == b""
+
+
+def test_the_unit_of_an_event_is_told_by_its_position() -> None:
+    """The hub puts the unit's name before the node's; what this machine received has none."""
+    assert flow_packets._unit("xa-dakbla.sense-edge-0a1b2c3d:raw:5:0") == "xa-dakbla"
+    assert flow_packets._unit("sense-edge:raw:5:0") == flow_packets._unit("") == HERE

@@ -17,6 +17,8 @@ from tests.story.running import SOC, Running
 
 pytestmark = [pytest.mark.story, pytest.mark.timeout(240)]
 N = 600
+SEEN = 5599
+"""A port whose packets the unit's monitoring point keeps."""
 
 
 class Side(Running):
@@ -89,7 +91,8 @@ def unit(centre: Side, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sid
     """A commune that joined it."""
     url = f"https://127.0.0.1:{centre.state('hub')['port']}"
     home = tmp_path_factory.mktemp("unit") / "home"
-    side = Side(settings(home, f'[site]\nid = "dakbla"\n[relay]\nurl = "{url}"\n'))
+    ring = f'[sense.edge]\ninterface = "lo"\npromiscuous = false\nfilter = "tcp port {SEEN}"\n'
+    side = Side(settings(home, f'[site]\nid = "dakbla"\n[relay]\nurl = "{url}"\n{ring}'))
     token = centre.soc("relay", "invite", "xa-dakbla").out.strip()
     joined = side.soc("relay", "join", url, token)
     assert joined.code == 0, joined.err
@@ -136,7 +139,30 @@ def test_the_centre_sees_how_the_unit_is(centre: Side, unit: Side) -> None:
     assert row["name"] == "xa-dakbla"
     assert row["joined_us"]
     assert set(row["health"]["queue"]) == {"frames", "records", "oldest_receipt_ns"}
-    assert {process["name"] for process in row["health"]["processes"]} == {"collect", "relay"}
+    assert {process["name"] for process in row["health"]["processes"]} == {"collect", "relay", "sense-edge"}
+
+
+def test_the_packets_of_a_units_ring_are_fetched_from_the_centre(centre: Side, unit: Side, tmp_path: Path) -> None:
+    """What the monitoring point of the commune captured comes over the relay's own connection, octet for octet."""
+    sent = [b"packet %d of the commune" % n for n in range(20)]
+    unit.until(lambda: (unit.state("sense-edge").get("counts") or {}).get("packets") is not None, 30)
+    with socket.create_server(("127.0.0.1", SEEN)) as server, socket.create_connection(("127.0.0.1", SEEN)) as tcp:
+        talk, _ = server.accept()
+        for data in sent:
+            tcp.sendall(data)
+        tcp.close()
+        talk.close()
+    query = "event.dataset:packet.flow soc.site:dakbla"
+    found = centre.until(lambda: centre.data("search", query, "--since", "1d", acting=None), 120)
+    flow = found[0]["network.community_id"]
+    assert centre.soc("person", "add", "thu", "--role", "tier3").code == 0
+    token = centre.soc("person", "token", "thu").out.split()[-1]
+    out = tmp_path / "flow.pcapng"
+    ran = centre.soc("packet", "get", "--community-id", flow, "--reason", "PH-1", "-o", str(out), SOC_TOKEN=token)
+    assert ran.code == 0, ran.err
+    assert all(data in out.read_bytes() for data in sent)
+    ledger = [entry["act"] for entry in centre.data("ledger", "list", acting=None)]
+    assert {"packet.ask", "packet.get"} <= set(ledger)
 
 
 def test_a_unit_that_is_shut_out_is_refused_and_says_so(centre: Side, unit: Side) -> None:

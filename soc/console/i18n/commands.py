@@ -415,6 +415,13 @@ STORED: Catalogue = {
     "cmd.import.read": ("Đã đọc", "Read"),
     "cmd.import.skipped": ("Bỏ qua", "Skipped"),
     "cmd.packet.exists": ("{path} đã có; chọn tên tệp khác", "{path} is there already; choose another name"),
+    "cmd.packet.needed": (
+        "cần --community-id và --reason, hoặc --request của lần hỏi trước",
+        "--community-id and --reason are needed, or --request of what was asked before",
+    ),
+    "cmd.packet.asked": ("đang hỏi các đơn vị ở xa, yêu cầu {request}", "distant units are asked, request {request}"),
+    "cmd.packet.late": ("{units} chưa trả lời", "{units} did not answer yet"),
+    "cmd.packet.here": ("trung tâm", "centre"),
     "cmd.packet.got": ("{path}: {packets} gói tin, {bytes}", "{path}: {packets} packets, {bytes}"),
     "cmd.packet.cut": (
         "nhiều gói tin hơn mức một lần trả; thu hẹp --since/--until",
