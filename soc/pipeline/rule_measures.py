@@ -62,7 +62,7 @@ class Measures:
     def attack(self) -> dict[str, Any]:
         """See `coverage`: the tests of all definitions are run for it."""
         seen = self.seen()
-        tested = results(self._rules.documents(), self._rules.parsers.fields, self._read)
+        tested = results(self._rules.tested(), self._rules.parsers.fields, self._read)
         return coverage(self._standings(seen, {each.id: each.state for each in tested}))
 
     def _standings(self, seen: Seen, tests: Mapping[str, str]) -> Iterator[Standing]:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,11 @@ from soc import content
 from soc.alerts.withheld import DECISION, DISABLED, SHADOW, TOTAL
 from soc.config import Settings
 from soc.content import Document
-from soc.detections import regression, samples
 from soc.detections.anomaly.model import Definition
 from soc.detections.correlation.definition import Correlation
-from soc.detections.lists import read_lists
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.collection import merged
-from soc.detections.sigma.header import identity, version_of
+from soc.detections.sigma.header import identity, tests_in, version_of
 from soc.detections.sigma.rule import Rule
 from soc.errors import Conflict, ContentError, NotFound, SocError, UsageError
 from soc.model.cases import CaseTx as Tx
@@ -67,10 +66,20 @@ class Rules:
                 self._loaded = places.all_detections(self.settings, self.parsers)
             return self._loaded
 
-    def documents(self) -> DetectionSet:
-        """The same with every document, read anew: tests stand in the documents alone."""
-        lists = read_lists(self.settings.rule_lists)
-        return DetectionSet.load(places.rule_paths(self.settings), fields=self.parsers.fields, lists=lists)
+    def tested(self) -> DetectionSet:
+        """The same with the documents of all that carry tests: what came from the cache has them in its file alone."""
+        loaded = self.loaded()
+        here = {(each.path, identity(each)) for each in loaded.documents}
+        wanted = {(rule.path, rule.id) for rule in loaded.rules if rule.tests} - here
+        paths = {path for path, _ in wanted}
+        found: list[Document] = []
+        for root in places.rule_paths(self.settings) if paths else ():
+            with _told("no tests are run of", root):
+                for file in content.sources(root):
+                    if file.path in paths:
+                        with _told("no tests are run of", file.path):
+                            found += merged(content.decode(file.read(), file.path))[0]
+        return replace(loaded, documents=(*loaded.documents, *(d for d in found if (d.path, identity(d)) in wanted)))
 
     def all(self) -> Iterator[AnyRule]:
         """Rules, correlations and models."""
@@ -105,8 +114,10 @@ class Rules:
 
     def has_test(self, rule: AnyRule) -> bool:
         """Whether tests stand in the definition, or recorded events beside it."""
+        if isinstance(rule, Rule):
+            return bool(rule.tests)
         document = self.document(rule)
-        return document is not None and bool(samples.carried(document)[1] or document.data.get(regression.KEY))
+        return document is not None and bool(tests_in(document.data))
 
     def described(self, tx: Tx, rules: Iterable[AnyRule]) -> list[dict[str, Any]]:
         """Definitions for people: the state of each, who decided it, and how many findings it withheld."""
@@ -171,11 +182,9 @@ class Rules:
         seen: dict[str, str] = {}
         now_us = self.clock.now_ns() // 1000
         for path in places.rule_paths(self.settings):
-            try:
+            with _told("no versions are kept of", path):
                 for file in content.sources(path):
                     self._note(file, fresh, seen, now_us)
-            except SocError as error:  # an archive that is broken as a whole
-                _log.warning("no versions are kept of %s: %s", path, error)
         new = 0
         with self.cases.begin(_ACTOR) as tx:
             for key, version in fresh.items():
@@ -186,13 +195,11 @@ class Rules:
         return new
 
     def _note(self, file: content.Source, fresh: dict[str, Any], seen: dict[str, str], now_us: int) -> None:
-        try:
+        with _told("no version is kept of", file.path):
             data = file.read()
             seen[file.path] = hashlib.sha256(data).hexdigest()
             if self._noted.get(file.path) != seen[file.path]:
                 fresh |= dict(_versions(data, file.path, now_us))
-        except (SocError, OSError) as error:
-            _log.warning("no version is kept of %s: %s", file.path, error)
 
     def versions(self, tx: Tx, rule: AnyRule) -> list[dict[str, Any]]:
         """The versions that are known, newest first, without their texts; `is_used` marks the one of now."""
@@ -282,6 +289,15 @@ class Rules:
         path = places.rules_announced(self.settings)
         files.replace(path, orjson.dumps({"at_us": self.clock.now_ns() // 1000, "after": hashlib.sha256(
             path.read_bytes() if path.exists() else b"").hexdigest()[:16]}))  # fmt: skip
+
+
+@contextmanager
+def _told(what: str, path: Path | str) -> Iterator[None]:
+    """A file or archive that cannot be read holds nothing else up."""
+    try:
+        yield
+    except (SocError, OSError) as error:
+        _log.warning("%s %s: %s", what, path, error)
 
 
 def _kind(rule: AnyRule) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from soc import content
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding
 from soc.pipeline import places
@@ -219,6 +220,26 @@ def test_deaf_rules_and_coverage_follow_what_really_came(place: World) -> None:
     others = {each["id"]: each["missing"] for row in found["techniques"] for each in row["others"]}
     assert others[GUESSING] == ["not_live"]
     assert others["ea8934d3-0945-5609-bafa-6d44c18b9fbc"] == ["not_fed"]
+
+
+def test_coverage_runs_the_tests_of_rules_that_came_from_the_cache(place: World, monkeypatch: Any) -> None:
+    """The same answer when nothing was read anew; only files with tests are read for it, and a failed test shows."""
+    keep(place, RULE.replace("STATUS", "stable") + "tags: [attack.t1110]\n")
+    path = place.services.settings.path(places.DETECTIONS, "sigma", "untested.yml")
+    path.write_text(RULE.replace("STATUS", "stable").partition("tests:")[0].replace("failed", "untested"))
+    ok(place.caller(ROLE).post("/v1/rules/reload"))
+    before = ok(place.caller(ROLE).get("/v1/attack"))
+    ok(place.caller(ROLE).post("/v1/rules/reload"))
+    assert not any(each.path == str(path) for each in place.services.rules.loaded().documents)  # it was kept
+    decode, read = content.decode, list[str]()
+    monkeypatch.setattr(content, "decode", lambda data, path: read.append(path) or decode(data, path))
+    assert ok(place.caller(ROLE).get("/v1/attack")) == before
+    assert str(path) not in read
+    assert str(path.with_name("failed.yml")) in read
+    keep(place, RULE.replace("STATUS", "stable").replace("hit: true", "hit: false") + "tags: [attack.t1110]\n")
+    ok(place.caller(ROLE).post("/v1/rules/reload"))
+    [row] = [row for row in ok(place.caller(ROLE).get("/v1/attack"))["techniques"] if row["technique"] == "T1110"]
+    assert {each["id"]: each["missing"] for each in row["others"]}["failed"] == ["tests_failed"]
 
 
 def ids(rows: list[dict[str, Any]]) -> list[str]:
