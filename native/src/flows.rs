@@ -120,6 +120,9 @@ struct Before {
     records: Option<u32>,
 }
 
+/// Four columns of numbers, what stands before the records, and the records.
+type Columns<'py> = ([Bound<'py, PyBytes>; 4], Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+
 /// `gather` of `flow_runs`: from `rows[at]` on, the messages like the first one that follow each other without a gap.
 ///
 /// Gives what `Messages` of `flow_runs` has, the numbers as int64.
@@ -131,7 +134,7 @@ fn flow_run<'py>(
     rows: PyBuffer<i64>,
     at: usize,
     before: Before,
-) -> PyResult<([Bound<'py, PyBytes>; 4], Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+) -> PyResult<Columns<'py>> {
     guarded(|| flow_run_of(py, data, end, rows, at, before))?
 }
 
@@ -142,7 +145,7 @@ fn flow_run_of<'py>(
     rows: PyBuffer<i64>,
     at: usize,
     before: Before,
-) -> PyResult<([Bound<'py, PyBytes>; 4], Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+) -> PyResult<Columns<'py>> {
     let (end, rows) = (cells(py, &end)?, cells(py, &rows)?);
     if before.size == 0 {
         return Err(PyValueError::new_err("records of no octets"));
