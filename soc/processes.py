@@ -47,6 +47,7 @@ from soc.store.queue import trim
 STEP_S = 0.1
 """Pause of an idle worker; the collector commits every 50 ms."""
 STATE_S = 2.0
+EASE_S = 60.0
 COMPACT_S = 15.0
 IDLE_S = 0.5
 """Between two looks for something to look back for."""
@@ -306,6 +307,7 @@ def _steps(me: _Process, step: Callable[[], int], counts: Callable[[], Mapping[s
                 raise
             busy, said = 0, _once(str(error), said)
         me.tell_when_due(counts())
+        me.ease()
         # Small steps are gathered: every append is one fdatasync, whatever it holds.
         me.stop.wait(max(STEP_S - (time.monotonic() - began), 0.0) if busy < 64 else 0.0)
 
@@ -336,6 +338,7 @@ def compact(settings: Settings) -> None:
                 if error.exit_code != TryAgain.exit_code:
                     raise
                 said = _once(str(error), said)
+            memory.give_back()
             me.stop.wait(COMPACT_S)
         store.close()
 
@@ -389,9 +392,14 @@ def serve(settings: Settings) -> None:
         tcp = _listen("web", settings.web_host, settings.web_port)
         stack.callback(tcp.close)
         threads = services.background(me.stop)
+
+        def alive() -> None:
+            me.tell_when_due({})
+            me.ease()
+
         me.ready(socket=str(settings.socket), port=tcp.getsockname()[1])
         try:
-            server.serve(services, sock=unix, tcp=tcp, stop=me.stop, alive=lambda: me.tell_when_due({}))
+            server.serve(services, sock=unix, tcp=tcp, stop=me.stop, alive=alive)
         finally:
             me.stop.set()
             for thread in threads:
@@ -550,6 +558,7 @@ class _Process:
     stop: threading.Event = field(default_factory=threading.Event)
     facts: dict[str, Any] = field(default_factory=dict)
     _told_at: float = 0.0
+    _eased_at: float = float("-inf")
 
     def ready(self, **facts: Any) -> None:
         """It does its work now."""
@@ -560,6 +569,12 @@ class _Process:
         """Write the counts, every `STATE_S` seconds."""
         if time.monotonic() - self._told_at >= STATE_S:
             self._write("running", counts)
+
+    def ease(self) -> None:
+        """Give free memory back, every `EASE_S` seconds: of a process that read its rules it is a third."""
+        if time.monotonic() - self._eased_at >= EASE_S:
+            self._eased_at = time.monotonic()
+            memory.give_back()
 
     def _write(self, state: str, counts: Mapping[str, Any]) -> None:
         self._told_at = time.monotonic()

@@ -33,9 +33,10 @@ from soc.store import files
 from soc.store.events import EventStore
 from soc.store.queue import DiskLog, LogReader, trim
 
-MAX_FRAMES = 512
-MAX_BYTES = 8 << 20
-"""One step takes at most so many frames and about so many bytes: memory stays bounded, a crash repeats little."""
+MAX_FRAMES, FRAMES = 512, 32
+MAX_BYTES = 4 << 20
+"""One step takes at most so many frames and about so many bytes: memory stays bounded (as Python objects an event has
+some thirty times its size), a crash repeats little. Frames are read so many at a time."""
 SIMULATED = "simulated"
 PRODUCT = "as_product"
 REGISTRY_CHECK_NS = 2_000_000_000
@@ -221,7 +222,10 @@ class Worker:
         trim(places.queue(self._settings), places.DEAD, places.passed(self._cursors, places.DEAD))
         standing, ahead, size = aside.Standing(self._cursors), places.Cursors(), 0
         taken: list[RawBlock] = []
-        while size < MAX_BYTES and len(taken) < MAX_FRAMES and (more := reader.read(ahead, self._partitions, 32)):
+        while size < MAX_BYTES and len(taken) < MAX_FRAMES:
+            more = reader.read(ahead, self._partitions, FRAMES, MAX_BYTES - size)
+            if not more:
+                break
             for block in more:
                 ahead[block.partition] = Position(block.node, block.log, block.seq)
                 if block.node == self._dead.node and block.seq > self._aside_upto:
@@ -238,7 +242,7 @@ class Worker:
         ahead = dict(self._cursors)
         size = 0
         while size < MAX_BYTES and len(taken) < MAX_FRAMES:
-            more = self._reader.read(ahead, self._partitions, 32)
+            more = self._reader.read(ahead, self._partitions, FRAMES, MAX_BYTES - size)
             if not more:
                 break
             for block in more:

@@ -266,3 +266,15 @@ def test_what_fails_again_and_again_is_said_once_and_asked_less_often(caplog: py
     assert waits[:3] == [0.5, 1.0, 2.0]
     assert max(waits) == services.MOST_PAUSE_S
     assert len(caplog.records) == 2
+
+
+def test_a_step_takes_no_more_than_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large frames wait: as Python objects a step's events are many times their size."""
+    world = World.make(tmp_path)
+    for _ in range(8):
+        world.receive([b"<13>" + b"x" * 9_000] * 10)
+    monkeypatch.setattr("soc.pipeline.worker.MAX_BYTES", 200_000)
+    worker = Worker(world.settings, world.clock)
+    assert [worker.step() for _ in range(4)] == [3, 3, 2, 0]
+    worker.close()
+    assert worker.counts["records"] == 80

@@ -101,3 +101,8 @@ def read(stream: Any, columns: Collection[str] | None = None) -> Any:
     names = pa.ipc.open_stream(buffer).schema.names
     wanted = [i for i, name in enumerate(names) if name in columns]
     return pa.ipc.open_stream(buffer, options=pa.ipc.IpcReadOptions(included_fields=wanted)).read_all()
+
+
+def concat(tables: Sequence[Any]) -> Any:
+    """One table; columns that some lack are missing there."""
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")

@@ -19,7 +19,6 @@ from soc.model.position import Partition, Position
 from soc.store import files
 from soc.store.events import frame
 from soc.store.events.marks import Marks, advance
-from soc.store.events.segment import concat
 from soc.store.frames import FRAME_HEADER_SIZE, scan
 
 _NAME = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>\d{8})\.hot\Z")
@@ -98,7 +97,7 @@ def _of(table: Any) -> tuple[str, int, int, int]:
 
 def together(pieces: Sequence[Piece]) -> Piece:
     """Small ones of one dataset as one in memory: to read many costs more than to read much."""
-    table = concat([piece.read() for piece in pieces]).combine_chunks()
+    table = frame.concat([piece.read() for piece in pieces]).combine_chunks()
     return Piece(*_of(table), table.schema, None, 0, 0, frame.stream(table))
 
 

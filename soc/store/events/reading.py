@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from soc.errors import StoreError
-from soc.model.fields import Field, FieldDictionary, FieldType
+from soc.model.fields import Field, FieldDictionary
 from soc.model.query import Query
 from soc.model.scope import Scope
 from soc.store.events.hot import HotCache, Piece
@@ -33,9 +33,8 @@ _RETRIES = 5
 HOT_ROWS = 16_384
 """Hot rows that are handed to DuckDB at once."""
 _SETTINGS = {"threads": 2, "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-MEMORY_MIB = 256
-"""What all searches of a process may hold together; what does not fit goes to the disk, up to `SPILL`."""
 SPILL = "8GiB"
+"""What does not fit goes to the disk, up to this."""
 _NUMBERS = itertools.count(1)
 
 
@@ -208,7 +207,7 @@ class Reader:
     """Takes views. Safe for several threads: each call has a DuckDB connection of its own."""
 
     def __init__(
-        self, root: Path, fields: FieldDictionary, manifest: Manifest, cache: HotCache, memory_mib: int = MEMORY_MIB
+        self, root: Path, fields: FieldDictionary, manifest: Manifest, cache: HotCache, memory_mib: int
     ) -> None:
         self._root, self._fields, self._manifest, self._cache = root, fields, manifest, cache
         self._spill = _spill_folder(root)
@@ -253,16 +252,3 @@ def _spill_folder(root: Path) -> Path:
         except PermissionError:
             continue  # it runs, as somebody else
     return root / "spill" / f"{os.getpid()}-{next(_NUMBERS)}"
-
-
-def field_of(name: str, arrow: Any, fields: FieldDictionary) -> Field:
-    """The dictionary's entry, or one made of the stored type when another version of the dictionary wrote it."""
-    known = fields.get(name)
-    if known is not None:
-        return known
-    text = str(arrow)
-    many = text.startswith("list")
-    inner = text.partition(": ")[2].rstrip(">") if many else text
-    kinds = {"int64": FieldType.LONG, "uint64": FieldType.ULONG, "double": FieldType.DOUBLE, "bool": FieldType.BOOL}
-    kind = FieldType.DATE if inner.startswith("timestamp") else FieldType.BINARY if "binary" in inner else None
-    return Field(name, kind or kinds.get(inner, FieldType.KEYWORD), many)

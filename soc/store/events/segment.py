@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from soc.errors import StoreError
 from soc.store import files
 from soc.store.events import proof
+from soc.store.events.frame import concat
 from soc.store.events.nouns import Segment
 
 ROW_GROUP, GROUP_BYTES, SMALL_GROUP = 50_000, 24 << 20, 10_000
@@ -50,11 +51,6 @@ def to_physical(table: Any) -> Any:
 def to_logical(table: Any) -> Any:
     """The same table under field names."""
     return table.rename_columns([logical(name) for name in table.column_names])
-
-
-def concat(tables: Sequence[Any]) -> Any:
-    """One table; columns that some lack are missing there."""
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
 
 
 PLACED_BY = ("event.created", "soc.system.level")

@@ -183,3 +183,16 @@ class Compiler:
         # The plain search is many times quicker than the expression and refuses most rows.
         plain = f"contains({column}, {self.bind(longest)})"
         return f"({plain} AND regexp_matches({column}, {self.bind(word_regex(text))}, 's'))" if words else plain
+
+
+def field_of(name: str, arrow: Any, fields: FieldDictionary) -> Field:
+    """The dictionary's entry, or one made of the stored type when another version of the dictionary wrote it."""
+    known = fields.get(name)
+    if known is not None:
+        return known
+    text = str(arrow)
+    many = text.startswith("list")
+    inner = text.partition(": ")[2].rstrip(">") if many else text
+    kinds = {"int64": FieldType.LONG, "uint64": FieldType.ULONG, "double": FieldType.DOUBLE, "bool": FieldType.BOOL}
+    kind = FieldType.DATE if inner.startswith("timestamp") else FieldType.BINARY if "binary" in inner else None
+    return Field(name, kind or kinds.get(inner, FieldType.KEYWORD), many)

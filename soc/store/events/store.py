@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +30,11 @@ from soc.store.events.hot import HotCache, HotWriter
 from soc.store.events.manifest import Manifest
 from soc.store.events.marks import Marks, advance, fresh
 from soc.store.events.nouns import Aggregate, CompactReport, Page, Segment, StoreFault, Tombstone
-from soc.store.events.reading import MEMORY_MIB, Reader, View, field_of
 from soc.store.events.segment import to_logical
-from soc.store.events.sql import Compiler, quote
+from soc.store.events.sql import Compiler, field_of, quote
+
+if TYPE_CHECKING:
+    from soc.store.events.reading import Reader, View
 
 ROLL_ROWS, ROLL_BYTES = 100_000, 32 << 20
 ROLL_NS = 60 * 1_000_000_000
@@ -39,6 +42,8 @@ MERGE_FILES = 8
 MERGE_ROWS = 1_000_000
 GRACE_US = 60 * 1_000_000
 """How long the files that a merge replaced stay, for the readers that are in them."""
+MEMORY_MIB = 256
+"""What all searches of a process may hold together."""
 NO_COUNTS: Counts = {}
 NEEDED = ("@timestamp", "event.id", "event.created")
 _ID, _TIME = quote("event.id"), quote("@timestamp")
@@ -70,7 +75,7 @@ class EventStore:
         self._manifest = Manifest(root / "manifest.db")
         self._cache = HotCache(root / "hot")
         self._cursor_cache = HotCache(root / "hot", with_rows=False)
-        self._reader = Reader(root, fields, self._manifest, self._cache, memory_mib)
+        self._memory_mib = memory_mib
         self._lock = threading.Lock()
         self._marks: Marks = {}
         self._writer: HotWriter | None = None
@@ -79,6 +84,13 @@ class EventStore:
             first = self._manifest.last_sealed(writer) + 1
             self._writer = HotWriter(root / "hot", writer, first, clock.now_ns())
             self._marks = self.cursors()
+
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        # DuckDB takes 40 MiB, which who only appends or seals is spared.
+        from soc.store.events.reading import Reader
+
+        return Reader(self._root, self._fields, self._manifest, self._cache, self._memory_mib)
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -377,7 +389,8 @@ class EventStore:
         """Let files and the writer's name go."""
         if self._writer is not None:
             self._writer.close()
-        self._reader.close()
+        if "_reader" in self.__dict__:
+            self._reader.close()
         self._manifest.close()
 
 

@@ -51,10 +51,13 @@ class LogReader:
         """Places with bytes that are no frame, met so far."""
         return sum(tail.damaged for tail in self._tails.values())
 
-    def read(self, after: Cursors, partitions: Iterable[int] | None, max_frames: int) -> list[RawBlock]:
+    def read(
+        self, after: Cursors, partitions: Iterable[int] | None, max_frames: int, max_bytes: int = 1 << 62
+    ) -> list[RawBlock]:
         """The next durable frames past the cursors, at most so many, in order for each node; empty when there are none.
 
-        `partitions` None means all. Nodes get equal shares. Raises NewerStore and StoreError.
+        A node is asked for no more once its frames have reached its part of `max_bytes`. `partitions` None means all.
+        Nodes get equal shares. Raises NewerStore and StoreError.
         """
         wanted = None if partitions is None else frozenset(partitions)
         if wanted != self._partitions:
@@ -64,9 +67,9 @@ class LogReader:
         tails = self._refresh()
         found: list[RawBlock] = []
         for i, tail in enumerate(tails):
-            share = -(-(max_frames - len(found)) // (len(tails) - i))
+            room = _Room(-(-(max_frames - len(found)) // (len(tails) - i)), -(-max_bytes // len(tails)))
             try:
-                found.extend(tail.read(after, wanted, share))
+                found.extend(tail.read(after, wanted, room))
             except NewerStore as error:
                 raise newer(tail.folder, error) from error
         return found
@@ -189,6 +192,22 @@ def _seq(after: Cursors, node: str, log: str, partition: int) -> int:
     return -1 if position is None else position.seq
 
 
+@dataclass
+class _Room:
+    """What may still be read in this call."""
+
+    frames: int
+    bytes: int
+
+    @property
+    def is_left(self) -> bool:
+        return self.frames > 0 and self.bytes > 0
+
+    def take(self, size: int) -> None:
+        self.frames -= 1
+        self.bytes -= size
+
+
 class _Tail:
     """One node's log as one reader sees it: the frames it met and that are not passed yet, and where to read on."""
 
@@ -236,16 +255,16 @@ class _Tail:
 
     # reading --------------------------------------------------------------------------------------------------------
 
-    def read(self, after: Cursors, wanted: frozenset[int] | None, max_frames: int) -> list[RawBlock]:
+    def read(self, after: Cursors, wanted: frozenset[int] | None, room: _Room) -> list[RawBlock]:
         self._notice_cursors(after)
         self._drop_passed(after)
         found: list[RawBlock] = []
         for segment, ref in self._met:
-            if len(found) >= max_frames:
+            if not room.is_left:
                 return found
             if ref.seq > _seq(after, self.node, self.log, ref.partition):
-                found.extend(self._load(segment, ref))
-        while len(found) < max_frames and self._advance(after, wanted, found, max_frames):
+                found.extend(self._load(segment, ref, room))
+        while room.is_left and self._advance(after, wanted, found, room):
             pass
         return found
 
@@ -259,7 +278,7 @@ class _Tail:
         while self._met and self._met[0][1].seq <= _seq(after, self.node, self.log, self._met[0][1].partition):
             self._met.popleft()
 
-    def _advance(self, after: Cursors, wanted: frozenset[int] | None, found: list[RawBlock], max_frames: int) -> bool:
+    def _advance(self, after: Cursors, wanted: frozenset[int] | None, found: list[RawBlock], room: _Room) -> bool:
         """Read on in the current segment; whether there may be more behind it."""
         if self._fd < 0 and not self._open_next():
             return False
@@ -279,8 +298,8 @@ class _Tail:
             if item.seq <= _seq(after, self.node, self.log, item.partition):
                 continue
             self._met.append((self._segment, item))
-            found.extend(self._load(self._segment, item))
-            if len(found) >= max_frames:
+            found.extend(self._load(self._segment, item, room))
+            if not room.is_left:
                 return True
         # The listing was taken before the limit: a later segment exists only after this one was complete.
         return not is_last and self._open_next()
@@ -305,17 +324,19 @@ class _Tail:
             return True
         return False
 
-    def _load(self, segment: int, ref: FrameRef) -> list[RawBlock]:
-        if segment == self._segment:
-            return [decode(os.pread(self._fd, ref.size, ref.offset), node=self.node, log=self.log)]
+    def _load(self, segment: int, ref: FrameRef, room: _Room) -> list[RawBlock]:
+        fd = self._fd
+        if segment != self._segment:
+            try:
+                fd = os.open(self.folder / segment_name(segment), os.O_RDONLY)
+            except FileNotFoundError:
+                return []  # trimmed by the cursors of all consumers
         try:
-            fd = os.open(self.folder / segment_name(segment), os.O_RDONLY)
-        except FileNotFoundError:
-            return []  # trimmed by the cursors of all consumers
-        try:
+            room.take(ref.size)
             return [decode(os.pread(fd, ref.size, ref.offset), node=self.node, log=self.log)]
         finally:
-            os.close(fd)
+            if fd != self._fd:
+                os.close(fd)
 
     # how far behind -------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from soc.model.clock import FixedClock
 from soc.model.query import Equals, MatchAll, Word
-from soc.store.events import EventStore, hot, proof, reading, segment
+from soc.store.events import EventStore, hot, proof, segment
 from soc.store.events.nouns import Aggregate
 from tests.store.events.samples import ALL, START_US, batch, event, upto
 
@@ -155,7 +156,7 @@ def test_a_piece_that_was_overwritten_makes_a_new_view(store: EventStore, monkey
 
     def overwritten(self: hot.Piece, columns: Any = None) -> Any:
         if next(broken, False):
-            raise reading.pa.ArrowInvalid("not an IPC stream")
+            raise pa.ArrowInvalid("not an IPC stream")
         return read(self, columns)
 
     monkeypatch.setattr(hot.Piece, "read", overwritten)
@@ -179,8 +180,8 @@ def test_what_does_not_fit_goes_to_a_folder_that_nobody_else_uses(tmp_path: Path
     for folder in (left, lives):
         folder.mkdir(parents=True)
     stores = [EventStore(tmp_path, clock, memory_mib=64) for _ in range(2)]
-    assert (left.exists(), lives.exists()) == (False, True)
     assert stores[0]._reader._spill != stores[1]._reader._spill
+    assert (left.exists(), lives.exists()) == (False, True)
     for store in stores:
         duckdb, spill = store._reader._duckdb, store._reader._spill
         settings = duckdb.sql("SELECT current_setting('memory_limit'), current_setting('temp_directory')").fetchall()

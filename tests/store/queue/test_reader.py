@@ -146,3 +146,18 @@ def test_a_reader_survives_trimming(tmp_path):
         trim(tmp_path, "raw", cursors)
         assert [b.seq for b in reader.read(cursors, None, 100)] == [15, 16, 17, 18, 19]
         assert LogReader(tmp_path, "raw").lag(cursors)["frames"] == 5
+
+
+def test_bytes_are_bounded_for_each_node(tmp_path):
+    """A node is asked for no more once its frames reached its part; one frame always comes, and nothing is left out."""
+    for node in ("a", "b"):
+        with DiskLog(tmp_path, "raw", node, CLOCK) as log:
+            log.append([block("x" * 1_000 + str(n)) for n in range(5)])
+    reader, cursors, got = LogReader(tmp_path, "raw"), {}, []
+    while found := reader.read(cursors, None, 10, 4_000):
+        assert len(found) <= 4
+        move(cursors, found)
+        got += [(b.node, text[1_000:]) for b, text in zip(found, texts(found), strict=True)]
+    assert sorted(got) == [(node, str(n)) for node in ("a", "b") for n in range(5)]
+    assert len(LogReader(tmp_path, "raw").read({}, None, 10, 1)) == 2
+    assert len(LogReader(tmp_path, "raw").read({}, None, 10)) == 10
