@@ -13,7 +13,7 @@ from soc.detections.correlation.definition import Correlation, Referable
 from soc.detections.correlator import Correlator
 from soc.detections.detector import ENTITIES, Detector, Hit, finding_of
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.evaluate import EVENT_DATA, USER_DATA, Columns
+from soc.detections.sigma.evaluate import EVENT_DATA, USER_DATA, Columns, Row
 from soc.detections.sigma.rule import All, Route, Rule, names_of
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding
@@ -164,7 +164,8 @@ class QueryLooker:
         found = []
         for batch in batches:
             columns = Columns(batch)
-            found += [finding_of(Hit(i, self._rule, All(())), columns) for i in range(batch.n)]
+            rows = (Row(columns, i) for i in range(batch.n))
+            found += [finding_of(Hit(row.i, self._rule, All(())), row, row) for row in rows]
         return sorted((replace(each, kind=QUERY_RULE) for each in found), key=_when)
 
     def finish(self) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def detect(
         documents = [d for d in detector.project(batch) if d["kind"] == "event"]
         if not documents:
             continue
-        here = _places(batch)
+        here = _places(batch, {hit.i for hit in detector.hits(batch)})
         places.update({d["event_id"]: here[d["event_id"]] for d in documents})
         yield from _correlated(replay.take(documents), places)
     yield from _correlated(replay.finish(), places)
@@ -62,13 +62,14 @@ def _correlated(findings: Iterable[Finding], places: Mapping[str, Place]) -> Ite
 
 def _found(detector: Detector, batch: EventBatch) -> list[tuple[Finding, Place]]:
     findings = detector.match(batch)
-    here = _places(batch) if findings else {}
+    here = _places(batch, {hit.i for hit in detector.hits(batch)}) if findings else {}
     return [(finding, here[finding.event_ids[-1]]) for finding in findings]
 
 
-def _places(batch: EventBatch) -> dict[str, Place]:
-    """File and record of each event by its id in hex."""
-    ids, files, records = batch.values("event.id"), batch.values("log.file.path"), batch.values("soc.record")
+def _places(batch: EventBatch, rows: Collection[int]) -> dict[str, Place]:
+    """File and record of these events by the id in hex."""
+    few = batch.pick(sorted(rows))
+    ids, files, records = few.values("event.id"), few.values("log.file.path"), few.values("soc.record")
     return {(i.hex() if i else ""): (f, r) for i, f, r in zip(ids, files, records, strict=True)}
 
 

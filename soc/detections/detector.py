@@ -82,13 +82,16 @@ class Detector:
         specification, `generate`).
         """
         columns = Columns(batch)
+        # What is excepted is never gone in silence.
+        told = [hit for hit in self.hits(batch, columns) if hit.rule.id not in self._quiet or hit.exception]
+        rows = list(dict.fromkeys(hit.i for hit in told))
+        about = dict(zip(rows, _rows(batch, rows), strict=True))
         findings = []
-        for hit in self.hits(batch, columns):
-            if hit.rule.id not in self._quiet or hit.exception:  # what is excepted is never gone in silence
-                try:
-                    findings.append(finding_of(hit, columns))
-                except BREAKS as error:
-                    self._failed(hit.i, hit.rule, error)
+        for hit in told:
+            try:
+                findings.append(finding_of(hit, Row(columns, hit.i), about[hit.i]))
+            except BREAKS as error:
+                self._failed(hit.i, hit.rule, error)
         return findings
 
     def hits(self, batch: EventBatch, columns: Columns | None = None) -> list[Hit]:
@@ -274,11 +277,18 @@ def _drift_us(row: Row, at_us: int, receipt_us: int) -> int | None:
     return at_us - receipt_us if _first(row, "soc.time.basis") in ("device", "inferred") else None
 
 
-def finding_of(hit: Hit, columns: Columns) -> Finding:
-    row, rule = Row(columns, hit.i), hit.rule
-    at_us, event_id = _first(row, "@timestamp", 0), _event_id(row)
-    entity = next((f"{name}={row.values(name)[0]}" for name in ENTITIES if row.values(name)), "")
-    whose = _whose(row)
+def _rows(batch: EventBatch, rows: Sequence[int]) -> list[Row]:
+    """These rows, for questions that are asked of few: whole columns are not made for them."""
+    few = Columns(batch.pick(rows))
+    return [Row(few, k) for k in range(len(rows))]
+
+
+def finding_of(hit: Hit, row: Row, about: Row) -> Finding:
+    """What is told of a hit: why, by the row that the rule saw, and about whom, by the same event as `about`."""
+    rule = hit.rule
+    at_us, event_id = _first(about, "@timestamp", 0), _event_id(about)
+    entity = next((f"{name}={about.values(name)[0]}" for name in ENTITIES if about.values(name)), "")
+    whose = _whose(about)
     return Finding(
         id=finding_id(rule.id, event_id),
         rule_id=rule.id,
@@ -286,7 +296,7 @@ def finding_of(hit: Hit, columns: Columns) -> Finding:
         title=rule.title,
         level=rule.level,
         kind="sigma",
-        dataset=columns.batch.dataset,
+        dataset=row.columns.batch.dataset,
         event_ids=(event_id,),
         first_us=at_us,
         last_us=at_us,
@@ -296,7 +306,7 @@ def finding_of(hit: Hit, columns: Columns) -> Finding:
         status=rule.status,
         title_vi=rule.title_vi,
         playbook=rule.playbook,
-        position=_position(row),
+        position=_position(about),
         exception=hit.exception,
         **whose,
     )

@@ -234,6 +234,40 @@ class LazyColumns(LazyMapping[Column]):
     def left(self) -> Left:
         """What the events say and no column holds. Makes none."""
 
+    def pick(self, rows: Sequence[int]) -> Mapping[str, Column]:
+        """The same columns of the events at these indices alone."""
+        return Picked(self, rows)
+
+
+class Picked(LazyColumns):
+    """Some rows of other columns, each taken when it is asked for."""
+
+    def __init__(self, columns: Mapping[str, Column], rows: Sequence[int]) -> None:
+        super().__init__()
+        self._columns, self._rows = columns, rows
+
+    def names(self) -> Iterable[str]:
+        return self._columns.names() if isinstance(self._columns, LazyMapping) else self._columns
+
+    def said(self) -> Iterable[str]:
+        return self._columns.said() if isinstance(self._columns, LazyColumns) else said(self.names())
+
+    def left(self) -> Left:
+        kept = _left(self._columns)
+        return {n: kept[i] for n, i in enumerate(self._rows) if i in kept}
+
+    def make(self, name: str) -> Column | None:
+        column = self._columns.get(name)
+        return None if column is None else column.take(np.array(self._rows))
+
+
+def _left(columns: Mapping[str, Column]) -> Left:
+    if isinstance(columns, LazyColumns):
+        return columns.left()
+    column = columns.get(REST)
+    kept = column.to_list() if column is not None else ()
+    return {i: rest for i, rest in enumerate(kept) if rest}
+
 
 @dataclass(frozen=True)
 class EventBatch:
@@ -270,11 +304,7 @@ class EventBatch:
 
     def left(self) -> Left:
         """What no column holds, by row and name: `soc.rest`, of lazy columns but for what did not fit a type."""
-        if isinstance(self.columns, LazyColumns):
-            return self.columns.left()
-        column = self.columns.get(REST)
-        kept = column.to_list() if column is not None else ()
-        return {i: rest for i, rest in enumerate(kept) if rest}
+        return _left(self.columns)
 
     def values(self, name: str) -> list[Any]:
         """The values of a field, all None when the batch does not have it."""
@@ -315,6 +345,12 @@ class EventBatch:
     def take(self, rows: np.ndarray[Any, Any]) -> EventBatch:
         """The events at these indices, in that order."""
         return EventBatch(self.dataset, len(rows), {k: c.take(rows) for k, c in self.columns.items()})
+
+    def pick(self, rows: Sequence[int]) -> EventBatch:
+        """The same for few of many events: no column is made, or taken from, before somebody asks for it."""
+        columns = self.columns
+        few = columns.pick(rows) if isinstance(columns, LazyColumns) else Picked(columns, rows)
+        return EventBatch(self.dataset, len(rows), few)
 
     def slice(self, start: int, stop: int) -> EventBatch:
         """Events `start` to `stop`, clamped like a Python slice of non-negative bounds."""

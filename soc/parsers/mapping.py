@@ -190,6 +190,19 @@ class LazilyMapped(LazyMapping[Column]):
             self._stamps = mapped.stamps
         return mapped.columns.get(name)
 
+    def pick(self, places: Sequence[int]) -> LazilyMapped:
+        """The same of the events at these places alone."""
+
+        def values(name: str) -> Sequence[Any] | Column | None:
+            found = self._values(name)
+            if isinstance(found, Column):
+                return found.take(np.array(places))
+            return None if found is None else [found[k] for k in places]
+
+        picked = LazilyMapped(len(places), self._zone, (), values, self._missing)
+        picked._steps = self._steps
+        return picked
+
     def stamps(self) -> list[times.Stamp | None] | None:
         """The stamps that override the header's."""
         self.get("@timestamp")

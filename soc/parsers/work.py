@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from soc.model.batch import Column, EventBatch, LazyColumns
+from soc.model.batch import Column, EventBatch, LazyColumns, Picked
 from soc.model.fields import FieldDictionary, FieldType
 from soc.model.lazy import LazyMapping
 from soc.model.said import REST, said
@@ -90,8 +90,16 @@ def make_batch_lazily(
         own = mapped.stamps()
         return stamps() if own is None else [a or b for a, b in zip(own, stamps(), strict=True)]
 
+    def pick(places: Sequence[int]) -> EventBatch:
+        return make_batch_lazily(
+            work, [rows[k] for k in places], product, dataset,
+            stamps=lambda: list(map(stamps().__getitem__, places)),
+            layers=[Picked(layer, places) for layer in layers], mapped=mapped.pick(places),
+            rest=lambda: {n: kept for n, kept in enumerate(map(rest().get, places)) if kept}, said=said, shape=shape,
+        )  # fmt: skip
+
     columns = work.envelope.columns(rows, product, dataset, timed, flags, shape=shape)
-    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], said, rest)
+    found = Layered([columns, *layers, mapped, _Rest(rest, mapped, len(rows))], said, rest, pick)
     return EventBatch(dataset, len(rows), found)
 
 
@@ -149,11 +157,12 @@ class Layered(LazyColumns):
         layers: Sequence[Mapping[str, Column]],
         said: Callable[[], Iterable[str]] | None = None,
         left: Callable[[], Rest] = dict,
+        pick: Callable[[Sequence[int]], EventBatch] | None = None,
     ) -> None:
-        """`said` and `left` give what those of `EventBatch` do; without them the layers' names tell, and nothing is
-        left."""
+        """`said`, `left` and `pick` give what those of `EventBatch` do; without them the layers' names tell, nothing is
+        left, and rows are taken from whole columns."""
         super().__init__()
-        self._layers, self._said, self._left = layers, said, left
+        self._layers, self._said, self._left, self._pick = layers, said, left, pick
 
     @functools.cached_property
     def _where(self) -> dict[str, list[Mapping[str, Column]]]:
@@ -172,6 +181,9 @@ class Layered(LazyColumns):
 
     def left(self) -> Rest:
         return self._left()
+
+    def pick(self, rows: Sequence[int]) -> Mapping[str, Column]:
+        return Picked(self, rows) if self._pick is None else self._pick(rows).columns
 
     def make(self, name: str) -> Column | None:
         layers = self._where.get(name)

@@ -7,6 +7,7 @@ import json
 import weakref
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from soc.model.batch import EventBatch
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState, envelope
 
+SYSMON = "Microsoft-Windows-Sysmon/Operational"
 NOW_NS = 1_795_143_600_000_000_000
 TEXT = st.text(max_size=8) | st.sampled_from(["-", "", "C:\\a\\b.exe", "4625", "::1", "SHA1=a,MD5=b", "EX\\alice"])
 VALUE: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT, max_size=2)
@@ -24,7 +26,7 @@ DATA = st.dictionaries(
 SYSTEM = st.fixed_dictionaries(
     {
         "EventID": st.sampled_from([1, 3, 7, "4625", {"#text": 1}, True]),
-        "Channel": st.sampled_from(["Microsoft-Windows-Sysmon/Operational", "Security", "Other", 1, True, None]),
+        "Channel": st.sampled_from([SYSMON, "Security", "Other", 1, True, None]),
     },
     optional={
         "Provider": st.dictionaries(st.sampled_from(["Name", "#attributes"]), VALUE),
@@ -75,7 +77,7 @@ def test_what_nobody_reads_is_not_made(parsers: ParserSet, monkeypatch: pytest.M
 def test_what_events_say_is_told_from_what_is_made_of_it(parsers: ParserSet) -> None:
     """Keywords search the first: `egress` is a word of ours for `Initiated: true`."""
     data = {"Image": "C:\\a.exe", "Initiated": "true", "Some Name": "x"}
-    system = {"EventID": 3, "Channel": "Microsoft-Windows-Sysmon/Operational", "Computer": "PC01"}
+    system = {"EventID": 3, "Channel": SYSMON, "Computer": "PC01"}
     [batch] = parse(parsers, [{"System": system, "EventData": data, "UserData": {"E": {"Param": "y"}}}])
     assert batch.columns["network.direction"].to_list() == ["egress"]
     said = {name: batch.columns[name].to_list()[0] for name in batch.said() if name in batch.columns}
@@ -93,16 +95,36 @@ def test_what_events_say_is_told_from_what_is_made_of_it(parsers: ParserSet) -> 
 
 def test_a_list_is_no_address(parsers: ParserSet) -> None:
     """Where a field of ECS has one value, a list is kept as text, and breaks nothing."""
-    system = {"EventID": 3, "Channel": "Microsoft-Windows-Sysmon/Operational"}
+    system = {"EventID": 3, "Channel": SYSMON}
     [batch] = parse(parsers, [{"System": system, "EventData": {"SourceIp": ["10.0.0.1", "x"], "SourcePort": ["1"]}}])
     assert batch.columns["soc.flags"].to_list() == [("type_mismatch",)]
     assert batch.columns["soc.rest"].to_list()[0]["source.ip"] == "10.0.0.1\nx"
     assert batch.columns["winlog.event_data.SourceIp"].to_list() == [("10.0.0.1", "x")]
 
 
+@given(st.lists(DATA, min_size=2, max_size=5))
+def test_picked_events_are_those_that_were_picked(parsers: ParserSet, data: list[Any]) -> None:
+    """A finding asks its few events alone: what is made of them is what the whole batch has, to the bit."""
+    events = [
+        {
+            "System": {"EventID": 3, "Channel": SYSMON, "TimeCreated": {"SystemTime": f"2026-11-20T02:59:0{i}Z"}},
+            "EventData": {"Image": f"{i}.exe", "SourcePort": i} | each,
+        }
+        for i, each in enumerate(data)
+    ]
+    for batch, again in zip(parse(parsers, events), parse(parsers, events), strict=True):
+        rows = [*reversed(range(batch.n)), 0]
+        taken = again.take(np.array(rows))
+        picked = batch.pick(rows)
+        assert picked == taken
+        assert batch.with_columns({}).pick(rows) == taken
+        assert list(picked.said()) == list(batch.said())
+        assert picked.left() == {n: batch.left()[i] for n, i in enumerate(rows) if i in batch.left()}
+
+
 def test_events_go_when_their_batch_goes(parsers: ParserSet) -> None:
     """Nothing holds a batch in a circle: files are read with Python's search for circles hardly ever running."""
-    [batch] = parse(parsers, [{"System": {"EventID": 1, "Channel": "Microsoft-Windows-Sysmon/Operational"}}])
+    [batch] = parse(parsers, [{"System": {"EventID": 1, "Channel": SYSMON}}])
     assert list(batch.rows())
     gone = weakref.ref(batch.columns)
     gc.disable()
