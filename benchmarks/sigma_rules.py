@@ -29,6 +29,7 @@ from benchmarks.rules import RULES, plain_cost, write_rules
 from soc import content
 from soc.detections import DetectionSet, Detector
 from soc.model.batch import EventBatch
+from soc.model.kernel import WHICH
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 
@@ -81,10 +82,13 @@ def _measured(job: Job, peer: Path | None) -> list[Entry]:
     def whole() -> float:
         return _whole(job.rules, job.events)
 
-    jobs = [lambda: _match(detections, batches), cold, warm, whole]
+    def pure() -> float:
+        return _whole(job.rules, job.events, SOC_KERNEL="off")
+
+    jobs = [lambda: _match(detections, batches), cold, warm, whole, pure]
     if peer is not None:
         jobs += [lambda: _peer_cost(peer, job.rules, one), lambda: _peer_cost(peer, job.rules, job.flat)]
-    alone_s, cold_s, warm_s, whole_s, *peers_s = _taking_turns(jobs)
+    alone_s, cold_s, warm_s, whole_s, pure_s, *peers_s = _taking_turns(jobs)
     if peers_s:
         name, (peer_first, peer_whole) = f"rsigma {PEER_VERSION}, its reading of JSON included", peers_s
         other = peer_whole - peer_first
@@ -93,9 +97,11 @@ def _measured(job: Job, peer: Path | None) -> list[Entry]:
         name, other = "the plain evaluator (no rsigma here)", job.n * plain.cpu_us / 1e6
         peer_whole = peer_first = None
     unit, rsigma = "events/CPU-s", f"rsigma {PEER_VERSION}"
+    whole_rate = peer_whole and job.n / peer_whole
     return [
         entry(f"sigma_{job.name}", job.n / alone_s, unit, name, job.n / other),
-        entry(f"sigma_{job.name}_whole", job.n / whole_s, unit, rsigma, peer_whole and job.n / peer_whole),
+        entry(f"sigma_{job.name}_whole", job.n / whole_s, f"{unit}, {WHICH}", rsigma, whole_rate),
+        entry(f"sigma_{job.name}_whole.pure", job.n / pure_s, f"{unit}, pure Python", rsigma, whole_rate),
         entry(f"sigma_{job.name}_first", warm_s, "CPU-s, warm", rsigma, peer_first, less_is_better=True),
         entry(f"sigma_{job.name}_first_yaml", cold_s, "CPU-s, from YAML", rsigma, peer_first, less_is_better=True),
     ]
@@ -151,18 +157,19 @@ def _made(batch: EventBatch) -> EventBatch:
     return made
 
 
-def _whole(rules: Path, events: Path) -> float:
+def _whole(rules: Path, events: Path, **environment: str) -> float:
     command = [sys.executable, "-m", "soc", "detect", "--rules", str(rules), str(events)]
-    return _cpu_s(command)
+    return _cpu_s(command, **environment)
 
 
 def _peer_cost(peer: Path, rules: Path, events: Path) -> float:
     return _cpu_s([str(peer), "engine", "eval", "--quiet", "--rules", str(rules), "--event", f"@{events}"])
 
 
-def _cpu_s(command: list[str]) -> float:
+def _cpu_s(command: list[str], **environment: str) -> float:
     """CPU-seconds of a child that ends well. Raises RuntimeError."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    given = {**os.environ, **environment}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=given)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -17,7 +17,7 @@ from soc.console.cli import app
 TOP = Path(__file__).resolve().parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 CONTENT = ("parsers", "detections", "playbooks", "retention", "connectors")
-BESIDE = ("tests", "benchmarks", "docs", "soc")
+BESIDE = ("tests", "benchmarks", "native", "docs", "soc")
 
 _FENCE = re.compile(r"^```.*?\n(.*?)^```", re.S | re.M)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -111,8 +111,8 @@ class Located:
         """None when the kernel failed."""
         try:
             found: tuple[list[Any], bool] | None = self._events.column(part, name, element)
-        except RuntimeError as error:
-            kernel.failed("columns of Windows events", error)
+        except Exception as error:
+            kernel.failed("WindowsEvents.column", error)
             return None
         return ([None] * len(self.rows), True) if found is None else found
 
@@ -140,11 +140,5 @@ class Locator:
 
 def locate(block: RawBlock) -> Locator | None:
     """None without a kernel, when it takes nothing, and when it failed."""
-    if kernel.kernel is None:
-        return None
-    try:
-        found = kernel.kernel.WindowsBlock(block.data, block.end.astype("<u4").tobytes(), orjson.loads)
-    except RuntimeError as error:
-        kernel.failed("Windows events", error)
-        return None
-    return Locator(block, found) if found.kinds() else None
+    found = kernel.asked("WindowsBlock", block.data, block.end.astype("<u4").tobytes(), orjson.loads)
+    return Locator(block, found) if found is not None and found.kinds() else None

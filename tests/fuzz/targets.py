@@ -32,6 +32,9 @@ SEEDS = (
     b'{"create":{}}\n{"winlog":{"event_id":1,"provider_name":"Microsoft-Windows-Sysmon"},"process":{"pid":1}}\n',
     b'{"time":1,"host":"h","sourcetype":"a","event":{"message":"x"}}{"event":"CEF:0|a|b|c|d|e|5|src=1.2.3.4"}',
     b'{"version":"1.1","host":"h","short_message":"m","_a":1}', b"\x1e\x0f12345678\x00\x02{",
+    b'{"Event":{"System":{"Provider":{"#attributes":{"Name":"a"}},"EventID":1,"Channel":"Security","Level":null},'
+    b'"EventData":{"Image":"C:\\\\a\\u00e9.exe","n":-5,"b":true},"UserData":{"E":{"P":"x"}}}}\n'
+    b'{"Event":{"System":{"EventID":{"#text":1},"Channel":"a"},"EventData":{"Data":["a","b"]}}}',
     b"<34>1 2026-11-20T03:00:00Z h app 1 - - LEEF:2.0|a|b|c|d|^|src=1.2.3.4^sev=5",
 )  # fmt: skip
 
@@ -86,6 +89,19 @@ def flows(data: bytes) -> None:
         assert told() == compiled
 
 
+def windows(data: bytes) -> None:
+    """Windows events, a line each: compiled kernel and pure code tell the same of them."""
+    block = RawBlock.of(data.split(b"\n"), receipt_ns=NOW_NS, format="json")
+
+    def told() -> list[tuple[str, str]]:
+        batches, _ = PARSERS.parse(block, ParserState(), NOW_NS)
+        return [(batch.dataset, str(list(batch.json_rows()))) for batch in batches]
+
+    compiled = told()
+    with without_kernel():
+        assert told() == compiled
+
+
 def streams(data: bytes) -> None:
     """GELF's chunks and frames, and syslog's: nothing raises, nothing is kept beyond the bounds."""
     assembly = Assembly()
@@ -112,5 +128,5 @@ def parse(records: list[bytes], form: str) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "http": http, "records": records, "streams": streams, "flows": flows,
+    "http": http, "records": records, "streams": streams, "flows": flows, "windows": windows,
 }  # fmt: skip

@@ -242,17 +242,17 @@ def _fails(*_: Any) -> Any:
 
 def test_a_kernel_that_breaks_costs_nothing(parsers: ParserSet) -> None:
     """The pure code reads the block, and the failure is counted."""
-    before = kernel.failures["Windows events"]
+    before = kernel.failures["WindowsBlock"]
     same(parsers, [event({"Image": "a"})], SimpleNamespace(WindowsBlock=_fails))
-    assert kernel.failures["Windows events"] == before + 1
+    assert kernel.failures["WindowsBlock"] == before + 1
 
 
 def test_a_column_that_breaks_costs_nothing(parsers: ParserSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The events are decoded then."""
     monkeypatch.setattr(windows_kernel.WindowsEvents, "column", _fails)
-    before = kernel.failures["columns of Windows events"]
+    before = kernel.failures["WindowsEvents.column"]
     same(parsers, [event({"Image": "a"}), event({"Image": "b", "n": 1.5})], windows_kernel.PYTHON)
-    assert kernel.failures["columns of Windows events"] > before
+    assert kernel.failures["WindowsEvents.column"] > before
 
 
 @pytest.mark.parametrize("record", [
