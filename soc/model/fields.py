@@ -270,9 +270,10 @@ many keyword: tls.client.supported_ciphers tls.client.offered_protocols tls.serv
 many keyword: tls.server.x509.alternative_names tls.client.x509.alternative_names
 keyword: dhcp.type dhcp.operation dhcp.transaction_id dhcp.client_mac dhcp.client_hardware dhcp.client_id
 keyword: dhcp.host_name dhcp.fqdn dhcp.domain dhcp.vendor_class dhcp.message dhcp.circuit_id dhcp.remote_id
-keyword: dhcp.boot_server dhcp.boot_file
+keyword: dhcp.boot_server dhcp.boot_file dhcp.client_duid dhcp.server_duid dhcp.iaid dhcp.status
+many keyword: dhcp.prefixes
 ip: dhcp.client_ip dhcp.assigned_ip dhcp.next_server_ip dhcp.relay_ip dhcp.requested_ip dhcp.server_id dhcp.subnet_mask
-many ip: dhcp.routers dhcp.dns_servers dhcp.ntp_servers
+many ip: dhcp.routers dhcp.dns_servers dhcp.ntp_servers dhcp.addresses
 many long: dhcp.parameters dhcp.options
 long: dhcp.lease_s dhcp.renewal_s dhcp.rebinding_s dhcp.seconds dhcp.hops
 bool: dhcp.is_broadcast arp.is_gratuitous arp.is_probe

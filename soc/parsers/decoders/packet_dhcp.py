@@ -125,12 +125,19 @@ def _text(data: bytes) -> str:
 
 
 def tell(teller: Teller, side: Side, data: bytes, length: int, at: At) -> None:
-    """A message as a record; what cannot be read of it is flagged, and kept."""
-    values, why = decode(data)
+    """A message as a record."""
+    told(decode(data), teller, side, data, length, at)
+
+
+def told(
+    found: tuple[dict[str, Any], str], teller: Teller, side: Side, data: bytes, length: int, at: At, name: str = "dhcp"
+) -> None:
+    """What was decoded of a message as a record; what cannot be read of it is flagged, and kept."""
+    values, why = found
     marks = ["truncated"] if len(data) < length else []
     if why and not marks:
         marks = ["malformed"]
         values |= {"why": why, "data_hex": data[:MAX_KEPT].hex()}
     if marks:
         values["marks"] = marks
-    teller.tell("dhcp", side.flow, at, values, side.is_reply)
+    teller.tell("dhcp", side.flow, at, {**values, "application": name}, side.is_reply)

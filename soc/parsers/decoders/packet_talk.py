@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from soc.parsers.decoders import packet_dhcp, packet_dns, packet_http, packet_tls
+from soc.parsers.decoders import packet_dhcp, packet_dhcp6, packet_dns, packet_http, packet_tls
 from soc.parsers.decoders.packet_flows import Flow, Side, Teller
 from soc.parsers.decoders.packet_streams import At
 
@@ -41,9 +41,11 @@ def tell_dns(teller: Teller, flow: Flow, is_reply: bool, data: bytes, at: At, *,
     teller.tell("dns", flow, at, values, is_reply)
 
 
-DATAGRAMS: Mapping[int, Datagram] = dict.fromkeys(packet_dns.PORTS, dns) | dict.fromkeys(
-    packet_dhcp.PORTS, packet_dhcp.tell
-)
+DATAGRAMS: Mapping[int, Datagram] = {
+    **dict.fromkeys(packet_dns.PORTS, dns),
+    **dict.fromkeys(packet_dhcp.PORTS, packet_dhcp.tell),
+    **dict.fromkeys(packet_dhcp6.PORTS, packet_dhcp6.tell),
+}
 """By port."""
 
 
