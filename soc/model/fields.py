@@ -268,6 +268,7 @@ keyword: tls.server.subject tls.server.issuer tls.server.x509.serial_number tls.
 date: tls.server.not_before tls.server.not_after tls.client.not_before tls.client.not_after
 many keyword: tls.client.supported_ciphers tls.client.offered_protocols tls.server.chain_sha256 tls.client.chain_sha256
 many keyword: tls.server.x509.alternative_names tls.client.x509.alternative_names
+keyword: quic.version
 keyword: dhcp.type dhcp.operation dhcp.transaction_id dhcp.client_mac dhcp.client_hardware dhcp.client_id
 keyword: dhcp.host_name dhcp.fqdn dhcp.domain dhcp.vendor_class dhcp.message dhcp.circuit_id dhcp.remote_id
 keyword: dhcp.boot_server dhcp.boot_file dhcp.client_duid dhcp.server_duid dhcp.iaid dhcp.status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,7 +127,5 @@ def test_many_addresses_are_bounded() -> None:
 @given(st.binary(max_size=300), st.sampled_from(range(15)))
 def test_any_octets_are_read_or_said_to_lie(data: bytes, kind_: int) -> None:
     """Nothing raises; the values stay JSON."""
-    import orjson
-
     values, _ = packet_dhcp6.decode(bytes([kind_]) + data)
     orjson.dumps(values)

@@ -28,6 +28,7 @@ from soc.parsers.decoders.packet_layers import (
     internet,
     ports_of,
 )
+from soc.parsers.decoders.packet_quic import QuicTalk, begins
 from soc.parsers.decoders.packet_streams import At, Budget, Stream
 from soc.parsers.decoders.packet_talk import DATAGRAMS, Talk
 
@@ -175,6 +176,8 @@ class Sensor:
                 side.stream = Stream(talk, side.is_reply, self.budget)
         elif datagram.protocol == UDP:
             flow.talk = self._spoken(ports)
+            if flow.talk is None and begins(packet.data, datagram.at + 8, min(len(packet.data), datagram.end)):
+                flow.talk = QuicTalk(flow, flow.first, self.budget)
         self.table.add(flow, key, other)
         return flow.sides[1 if is_answer else 0]
 
@@ -294,7 +297,7 @@ class Sensor:
 
     def tell(self, kind: str, flow: Flow, at: At, values: dict[str, Any], is_reply: bool = False) -> None:
         """A message of a protocol in a flow; `is_reply` turns source and destination round."""
-        flow.said.add(kind)
+        flow.said.add(values.get("application", kind))
         self._emit(kind, at, flow.place(is_reply) | values)
 
     def _told(self, flow: Flow, reason: str) -> None:
@@ -305,6 +308,8 @@ class Sensor:
             flow.talk.finish()
             for side in flow.sides:
                 self.quiet(side)
+        elif isinstance(flow.talk, QuicTalk):
+            flow.talk.finish(self)
         values = flow.document(reason)
         if flow.marks:
             values["marks"] = list(flow.marks)

@@ -110,8 +110,8 @@ def _numbers(data: bytes) -> list[int]:
     return list(struct.unpack(f">{len(data) // 2}H", data[: len(data) // 2 * 2]))
 
 
-def client_hello(body: bytes) -> dict[str, Any]:
-    """What a ClientHello says, with its fingerprints. Raises Malformed."""
+def client_hello(body: bytes, carrier: str = "t") -> dict[str, Any]:
+    """What a ClientHello says, with its fingerprints; `carrier` is JA4's letter, `q` for QUIC. Raises Malformed."""
     cursor = Cursor(body)
     legacy = cursor.number(2)
     cursor.take(32)
@@ -126,7 +126,7 @@ def client_hello(body: bytes) -> dict[str, Any]:
     text = ",".join([str(legacy), *("-".join(map(str, p)) for p in plain), "-".join(map(str, formats))])
     values: dict[str, Any] = {
         "ja3": hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
-        "ja4": ja4(max(versions or [legacy]), ciphers, list(found), names, _numbers(found.get(13, b"")[2:])),
+        "ja4": ja4(max(versions or [legacy]), ciphers, list(found), names, _numbers(found.get(13, b"")[2:]), carrier),
         "supported_ciphers": [cipher_name(n) for n in plain[0]],
         "offered": max(versions or [legacy]), "session": session.hex(),
     }  # fmt: skip
@@ -201,8 +201,15 @@ def _word(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
-def ja4(version: int, ciphers: list[int], extensions: list[int], names: list[bytes], algorithms: list[int]) -> str:
-    """The JA4 fingerprint of a ClientHello over TCP; lists as they came, with the values that mean nothing."""
+def ja4(
+    version: int,
+    ciphers: list[int],
+    extensions: list[int],
+    names: list[bytes],
+    algorithms: list[int],
+    carrier: str = "t",
+) -> str:
+    """The JA4 fingerprint of a ClientHello; lists as they came, with the values that mean nothing."""
     plain = [n for n in ciphers if n not in GREASE]
     kinds = [n for n in extensions if n not in GREASE]
     first = names[0] if names else b""
@@ -212,7 +219,7 @@ def ja4(version: int, ciphers: list[int], extensions: list[int], names: list[byt
         alpn = chr(first[0]) + chr(first[-1])
     else:
         alpn = first.hex()[0] + first.hex()[-1]
-    head = "t" + (VERSIONS[version][2] if version in VERSIONS else "00") + ("d" if 0 in kinds else "i")
+    head = carrier + (VERSIONS[version][2] if version in VERSIONS else "00") + ("d" if 0 in kinds else "i")
     head += f"{min(len(plain), 99):02d}{min(len(kinds), 99):02d}{alpn}"
     listed = ",".join(sorted(f"{n:04x}" for n in kinds if n not in (0, 16)))
     signed = ",".join(f"{n:04x}" for n in algorithms if n not in GREASE)
@@ -227,6 +234,16 @@ def _is_alphanumeric(octet: int) -> bool:
 
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12] if text else "000000000000"
+
+
+def agreed_version(values: dict[str, Any]) -> int | None:
+    """The number of the version that the server chose, else the highest that was offered; `values` name it then."""
+    offered, chosen = values.pop("offered", None), values.pop("chosen", None)
+    number: int | None = chosen if chosen is not None else offered
+    if number is not None:
+        protocol, text, _ = VERSIONS.get(number, ("tls", f"0x{number:04x}", ""))
+        values["version"], values["version_protocol"] = text, protocol
+    return number
 
 
 class _Side:
@@ -356,11 +373,7 @@ class TlsTalk:
             return
         self._is_told = True
         values = self._values
-        offered, chosen = values.pop("offered", None), values.pop("chosen", None)
-        number = chosen if chosen is not None else offered
-        if number is not None:
-            protocol, text, _ = VERSIONS.get(number, ("tls", f"0x{number:04x}", ""))
-            values["version"], values["version_protocol"] = text, protocol
+        number = agreed_version(values)
         values["established"] = bool(values.pop("client_done", False) and values.pop("server_done", False))
         values.pop("server_done", None)
         mine, theirs = values.pop("session", ""), values.pop("server_session", "")
@@ -368,4 +381,5 @@ class TlsTalk:
             values["resumed"] = bool(mine) and mine == theirs
         if self._marks:
             values["marks"] = list(self._marks)
-        self._teller.tell("tls", self._flow, self._at, values, bool(self._client))
+        more = {"transport": "tcp", "application": "tls"}
+        self._teller.tell("tls", self._flow, self._at, {**values, **more}, bool(self._client))
