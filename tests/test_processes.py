@@ -188,3 +188,12 @@ def test_a_followed_file_s_product_that_no_parser_has_is_refused(tmp_path: Path)
     listen = Listen("web", "file", paths=("/var/log/nginx/*.log",), product="nginx.acces")
     with pytest.raises(ConfigError, match=r"\[listen\.web\] product: no parser 'nginx\.acces'"):
         processes.collect(replace(settings_of(tmp_path), listen=(listen,)))
+
+
+def test_a_process_says_what_it_holds_and_what_it_should_stay_below(tmp_path: Path) -> None:
+    """In its state file, for `soc status`; workers share one budget whatever their number."""
+    with processes._running(settings_of(tmp_path), "work12") as me:
+        me.ready()
+        said = state_of(tmp_path, "work12")
+    assert 20 << 20 < said["memory"] < 4 << 30
+    assert said["memory_budget"] == processes.BUDGETS_MIB["work"] << 20

@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,7 @@ from soc.pipeline.findings import KEPT, UNFIT, Findings
 from soc.pipeline.flow_packets import FlowPackets, gather, look, request, retrieve
 from soc.pipeline.lookback.automatic import Automatic
 from soc.pipeline.lookback.jobs import Jobs
+from soc.pipeline.pruning import Pruning
 from soc.pipeline.rule_exceptions import RuleExceptions
 from soc.pipeline.rule_measures import Measures
 from soc.pipeline.rules import Rules
@@ -64,6 +65,7 @@ from soc.retention import check, keys, ladder, manifest, verify
 from soc.retention.apply import Deletion
 from soc.retention.hold import Extent, Holds
 from soc.retention.plan import Plan, Policy, make_plan
+from soc.retention.plan import Segment as Inventory
 from soc.store.cases import Cases
 from soc.store.events import EventStore
 from soc.store.events.nouns import Aggregate
@@ -115,6 +117,7 @@ class Services:
     certificates: certificates.Watch
     catch_up: CatchUp
     backfills: Automatic
+    pruning: Pruning
     world: DemoWorld | None = None
     coverage_gaps: int = 0
     _closers: list[Callable[[], None]] = field(default_factory=list)
@@ -213,6 +216,7 @@ class Services:
             certificates=certificates.Watch(settings, clock, alerts.take),
             catch_up=CatchUp(clock),
             backfills=Automatic(settings, clock, store, lookbacks, lambda: new_id(clock), handed_in),
+            pruning=Pruning(cases, clock, lambda inventory: made.decided(inventory, _ENGINE)),
             world=world,
         )
         made._closers = [made.findings.close, store.close, writer.close, cases.close]
@@ -409,6 +413,7 @@ class Services:
             "outbox": outbox,
             "withheld": refused,
             "unfit_findings": unfit,
+            "pruned": self.pruning.totals(),
             "coverage_gaps": self.coverage_gaps,
             "certificates": [row for row in self.certificates.rows() if row["state"] != certificates.GOOD],
             "backfill": self.backfills.told(),
@@ -423,9 +428,13 @@ class Services:
 
     def plan(self, planner: str) -> Plan:
         """What may be deleted at this moment, and why the rest may not."""
+        return self.decided(self.store.segments(), planner)
+
+    def decided(self, inventory: Iterable[Inventory], planner: str) -> Plan:
+        """What of an inventory may be deleted at this moment, by policy, levels and holds."""
         systems = {system.id: system for system in self.registry.systems()}
         return make_plan(
-            self.store.segments(),
+            inventory,
             systems,
             self.holds.list(),
             self.policy,
@@ -531,6 +540,7 @@ class Services:
             ("runs", 5.0, lambda: self.engine.expire(self.clock.now_ns() // 1000)),
             ("prune imports", 3600.0, self.uploads.prune),
             ("prune lookbacks", 3600.0, self.lookbacks.prune),
+            ("prune findings", 30.0, self.pruning.step),
             ("coverage", 60.0, self.look_at_coverage),
             ("rule versions", 600.0, self.rules.note_versions),
             ("certificates", 3600.0, self.certificates.step),

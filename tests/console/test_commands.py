@@ -613,6 +613,26 @@ def test_the_share_of_the_queue_is_shown(soc: Soc, client: FakeClient) -> None:
     assert "SENDERS WAIT since 12 s" in " ".join(soc("status").out.split())
 
 
+def test_what_a_process_holds_stands_beside_its_budget(soc: Soc, client: FakeClient) -> None:
+    """One that is above it is marked; one without a budget only says what it holds."""
+    common = {"state": "running", "pid": 1, "at_us": NOW_US, "counts": {}}
+    sizes = {"work0": (300 << 20, 400 << 20), "serve": (600 << 20, 500 << 20), "receiver": (90 << 20, 0)}
+    client.answers[("GET", "/v1/status")]["processes"] = [
+        {**common, "name": name, "memory": held, "memory_budget": budget} for name, (held, budget) in sizes.items()
+    ]
+    said = " ".join(soc("status").out.split())
+    assert "300.0 MiB / 400.0 MiB" in said
+    assert "600.0 MiB / 500.0 MiB !" in said
+    assert "400.0 MiB !" not in said
+    assert "90.0 MiB" in said
+
+
+def test_what_was_pruned_is_said_in_words(soc: Soc, client: FakeClient) -> None:
+    """By kind, since the beginning."""
+    client.answers[("GET", "/v1/status")]["pruned"] = {"withheld": 1_200, "finding": 3}
+    assert "withheld findings: 1,200, records of findings: 3" in " ".join(soc("status").out.split())
+
+
 def test_what_correlations_left_out_is_said_in_words(soc: Soc, client: FakeClient) -> None:
     """Caps, late events and what lacks a field: a person sees how many."""
     counts = {"documents": 9, "groups": 2, "left_out": {"late": 1_200, "evicted_groups": 3}}

@@ -13,11 +13,19 @@ from soc.console.i18n import t
 from soc.console.render import Column, counted, moment, number, plain, size, word, yes_no
 from soc.console.words import span
 
+
+def _memory(process: Mapping[str, Any]) -> str:
+    """What it holds, of what it should stay below."""
+    held, budget = process.get("memory") or 0, process.get("memory_budget") or 0
+    return f"{size(held)} / {size(budget)}{' !' if held > budget else ''}" if budget else size(held) if held else ""
+
+
 PROCESSES = (
     Column("cmd.col.process", "name"),
     Column("cmd.col.state", "state", word("process")),
     Column("cmd.col.pid", "pid", drop=1),
     Column("cmd.col.time", "at_us", moment),
+    Column("cmd.col.memory", _memory, drop=1),
     Column("cmd.col.counts", lambda r: _counted(r.get("counts") or {}), fold=True),
 )
 
@@ -95,6 +103,8 @@ def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
         pairs.append(("cmd.status.withheld", number(data["withheld"])))
     if data.get("unfit_findings"):
         pairs.append(("cmd.status.unfit_findings", number(data["unfit_findings"])))
+    if data.get("pruned"):
+        pairs.append(("cmd.status.pruned", counted("pruned", data["pruned"])))
     if data.get("coverage_gaps"):
         pairs.append(("cmd.coverage.gaps", number(data["coverage_gaps"])))
     for each in data.get("certificates") or []:

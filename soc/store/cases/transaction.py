@@ -123,6 +123,14 @@ class Tx:
             hint="read it again and repeat the change",
         )
 
+    def delete(self, kind: str, id: str, expected_version: int) -> bool:
+        """Delete a document; False, and nothing happens, when it was changed since that version, or is gone."""
+        mine = (_documents.c.kind == kind, _documents.c.id == id, _documents.c.version == expected_version)
+        if self._write().execute(sa.delete(_documents).where(*mine)).rowcount != 1:
+            return False
+        self._connection.execute(sa.delete(_keys).where(_keys.c.kind == kind, _keys.c.id == id))
+        return True
+
     def find(
         self,
         kind: str,

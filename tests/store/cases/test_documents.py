@@ -218,3 +218,17 @@ def test_versions_behave_like_a_dict_with_versions(
         found = {id: (stored.version, stored.document["v"]) for id, stored in tx.find("d")}
     cases.close()
     assert found == model
+
+
+def test_a_document_is_deleted_with_its_keys_as_it_was_read(cases: Cases) -> None:
+    """One that changed meanwhile stays; a deleted one may be made anew."""
+    with cases.begin("a") as tx:
+        tx.put("alert", "1", {"n": 1}, None, keys={"status": "new"})
+        tx.put("alert", "2", {"n": 2}, None, keys={"status": "new"})
+    with cases.begin("a") as tx:
+        tx.put("alert", "1", {"n": 3}, 1)
+        assert [tx.delete("alert", id, 1) for id in ("1", "2", "3")] == [False, True, False]
+    with cases.begin("a") as tx:
+        assert [id for id, _ in tx.find("alert", keys={"status": "new"})] == ["1"]
+        assert tx.put("alert", "2", {"n": 4}, None) == 1
+        assert tx.find("alert", keys={"status": "new"})[-1][0] == "1"
