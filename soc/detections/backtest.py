@@ -129,7 +129,7 @@ class Backtest:
         documents: list[dict[str, Any]] = []
         for batch in batches:
             findings += self._detector.match(batch)
-            documents += (each for each in self._detector.project(batch) if each["kind"] == "event")
+            documents += self._detector.wanted(batch)
             self.failures.update(failure.rule for failure in self._detector.failures)
         documents.sort(key=lambda each: (each[self._clock], *_place(each["position"])))
         for document in documents:  # one by one: what is over between two of them is judged between them

@@ -43,7 +43,7 @@ def detect(
     for batch in batches:
         for finding, place in _found(detector, batch):
             yield _hit(finding, place)
-        documents = [d for d in detector.project(batch) if d["kind"] == "event"]
+        documents = detector.wanted(batch)
         if not documents:
             continue
         here = _places(batch, {hit.i for hit in detector.hits(batch)})

@@ -171,16 +171,18 @@ class Detector:
 
     def project(self, batch: EventBatch, findings: Sequence[Finding] = ()) -> list[dict[str, Any]]:
         """The documents of the `matched` log: events that correlations or models want, and who spoke."""
-        columns = Columns(batch)
+        return self.wanted(batch) + (_sources(batch) if self._silence else [])
+
+    def wanted(self, batch: EventBatch) -> list[dict[str, Any]]:
+        """Only the events: where no clock runs, as over files, nobody asks who spoke."""
         by_row: dict[int, list[str]] = {}
-        for hit in self.hits(batch, columns):
+        for hit in self.hits(batch):
             if hit.rule.id in self._wanted and not hit.exception:
                 by_row.setdefault(hit.i, []).append(hit.rule.id)
-        documents = [self._event(columns, i, rules) for i, rules in by_row.items()]
-        return documents + (_sources(columns) if self._silence else [])
+        rows = _rows(batch, list(by_row))
+        return [self._event(row, rules) for row, rules in zip(rows, by_row.values(), strict=True)]
 
-    def _event(self, columns: Columns, i: int, rules: list[str]) -> dict[str, Any]:
-        row = Row(columns, i)
+    def _event(self, row: Row, rules: list[str]) -> dict[str, Any]:
         names = dict.fromkeys(name for rule in rules for name in self._needs.get(rule, ()))
         fields = {name: _plain(row.values(name)) for name in names if row.values(name)}
         at_us = _first(row, "@timestamp", 0)
@@ -192,7 +194,7 @@ class Detector:
             "at_us": at_us,
             "receipt_us": _first(row, "event.created", at_us),
             "fields": fields,
-            "dataset": columns.batch.dataset,
+            "dataset": row.columns.batch.dataset,
             **_whose(row),
         }
 
@@ -249,17 +251,13 @@ def _whose(row: Row) -> dict[str, Any]:
     }
 
 
-def _sources(columns: Columns) -> list[dict[str, Any]]:
+def _sources(batch: EventBatch) -> list[dict[str, Any]]:
     """One document per site and source of the batch, as of its last event."""
-    last: dict[tuple[Any, Any], list[int]] = {}
-    missing = [None] * columns.batch.n
-    sites, sources = columns.of("soc.site") or missing, columns.of("soc.source") or missing
-    for i, key in enumerate(zip(sites, sources, strict=True)):
-        if key[1] is not None:
-            last.setdefault(key, []).append(i)
+    keys = zip(batch.values("soc.site"), batch.values("soc.source"), strict=True)
+    spoke = {key: rows for key, rows in _positions(keys).items() if key[1] is not None}
+    last = _rows(batch, [rows[-1] for rows in spoke.values()])
     documents = []
-    for (_, source), rows in last.items():
-        row = Row(columns, rows[-1])
+    for ((_, source), rows), row in zip(spoke.items(), last, strict=True):
         at_us = _first(row, "@timestamp", 0)
         receipt_us = _first(row, "event.created", at_us)
         document = {"kind": "sources", "source": source, "n": len(rows), "receipt_us": receipt_us, "at_us": at_us}
