@@ -136,6 +136,7 @@ class Settings:
     queue_high: int = 90
     queue_low: int = 70
     workers: int = 1
+    correlators: int = 1
     search_mib: int = 256
     registry_files: tuple[Path, ...] = ()
     retention_profile: str = "2026"
@@ -418,6 +419,7 @@ KNOBS = (
         _flag,
         "an exception holds only when another person has approved it",
     ),
+    Knob("detections", "correlators", "correlators", _workers, "processes that share the groups of the correlations"),
     Knob("lookback", "share", "lookback_share", _percent, "percent of one core that backtests and hunts may take"),
     Knob("lookback", "backfill_days", "backfill_days", _days, "rules' gaps of so many days are made up for; 0 = none"),
     Knob("queue", "max_bytes", "queue_max_bytes", _share, "share of the disk of each log of the queue"),

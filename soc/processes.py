@@ -288,10 +288,15 @@ def work(settings: Settings, index: int = 0) -> None:
         worker.close()
 
 
-def correlate(settings: Settings) -> None:
-    """Correlate and watch for silence until stopped."""
-    with _running(settings, "correlate") as me:
-        correlating = pipeline.Correlating(settings, me.clock)
+def correlate(settings: Settings, index: int = 0) -> None:
+    """Correlate and watch for silence until stopped; one of `[detections] correlators`.
+
+    Raises ConfigError when there are not so many, TryAgain while processes of another number still run.
+    """
+    from soc.pipeline.sharing import opened
+
+    with _running(settings, places.correlate_node(index)) as me, contextlib.ExitStack() as stack:
+        correlating = opened(settings, me.clock, index, stack)
         me.ready()
         _steps(me, correlating.step, correlating.told)
         correlating.close()
@@ -793,7 +798,9 @@ def _commands(settings: Settings, simulate: bool) -> list[tuple[str, tuple[str, 
     if settings.relay_url:  # a distant unit collects and hands on; the centre does the rest
         return [*commands, ("relay", ("relay", "run"))]
     commands += [("hub", ("relay", "hub"))] if settings.relay_host else []
-    commands += [*workers, ("correlate", ("correlate",)), ("compact", ("compact",))]
+    indexes = range(settings.correlators)
+    commands += [*workers, *((places.correlate_node(i), ("correlate", "--index", str(i))) for i in indexes)]
+    commands += [("compact", ("compact",))]
     commands += [("lookback", ("lookback",))]
     commands += [("serve", ("serve",))]
     return [*commands, ("receiver", ("national", "serve"))] if simulate else commands

@@ -77,6 +77,7 @@ SAMPLES = {
     "detections.disable": (["level=low"], "level=low"),
     "detections.enable": (["tag=attack.t1059*"], "tag=attack.t1059*"),
     "detections.exception_approval": (True, "true"),
+    "detections.correlators": (3, "3"),
     "lookback.share": (20, "20"),
     "lookback.backfill_days": (30, "30"),
     "queue.max_bytes": (1 << 30, str(1 << 30)),

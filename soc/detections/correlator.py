@@ -11,7 +11,8 @@ import orjson
 from soc.detections.anomaly.first_seen import FirstSeen
 from soc.detections.anomaly.model import AnomalyModel, Definition
 from soc.detections.anomaly.source_silent import SourceSilent
-from soc.detections.correlation.correlator import Correlations
+from soc.detections.correlation.correlator import WHOLE, Correlations
+from soc.detections.correlation.shard import Shard
 from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
 from soc.errors import StoreError
@@ -32,13 +33,17 @@ def model_of(definition: Definition) -> AnomalyModel:
 
 
 class Correlator:
-    """State keyed by group, in event time; the same documents always give the same findings and the same snapshot."""
+    """State keyed by group, in event time; the same documents always give the same findings and the same snapshot.
 
-    def __init__(self, detections: DetectionSet) -> None:
+    Of several `shard`s each takes its groups; models are whole, with the first one.
+    """
+
+    def __init__(self, detections: DetectionSet, shard: Shard = WHOLE) -> None:
         self.detections = detections
-        self.correlations = Correlations(detections.correlations, detections.exceptions)
-        self.models = {definition.id: model_of(definition) for definition in detections.models}
-        self.versions = {definition.id: definition.version for definition in detections.models}
+        self.correlations = Correlations(detections.correlations, detections.exceptions, shard)
+        self._definitions = detections.models if shard.index == 0 else ()
+        self.models = {definition.id: model_of(definition) for definition in self._definitions}
+        self.versions = {definition.id: definition.version for definition in self._definitions}
         self.counters: Counter[str] = Counter()
         self._dropped: set[str] = set()  # of the state that was restored: models that are gone or were changed
 
@@ -126,7 +131,7 @@ class Correlator:
         if not isinstance(state, dict) or state.get("format") not in _READ:
             raise StoreError(f"the snapshot of soc correlate is not of format {FORMAT}")
         self.correlations.restore(state["correlations"], is_older=state["format"] != FORMAT)
-        self.models = {definition.id: model_of(definition) for definition in self.detections.models}
+        self.models = {definition.id: model_of(definition) for definition in self._definitions}
         self._dropped.clear()
         for key, (version, inner) in state["models"].items():
             if self.versions.get(key) == version:

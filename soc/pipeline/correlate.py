@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from soc.config import Settings
+from soc.detections.correlation.correlator import WHOLE
+from soc.detections.correlation.shard import Shard
 from soc.detections.correlator import Correlator
+from soc.detections.load import DetectionSet
 from soc.model.alert import uuid7
 from soc.model.clock import Clock
 from soc.model.finding import Finding
@@ -39,20 +43,35 @@ _WAY_OUT = "move it away: counting windows then begin anew"
 LISTENER = "correlate"
 
 
-class Correlating:
-    """Feeds the correlator. Findings are durable before the snapshot, so a crash repeats them with the same ids."""
+def state_path(settings: Settings, shard: Shard) -> Path:
+    """Where the state of one of so many shards lies."""
+    name = "" if shard == WHOLE else f"-{shard.index}of{shard.of}"
+    return settings.path("run", f"{places.CORRELATE}{name}.state")
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings, self._clock = settings, clock
+
+def before_path(settings: Settings) -> Path:
+    """The whole state, as version 1 wrote it each time; there were no shards then."""
+    return settings.path("run", "correlate.json")
+
+
+class Correlating:
+    """Feeds the correlator. Findings are durable before the snapshot, so a crash repeats them with the same ids.
+
+    Of several `shard`s each reads the whole log and keeps the groups that are its own, with a state of its own.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, shard: Shard = WHOLE) -> None:
+        self._settings, self._clock, self._shard = settings, clock, shard
         parsers = places.load_parsers(settings)
         self._definitions = Definitions(settings, parsers, clock)
-        self._correlator = Correlator(self._definitions.loaded)
+        self._correlator = Correlator(self._definitions.loaded, shard)
         self._root = places.queue(settings)
         self._reader, self._raw = LogReader(self._root, places.MATCHED), LogReader(self._root, places.RAW)
-        self._findings = places.open_log(settings, places.FINDINGS, "correlate", clock)
+        self._node = places.correlate_node(shard.index)
+        self._findings = places.open_log(settings, places.FINDINGS, self._node, clock)
         self._store = EventStore(places.events(settings), clock, parsers.fields)
-        self._journal = Journal(settings.path("run", "correlate.state"), "the state", _WAY_OUT)
-        self._before = settings.path("run", "correlate.json")  # the whole state, as version 1 wrote it each time
+        self._journal = Journal(state_path(settings, shard), "the state", _WAY_OUT)
+        self._before = before_path(settings)
         self._cursors: places.Cursors = {}
         self._seen = records.Seen()
         self._found: list[Finding] = []
@@ -97,7 +116,7 @@ class Correlating:
         if fresh is None:
             return
         state = self._correlator.snapshot()
-        self._correlator = Correlator(fresh)
+        self._correlator = Correlator(fresh, self._shard)
         self._correlator.restore(state)
         self._correlator.wake(self._woken_us)
         self._journal.close()  # the next save is a whole: what changed since the last one was told to nobody
@@ -126,7 +145,7 @@ class Correlating:
             "at_us": self._clock.now_ns() // 1000, "sources": self._correlator.sources(MAX_TOLD),
             "cursors": {str(k): str(v) for k, v in self._durable.items()},
         }  # fmt: skip
-        path = places.habits(self._settings)
+        path = places.correlate_told(self._settings, self._shard.index)
         fresh = path.with_suffix(".new")
         with suppress(OSError):
             fresh.write_bytes(orjson.dumps(told))
@@ -157,7 +176,7 @@ class Correlating:
         self._findings.append([
             RawBlock.of(
                 [orjson.dumps(finding.to_document()) for finding in self._found],
-                receipt_ns=self._clock.now_ns(), site=self._settings.site_id, listener=LISTENER, peer=LISTENER,
+                receipt_ns=self._clock.now_ns(), site=self._settings.site_id, listener=LISTENER, peer=self._node,
                 format="finding",
             )
         ])  # fmt: skip
@@ -171,22 +190,22 @@ class Correlating:
         """
         began = self._clock.monotonic_ns()
         self._emit()
-        place = {
-            "version": _VERSION,
-            "cursors": {str(k): str(v) for k, v in self._cursors.items()},
-            "counts": self.counts,
-        }
         if self._journal.wants_whole:
-            whole = {**place, "seen": self._seen.names(), "correlator": self._correlator.state()}
-            self._journal.replace(orjson.dumps(whole))
+            self._journal.replace(orjson.dumps(self.handed_over()))
             self._before.unlink(missing_ok=True)
         else:
-            changes = {**place, "seen": self._seen.fresh(), "correlator": self._correlator.changes()}
+            changes = {**self._place(), "seen": self._seen.fresh(), "correlator": self._correlator.changes()}
             self._journal.append(orjson.dumps(changes))
         self._dirty, self._saved_ns = False, self._clock.monotonic_ns()
         self._save_took_ns = self._saved_ns - began
         self._durable = dict(self._cursors)
-        trim(self._root, places.MATCHED, self._cursors)
+        if self._shard.of == self._settings.correlators:  # else the state is about to be shared out anew
+            passed = self._cursors if self._shard == WHOLE else places.correlated(self._settings)
+            trim(self._root, places.MATCHED, passed)
+
+    def _place(self) -> dict[str, Any]:
+        cursors = {str(k): str(v) for k, v in self._cursors.items()}
+        return {"version": _VERSION, "cursors": cursors, "counts": self.counts}
 
     def _restore(self) -> None:
         payloads = self._journal.read()
@@ -197,6 +216,8 @@ class Correlating:
             for changes in later:
                 self._correlator.apply(changes["correlator"])
             self._take_up([whole, *later])
+            return
+        if self._shard != WHOLE:
             return
         before = files.read_versioned(self._before, _VERSION, "the state", _WAY_OUT)
         if before is not None:
@@ -209,6 +230,36 @@ class Correlating:
         self._cursors = {Partition.parse(k): Position.parse(v) for k, v in last["cursors"].items()}
         self._seen = records.Seen(name for state in states for name in state["seen"])
         self.counts |= last["counts"]
+
+    # For who shares the state out anew, see `sharing`.
+
+    @property
+    def detections(self) -> DetectionSet:
+        """What it correlates."""
+        return self._definitions.loaded
+
+    @property
+    def cursors(self) -> places.Cursors:
+        """How far it has read."""
+        return dict(self._cursors)
+
+    def catch_up(self, blocks: Sequence[RawBlock]) -> None:
+        """Feed those of these frames that it has not passed; they go on where another shard's cursors are."""
+        for block in blocks:
+            passed = self._cursors.get(block.partition)
+            if passed is None or passed.seq < block.seq:
+                self._found += self._feed(block)
+                self._dirty = True
+
+    def handed_over(self) -> dict[str, Any]:
+        """Its whole state, with its place."""
+        return {**self._place(), "seen": self._seen.names(), "correlator": self._correlator.state()}
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `handed_over` gave; durable on return. Raises DiskFull, StoreError."""
+        self._correlator.restore_state(state["correlator"])
+        self._take_up([state])
+        self.save()
 
     def close(self) -> None:
         """Save, and let everything go."""

@@ -35,6 +35,7 @@ RAW, MATCHED, FINDINGS, DEAD = "raw", "matched", "findings", "dead"
 
 COLLECT = "collect"
 """The node whose log the collector fills."""
+CORRELATE = "correlate"
 POLL = "poll"
 """The node whose log polled sources fill, and the process that does it."""
 POLLS = "polls"
@@ -73,13 +74,37 @@ def habits(settings: Settings) -> Path:
     return settings.path("run", "sources.json")
 
 
+def correlate_node(index: int) -> str:
+    """The node whose log of findings one of the correlating processes fills, and its name."""
+    return f"{CORRELATE}{index or ''}"
+
+
+def correlate_told(settings: Settings, index: int) -> Path:
+    """What one of them says of itself: how far it is; the first one also what it knows of the sources."""
+    return habits(settings) if index == 0 else settings.path("run", f"{correlate_node(index)}.json")
+
+
 def correlated(settings: Settings) -> Cursors:
-    """How far `correlate` is, durably, in the log of what matched; nothing until it said so."""
+    """How far all of them are, durably, in the log of what matched; nothing until each said so."""
+    return least([_correlated(settings, index) for index in range(settings.correlators)])
+
+
+def least(several: Sequence[Cursors]) -> Cursors:
+    """What all of these have passed."""
+    common = set.intersection(*map(set, several))
+    return {partition: min((cursors[partition] for cursors in several), key=_seq) for partition in common}
+
+
+def _correlated(settings: Settings, index: int) -> Cursors:
     try:
-        told = orjson.loads(habits(settings).read_bytes())
+        told = orjson.loads(correlate_told(settings, index).read_bytes())
         return {Partition.parse(key): Position.parse(text) for key, text in told["cursors"].items()}
     except (OSError, ValueError, KeyError):
         return {}
+
+
+def _seq(position: Position) -> int:
+    return position.seq
 
 
 def sense_node(name: str) -> str:

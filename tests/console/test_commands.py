@@ -682,7 +682,7 @@ SCORE = {
 @pytest.mark.parametrize(
     ("line", "name", "options"),
     [
-        ("collect", "collect", {}), ("work --index 2", "work", {}), ("correlate", "correlate", {}),
+        ("collect", "collect", {}), ("work --index 2", "work", {}), ("correlate --index 2", "correlate", {}),
         ("lookback", "lookback", {}),
         ("serve", "serve", {}), ("compact", "compact", {}), ("simulate run --rate 5", "simulate", {"rate": 5.0}),
         ("national serve --port 1 --drop-replies 2", "receiver", {"port": 1, "drop_replies": 2}),
@@ -698,7 +698,7 @@ def test_each_process_has_its_command(soc: Soc, line: str, name: str, options: d
     if name == "collect":  # and how it reads its settings again
         assert arguments[1]() == arguments[0]
         return
-    assert arguments[1:] == ((2,) if name == "work" else ())
+    assert arguments[1:] == ((2,) if name in ("work", "correlate") else ())
 
 
 def test_up_says_where_to_look(soc: Soc) -> None:

@@ -3,16 +3,20 @@
     python -m tests.pipeline.correlate_program HOME POINT…      prints one JSON line for each point
 
 At point N the process kills itself (SIGKILL) before its Nth call of those that make something durable; 0 is none.
-`MUTANT=early` saves the state before the findings are durable, `MUTANT=ahead` lets the offsets run ahead of the state.
+`MUTANT=early` saves the state before the findings are durable, `MUTANT=ahead` lets the offsets run ahead of the state,
+`MUTANT=torn` shares out what was read to different places. `CORRELATORS=2,3,1`: first two share the groups, then three,
+each as far as it comes in a few steps, in the end one.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +25,12 @@ import orjson
 from soc.detections import Correlator
 from soc.model.clock import FixedClock
 from soc.model.position import Position
-from soc.pipeline import Correlating, correlate, places
+from soc.pipeline import Correlating, correlate, places, sharing
 from soc.store import journal
 from soc.store.queue import LogReader
 from tests.pipeline.world import NOW_NS, settings_of
 
-LASTING_CALLS = ("fdatasync", "fsync", "write", "pwrite", "pwritev", "rename", "replace", "ftruncate")
+LASTING_CALLS = ("fdatasync", "fsync", "write", "pwrite", "pwritev", "rename", "replace", "ftruncate", "unlink")
 
 
 def die_at(point: int) -> None:
@@ -68,15 +72,24 @@ def mutate(name: str) -> None:
             self._cursors = cursors
 
         Correlating.save = ahead  # type: ignore[method-assign]
+    elif name == "torn":
+        sharing._brought_together = lambda *_: None
 
 
 def run(home: Path) -> None:
-    """Everything that waits, in small steps, saved after each."""
-    correlating = Correlating(settings_of(home, content_roots=(home / "content",)), FixedClock(NOW_NS + 600 * 10**9))
-    while correlating.step():
-        pass
-    correlating.save()
-    correlating.close()
+    """Everything that waits, in small steps, saved after each, by one number of processes after the other."""
+    *before, last = (int(number) for number in os.environ.get("CORRELATORS", "1").split(","))
+    clock = FixedClock(NOW_NS + 600 * 10**9)
+    for of in (*before, last):
+        settings = settings_of(home, content_roots=(home / "content",), correlators=of)
+        for index in range(of):
+            with ExitStack() as stack:
+                correlating = sharing.opened(settings, clock, index, stack)
+                left = itertools.count() if of == last else iter(range(2 + 3 * index))
+                while next(left, None) is not None and correlating.step():
+                    pass
+                correlating.save()
+                correlating.close()
 
 
 def in_a_child(work: Callable[[], None]) -> int:
@@ -101,7 +114,7 @@ def outcome(home: Path) -> dict[str, Any]:
     told: dict[str, list[str]] = {}
     reader = LogReader(places.queue(settings), places.FINDINGS)
     for block in reader.read({}, None, 100_000):
-        for record in block.records() if block.node == "correlate" else ():
+        for record in block.records() if block.node.startswith("correlate") else ():
             _tell(told, record)
     reader.close()
     state = journal.Journal(settings.path("run", "correlate.state"), "the state", "")

@@ -87,11 +87,12 @@ def receive(made: World, frames: int, seed: int = 7, seconds: int = 6) -> None:
         made.clock.advance(chosen.randint(0, seconds))
 
 
-def program(home: Path, *points: int, mutant: str = "") -> list[dict[str, Any]]:
-    """What came of a run that dies at each of these points and goes on."""
+def program(home: Path, *points: int, mutant: str = "", correlators: str = "1") -> list[dict[str, Any]]:
+    """What came of a run that dies at each of these points and goes on, by one number of processes after the other."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.pipeline.correlate_program", str(home), *map(str, points)],
-        cwd=TOP, capture_output=True, timeout=300, check=False, env={**os.environ, "MUTANT": mutant},
+        cwd=TOP, capture_output=True, timeout=300, check=False, 
+        env={**os.environ, "MUTANT": mutant, "CORRELATORS": correlators},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     return [orjson.loads(line) for line in done.stdout.splitlines()]
@@ -210,18 +211,23 @@ def test_definitions_that_are_read_again_lose_nothing_of_the_state(
     restarted.close()
 
 
-def started(settings: Settings) -> subprocess.Popen[bytes]:
+def started(settings: Settings, index: int = 0, of: int = 1) -> subprocess.Popen[bytes]:
     """`soc correlate` over this home."""
     roots = str(settings.home / "content")
     environment = {**os.environ, "SOC_HOME": str(settings.home), "SOC_CONTENT_ROOTS": roots}
+    environment["SOC_DETECTIONS_CORRELATORS"] = str(of)
     return subprocess.Popen(
-        [sys.executable, "-m", "soc", "correlate"], cwd=TOP, env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "soc", "correlate", "--index", str(index)],
+        cwd=TOP,
+        env=environment,
+        stderr=subprocess.DEVNULL,
     )
 
 
-def documents(settings: Settings) -> int:
-    """How many it says to have taken."""
-    return max((state["counts"].get("documents", 0) for state in read_states(settings)), default=0)
+def documents(settings: Settings, name: str = "correlate") -> int:
+    """How many a process says to have taken."""
+    states = (state for state in read_states(settings) if state["name"] == name)
+    return max((state["counts"].get("documents", 0) for state in states), default=0)
 
 
 def until(holds: Callable[[], bool], seconds: float = 30) -> None:

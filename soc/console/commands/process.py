@@ -107,9 +107,9 @@ def _single(app: typer.Typer) -> None:
         call.processes.work(call.settings, index)
 
     @command(app, "correlate", "soc correlate", local=True)
-    def correlate(call: Call) -> None:
+    def correlate(call: Call, index: Annotated[int, typer.Option(min=0, help="Which of the correlators.")] = 0) -> None:
         """Correlations and anomaly models over what matched."""
-        call.processes.correlate(call.settings)
+        call.processes.correlate(call.settings, index)
 
     @command(app, "lookback", "soc lookback", local=True)
     def lookback(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -82,10 +83,12 @@ def _shares(processes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]
 
 
 def _left_out(processes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """What the correlations did not count, in words."""
-    for counts in (process.get("counts") or {} for process in processes):
-        if counts.get("left_out"):
-            yield "cmd.status.left_out", counted("left_out", counts["left_out"])
+    """What the correlations did not count, in words; of all processes that share them."""
+    total: Counter[str] = Counter()
+    for process in processes:
+        total.update((process.get("counts") or {}).get("left_out") or {})
+    if total:
+        yield "cmd.status.left_out", counted("left_out", total)
 
 
 def _figures(data: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -15,6 +15,7 @@ from soc.detections.correlation.definition import Correlation
 from soc.detections.correlation.excepting import Excepting
 from soc.detections.correlation.late import Late, LateRule
 from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, VALUE
+from soc.detections.correlation.shard import Shard
 from soc.detections.correlation.stage import EARLIER, MAX_GROUPS, Document, Fired, Key, Stage
 from soc.detections.correlation.tally import observed
 from soc.detections.rule_exception import RuleException
@@ -25,17 +26,21 @@ MAX_IDS = 1_000
 MAX_CARRIED = 100
 """Event ids of a finding that one which builds on it repeats, the newest ones."""
 END_US = 2**63 - 1
+WHOLE = Shard()
 
 
 class Correlations:
     """`feed` it documents of kind `event`; findings of a correlation are fed to those that refer to it."""
 
-    def __init__(self, correlations: Sequence[Correlation], exceptions: Sequence[RuleException] = ()) -> None:
+    def __init__(
+        self, correlations: Sequence[Correlation], exceptions: Sequence[RuleException] = (), shard: Shard = WHOLE
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
         self.late = Late()
         self.stages = {
-            c.id: Stage(c, self.counters, self._schedule, Excepting(c, exceptions), self.late) for c in correlations
+            c.id: Stage(c, self.counters, self._schedule, Excepting(c, exceptions), self.late, shard)
+            for c in shard.here(correlations)
         }
         self._numbers = {key: number for number, key in enumerate(self.stages)}
         self._by_rule: dict[str, list[Stage]] = {}
@@ -49,6 +54,7 @@ class Correlations:
         self._clock_us = 0
         self._told_us = 0
         self._dropped: set[str] = set()  # of the state that was restored: correlations that were changed meanwhile
+        self._above = {id: [c.id for c in correlations if id in c.rules] for id in (c.id for c in correlations)}
         referred = {rule for c in correlations for rule in c.rules}
         self._quiet = referred - {rule for c in correlations if c.generate for rule in c.rules}
 
@@ -76,7 +82,7 @@ class Correlations:
                     finding = self._finding(stage, fired)
                     for upper in self._counting(stage, finding):
                         upper.inputs.append(_input(finding, fired))
-                    if self._is_told(finding):
+                    if self._is_told(stage, finding, fired.key):
                         found.append((fired.place, number, finding))
         findings += [finding for _, _, finding in sorted(found, key=itemgetter(0, 1))]
         return findings
@@ -119,15 +125,15 @@ class Correlations:
     def _rise(self, stage: Stage, fired: Fired, now_us: int) -> Iterator[Finding]:
         """A finding, and those that it completes in what refers to its correlation."""
         finding = self._finding(stage, fired)
-        if self._is_told(finding):
+        if self._is_told(stage, finding, fired.key):
             yield finding
         for upper in self._counting(stage, finding):
             for higher in upper.run([_input(finding, fired)], now_us):
                 yield from self._rise(upper, higher, now_us)
 
-    def _is_told(self, finding: Finding) -> bool:
-        """What is excepted is never gone in silence."""
-        return finding.rule_id not in self._quiet or bool(finding.exception)
+    def _is_told(self, stage: Stage, finding: Finding, key: Key) -> bool:
+        """What is excepted is never gone in silence; of a group that several shards keep, one speaks."""
+        return (finding.rule_id not in self._quiet or bool(finding.exception)) and stage.owns(key)
 
     def _counting(self, stage: Stage, finding: Finding) -> Sequence[Stage]:
         """Those that a finding counts in."""
@@ -157,7 +163,7 @@ class Correlations:
         ids |= dict.fromkeys(seen[EVENT_ID] for seen in events)
         receipt_us = document.get("receipt_us") or document["at_us"]
         exception = stage.excepting.taking(named, events, receipt_us)
-        if not exception:
+        if not exception and stage.owns(fired.key):
             self.fired[correlation.id] += 1
         count = len({seen[VALUE] for seen in events}) if correlation.type == "value_count" else len(events)
         return Finding(
@@ -197,14 +203,14 @@ class Correlations:
             return None
         rules = dict(self.late.rules)
         for id in self.late.rules:
-            for upper in self._above(id):
+            for upper in self._all_above(id):
                 rules[upper] = LateRule(None, rules[upper].received if upper in rules else Counter())
         return replace(self.late, rules=rules)
 
-    def _above(self, id: str) -> Iterator[str]:
-        for stage in self.stages[id].feeds if id in self.stages else ():
-            yield stage.correlation.id
-            yield from self._above(stage.correlation.id)
+    def _all_above(self, id: str) -> Iterator[str]:
+        for upper in self._above.get(id, ()):
+            yield upper
+            yield from self._all_above(upper)
 
     def snapshot(self) -> dict[str, Any]:
         """The whole state as plain data; the groups in the order in which they would be evicted."""

@@ -75,6 +75,11 @@ class Correlation:
         set_(self, "is_count", self.type == "event_count")
 
     @property
+    def is_above(self) -> bool:
+        """Whether it refers to a correlation."""
+        return any(isinstance(part, Correlation) for part in self.of)
+
+    @property
     def idle_us(self) -> int:
         """A group that nothing touched for so long is forgotten: what its events are kept, two spans, and an hour."""
         return self.late_us + LATE_SPANS * self.span_us + HOUR_US

@@ -36,6 +36,11 @@ class LateRule:
             at_us = max(self.received)
         self.received[at_us] += 1
 
+    def absorb(self, other: LateRule) -> None:
+        known = self.groups is not None and other.groups is not None
+        self.groups = {**self.groups, **other.groups} if known else None  # type: ignore[dict-item]
+        self.received += other.received
+
 
 @dataclass
 class Late:
@@ -61,6 +66,17 @@ class Late:
     def is_due(self, settled_us: int) -> bool:
         """Whether it is time to look again; everything received before `settled_us` is stored."""
         return bool(self.rules) and settled_us >= self.began_us + WAIT_US
+
+    def absorb(self, other: Late) -> None:
+        """Take in what another one noted."""
+        if not other.rules:
+            return
+        mine = (self,) if self.rules else ()
+        self.began_us = min(each.began_us for each in (*mine, other))
+        self.first_us = min(each.first_us for each in (*mine, other))
+        self.last_us = max(each.last_us for each in (*mine, other))
+        for id, theirs in other.rules.items():
+            self.rules.setdefault(id, LateRule()).absorb(theirs)
 
     def clear(self) -> None:
         """It is kept elsewhere now."""

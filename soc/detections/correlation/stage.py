@@ -15,6 +15,7 @@ from soc.detections.correlation.definition import Correlation, Names
 from soc.detections.correlation.excepting import Excepting
 from soc.detections.correlation.late import Late
 from soc.detections.correlation.seen import ABOUT, AT, EVENT_ID, POSITION, Seen
+from soc.detections.correlation.shard import Shard
 from soc.detections.correlation.window import TOO_LATE, Window
 
 MAX_GROUPS = 100_000
@@ -58,9 +59,12 @@ class Stage:
         schedule: Callable[[Stage, Key, Closing], None],
         excepting: Excepting,
         late: Late,
+        shard: Shard,
     ) -> None:
         self.correlation = correlation
         self.late = late
+        self._shard = shard
+        self._others: Counter[str] = Counter()  # what is counted where the groups belong
         self.excepting = excepting
         self.windows: dict[Key, Any] = {}  # of `Window`, or of `Closing` when the correlation is not lasting
         self.inputs: list[Input] = []
@@ -72,8 +76,16 @@ class Stage:
             for rule, grouping in correlation.group_fields.items()
         }
         self._is_number = correlation.type in METRICS
-        self._is_above = any(isinstance(part, Correlation) for part in correlation.of)
+        self._is_above = correlation.is_above
         self._tells_more = self._is_above or excepting.asks_events
+
+    def owns(self, key: Key) -> bool:
+        """Whether what is found in this group is told here, and not by another shard."""
+        return self._shard.owns(self.correlation.id if self._is_above else "\0".join(key))
+
+    def keeps(self, key: Key) -> bool:
+        """Whether the group is kept here: it is ours, or one of ours builds on it."""
+        return bool(self.feeds) or self.owns(key)
 
     def in_order(self) -> list[Input]:
         """The inputs by their place; findings of other correlations come behind the events that are fed."""
@@ -87,6 +99,7 @@ class Stage:
         lasting, tells_more = correlation.lasting, self._tells_more
         make: Any = Window if lasting else Closing
         reads, idle_us = self._reads, now_us - correlation.idle_us
+        is_shared = self._shard.of > 1
         value: str | float | None = ""
         for place, rule, document in inputs:
             fields = document["fields"]
@@ -98,10 +111,15 @@ class Stage:
             else:
                 key = _key(document, grouping)
                 if not key:
-                    counters["ungrouped"] += 1
+                    self._counters["ungrouped"] += self.owns(key)
                     continue
+            if is_shared:
+                is_ours = self.owns(key)
+                if not is_ours and not self.feeds:
+                    continue
+                counters = self._counters if is_ours else self._others
             if counted:
-                value = self._value(fields, counted)
+                value = self._value(fields, counted, counters)
                 if value is None:
                     continue
             window = windows.pop(key, None)
@@ -129,6 +147,8 @@ class Stage:
                 yield from self._over(window, key, now_us, place)
 
     def _note_late(self, key: Key, document: Document, now_us: int) -> None:
+        if not self.owns(key):
+            return
         received_us = document.get("receipt_us", now_us)
         self.late.add(self.correlation.id, key, document["at_us"], received_us, now_us)
 
@@ -137,18 +157,18 @@ class Stage:
         asked = self.excepting.kept(rule, document["fields"]) if self.excepting.asks_events else {}
         return {EARLIER: document[EARLIER], **asked} if EARLIER in document else asked
 
-    def _value(self, fields: Mapping[str, Any], counted: Sequence[Names]) -> str | float | None:
+    def _value(self, fields: Mapping[str, Any], counted: Sequence[Names], counters: Counter[str]) -> str | float | None:
         """What is counted of an event; None, and counted itself, when there is nothing."""
         values = [first_text(fields, names) for names in counted]
         if None in values:
-            self._counters["valueless"] += 1
+            counters["valueless"] += 1
             return None
         text = "\0".join(map(str, values))
         if not self._is_number:
             return text
         measured = number(text)
         if measured is None:
-            self._counters["not_a_number"] += 1
+            counters["not_a_number"] += 1
         return measured
 
     def touch(self, window: Closing, key: Key, now_us: int) -> Iterator[Fired]:
