@@ -87,14 +87,14 @@ def _ours(parsers: ParserSet, protocol: str, datagrams: Sequence[bytes]) -> tupl
     """To receive, to decode to the elements, and to decode to everything."""
     with tempfile.TemporaryDirectory() as root:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.collectors.collect_program", root, protocol, HOST],
+            [sys.executable, "-m", "benchmarks.collector", root, protocol, HOST],
             stdout=subprocess.PIPE, text=True, cwd=TOP,
         )  # fmt: skip
         assert process.stdout is not None
-        _send(int(process.stdout.readline()), datagrams)
+        _send(int(process.stdout.readline().split()[0]), datagrams)
         time.sleep(0.5)
         process.terminate()
-        queued, _, seconds = process.stdout.read().split()
+        queued, _, seconds, _ = process.stdout.read().split()
         process.wait()
         if int(queued) != len(datagrams):
             raise RuntimeError(f"{protocol}: {len(datagrams)} sent, {queued} queued")

@@ -151,7 +151,8 @@ fn flow_run_of<'py>(
         return Err(PyValueError::new_err("records of no octets"));
     }
     let mut columns: [Vec<i64>; 4] = Default::default();
-    let (mut prefixes, mut fixed) = (Vec::new(), Vec::new());
+    // Room for all there is: what is not written costs no memory.
+    let (mut prefixes, mut fixed) = (Vec::new(), Vec::with_capacity(data.len()));
     let (mut sequence, mut records) = (before.sequence, before.records);
     let mut first: Option<Plain> = None;
     for row in rows.iter().skip(at) {
@@ -253,16 +254,15 @@ fn flow_columns_of(
         for (k, cell) in wanted.iter().enumerate() {
             let from = k * n + tile * TILE;
             let here = &out[from..from + records.len() / size];
-            let seen = match (cell.length, cell.is_signed) {
-                (1, false) => read(records, size, cell, here, |b| u64::from(b[0])),
-                (2, false) => read(records, size, cell, here, |b| u64::from(u16_at(b, 0))),
-                (4, false) => read(records, size, cell, here, |b| u64::from(u32_at(b, 0))),
-                (_, false) => read(records, size, cell, here, unsigned),
-                (length, true) => {
-                    let unused = 64 - 8 * length as u32;
-                    read(records, size, cell, here, |b| (((unsigned(b) << unused) as i64) >> unused) as u64);
-                    0
-                }
+            let seen = match cell.length {
+                1 => read::<1>(records, size, cell, here),
+                2 => read::<2>(records, size, cell, here),
+                3 => read::<3>(records, size, cell, here),
+                4 => read::<4>(records, size, cell, here),
+                5 => read::<5>(records, size, cell, here),
+                6 => read::<6>(records, size, cell, here),
+                7 => read::<7>(records, size, cell, here),
+                _ => read::<8>(records, size, cell, here),
             };
             largest[k] = largest[k].max(seen);
         }
@@ -270,18 +270,21 @@ fn flow_columns_of(
     Ok(wanted.iter().zip(largest).map(|(cell, seen)| cell.is_signed || seen <= cell.most).collect())
 }
 
-fn unsigned(octets: &[u8]) -> u64 {
-    octets.iter().fold(0, |value, octet| value << 8 | u64::from(*octet))
-}
-
-/// One cell of some records; the largest value before it is multiplied.
-#[inline(always)]
-fn read(records: &[u8], size: usize, cell: &Cell8, out: &[Cell<i64>], value: impl Fn(&[u8]) -> u64) -> u64 {
+/// One cell of N octets of some records; the largest value before it is multiplied.
+fn read<const N: usize>(records: &[u8], size: usize, cell: &Cell8, out: &[Cell<i64>]) -> u64 {
+    let unused = 64 - 8 * N as u32;
     let mut largest = 0;
     for (record, place) in records.chunks_exact(size).zip(out) {
-        let found = value(&record[cell.offset..cell.offset + cell.length]);
-        largest = largest.max(found);
-        place.set((found as i64).wrapping_mul(cell.factor));
+        let mut octets = [0; 8];
+        octets[..N].copy_from_slice(&record[cell.offset..cell.offset + N]);
+        let shifted = u64::from_be_bytes(octets);
+        if cell.is_signed {
+            place.set(((shifted as i64) >> unused).wrapping_mul(cell.factor));
+        } else {
+            let found = shifted >> unused;
+            largest = largest.max(found);
+            place.set((found as i64).wrapping_mul(cell.factor));
+        }
     }
     largest
 }
@@ -301,7 +304,7 @@ impl Texts {
 
     fn end(&mut self) -> PyResult<()> {
         if self.characters.len() > MAX_TEXT {
-            return Err(PyValueError::new_err("more text than one Arrow array holds"));
+            return Err(too_long());
         }
         self.ends.extend_from_slice(&(self.characters.len() as i32).to_ne_bytes());
         Ok(())
@@ -310,6 +313,10 @@ impl Texts {
     fn done(self, py: Python<'_>) -> (Bound<'_, PyBytes>, Bound<'_, PyBytes>) {
         (PyBytes::new(py, &self.ends), PyBytes::new(py, &self.characters))
     }
+}
+
+fn too_long() -> PyErr {
+    PyValueError::new_err("more text than one Arrow array holds")
 }
 
 type Arrow<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
@@ -321,21 +328,28 @@ fn ipv4_texts<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<Arrow<'py>> {
 }
 
 fn ipv4_texts_of<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<Arrow<'py>> {
-    let mut texts = Texts::with_room(octets.len() / 4, 16);
-    for address in octets.chunks_exact(4) {
-        let mut text = [b'.'; 16];
-        let mut at = 0;
+    const LONGEST: usize = 16; // and a dot behind
+    let n = octets.len() / 4;
+    let (mut ends, mut characters) = (vec![0u8; 4 * n + 4], vec![0u8; LONGEST * (n + 1)]);
+    let mut at = 0;
+    for (address, end) in octets.chunks_exact(4).zip(ends[4..].chunks_exact_mut(4)) {
+        let text = &mut characters[at..at + LONGEST];
+        let mut length = 0;
         for octet in address {
             let digits = &DECIMALS[*octet as usize];
-            text[at..at + 3].copy_from_slice(&digits[..3]);
-            at += digits[3] as usize;
-            text[at] = b'.';
-            at += 1;
+            text[length..length + 3].copy_from_slice(&digits[..3]);
+            length += digits[3] as usize;
+            text[length] = b'.';
+            length += 1;
         }
-        texts.characters.extend_from_slice(&text[..at - 1]);
-        texts.end()?;
+        at += length - 1;
+        if at > MAX_TEXT {
+            return Err(too_long());
+        }
+        end.copy_from_slice(&(at as i32).to_ne_bytes());
     }
-    Ok(texts.done(py))
+    characters.truncate(at);
+    Ok(Texts { ends, characters }.done(py))
 }
 
 const fn decimals() -> [[u8; 4]; 256] {

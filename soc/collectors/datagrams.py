@@ -83,11 +83,13 @@ class DatagramReceiver(Threaded):
 
     def _accept(self, peer: str, records: Sequence[bytes], now_ns: int) -> None:
         spec = self._spec
-        if isinstance(records, Packed) and not records.has_longer(spec.max_bytes) and not records.has_begun(MARK):
+        may_expand = spec.format == "syslog"
+        packed = records if isinstance(records, Packed) and not records.has_longer(spec.max_bytes) else None
+        if packed is not None and not (may_expand and packed.has_begun(MARK)):
             self._intake.add(spec, peer, now_ns, records)
             return
         records = list(records)
-        if spec.format == "syslog":
+        if may_expand:
             expand_messages(records, {}, spec.max_bytes + 1)
         flags = {i: OVERSIZE for i, record in enumerate(records) if len(record) > spec.max_bytes}
         for i in flags:

@@ -64,8 +64,9 @@ def column(kind: str, cells: Array) -> Values:
         return _scaled(cells, _FACTORS[kind])
     if kind in _NTP:
         return ntp_us(cells & _MICRO_BITS if kind == "dateTimeMicroseconds" else cells)
-    if kind == "ipv4Address" and len(cells) > 1 and (cells == cells[0]).all():
-        return flow_text.ipv4_texts(flow_text.octets(cells[:1])).take(np.zeros(len(cells), np.int64))
+    if kind == "ipv4Address" and len(cells) > 1 and cells[0] == cells[-1] and (cells == cells[0]).all():
+        text = flow_text.ipv4_texts(flow_text.octets(cells[:1]))
+        return pa.DictionaryArray.from_arrays(np.zeros(len(cells), np.int32), text)
     whole = _WHOLE.get(kind)
     if whole is not None:
         return whole(flow_text.octets(cells))
