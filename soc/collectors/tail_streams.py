@@ -22,6 +22,8 @@ only if the offset behind it is: both are one frame, which is there whole or not
 HEAD = 1024
 LAST = 48
 """Bytes at the beginning, and before the offset, by which content is known again, besides the checksum of all."""
+FIRST = 16
+"""Bytes by which contents are told apart before files are compared."""
 TRAIL = 6
 """Offsets before the present one at which the checksum is known: a copy that was made of a file while it was written,
 and cut off from it later (copytruncate), may be a little shorter than what was read."""
@@ -37,7 +39,7 @@ NOWHERE: Place = (0, 0)
 class Mark:
     """How far a stream was read: `offset` in plain bytes, and what was before it. `inside` are `lines.cut`'s flags;
     `trail` the last offsets before, with the checksum of all up to there; `header` what a W3C or Zeek log says of its
-    rows."""
+    rows; `first` how the content begins (empty: not known)."""
 
     offset: int = 0
     crc: int = 0
@@ -47,6 +49,7 @@ class Mark:
     inside: int = 0
     trail: tuple[tuple[int, int], ...] = ()
     header: str = ""
+    first: bytes = b""
 
     def after(self, chunk: bytes, inside: int, header: str = "") -> Mark:
         """Behind so many more bytes."""
@@ -56,12 +59,14 @@ class Mark:
             self.offset + len(chunk), zlib.crc32(chunk, self.crc), self.head_size + len(more),
             zlib.crc32(more, self.head_crc), (self.last + chunk[-LAST:])[-LAST:], inside,
             (*self.trail, (self.offset, self.crc))[-TRAIL:] if self.offset else (), header or self.header,
+            (self.first + chunk[:FIRST])[:FIRST] if len(self.first) == self.offset else self.first,
         )  # fmt: skip
 
     def to_document(self) -> dict[str, Any]:
         """For JSON."""
         return {"offset": self.offset, "crc": self.crc, "head": [self.head_size, self.head_crc],
-                "last": self.last.hex(), "inside": self.inside, "trail": self.trail, "header": self.header}  # fmt: skip
+                "last": self.last.hex(), "inside": self.inside, "trail": self.trail, "header": self.header,
+                "first": self.first.hex()}  # fmt: skip
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Mark:
@@ -69,7 +74,7 @@ class Mark:
         head_size, head_crc = document["head"]
         return cls(document["offset"], document["crc"], head_size, head_crc, bytes.fromhex(document["last"]),
                    document["inside"], tuple((offset, crc) for offset, crc in document["trail"]),
-                   document["header"])  # fmt: skip
+                   document["header"], bytes.fromhex(document.get("first", "")))  # fmt: skip
 
 
 class Where(NamedTuple):
@@ -101,6 +106,7 @@ class Stream:
     given: int = 0
     settled: int = 0
     source: Source | None = None
+    opened_at: float = 0.0
     grew_at: float = 0.0
     size: int = 0
     waiting: int = 0
@@ -175,6 +181,14 @@ class Source:
         self._file.close()
 
 
+def is_same(source: Source, mark: Mark) -> bool:
+    """Whether what lies before the offset in a plain file is still what was read. Raises OSError."""
+    if not mark.offset:
+        return True
+    last = source.read(mark.offset - len(mark.last), len(mark.last))
+    return last == mark.last and zlib.crc32(source.read(0, mark.head_size)) == mark.head_crc
+
+
 class Likeness(enum.Enum):
     """What a file has of a stream: nothing, all that was read (and more, maybe), or a beginning of it."""
 
@@ -222,6 +236,8 @@ class Book:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.seq = -1
+        self.is_changed = False
+        """Whether a snapshot would say more than the last one."""
         self._streams: dict[str, Stream] = {}
         self._at: dict[Place, str] = {}
         self._load()

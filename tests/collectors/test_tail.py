@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import orjson
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from soc.collectors import tail
+from soc.collectors import tail, tail_files, tail_tracker
 from soc.collectors.tail_streams import ORIGIN
 from soc.errors import DiskFull
 from soc.model.record import HOLE, INCOMPLETE, OVERSIZE
@@ -303,14 +304,14 @@ def test_links_fifos_and_our_own_files(tmp_path):
 def test_permission_denied_is_told_and_tried_again(it, monkeypatch):
     """Root reads everything, so the kernel's answer is made here."""
     write(it.logs / "a.log", b"one\n")
-    allowed, opened = [], tail.os.open
+    allowed, opened = [], tail_files.os.open
 
     def refuses(path, *args, **options):
         if str(path).endswith("a.log") and not allowed:
             raise PermissionError(13, "Permission denied")
         return opened(path, *args, **options)
 
-    monkeypatch.setattr(tail.os, "open", refuses)
+    monkeypatch.setattr(tail_files.os, "open", refuses)
     it.settle(2)
     assert (it.records, it.refused) == ([], {("a.log", "permission_denied")})
     allowed.append(True)
@@ -359,13 +360,45 @@ def test_too_many_files_are_told(tmp_path, monkeypatch):
 
 def test_files_beyond_those_held_open_are_read_too(tmp_path, monkeypatch):
     """In turns."""
-    monkeypatch.setattr(tail, "MAX_OPEN", 2)
+    monkeypatch.setattr(tail_tracker, "MAX_OPEN", 2)
     it = Tail(tmp_path)
     for round in range(3):
         for i in range(7):
             write(it.logs / f"{i}.log", b"%d of %d\n" % (round, i))
         it.settle(8)
     assert sorted(it.records) == sorted(b"%d of %d" % (r, i) for r in range(3) for i in range(7))
+
+
+def test_thousands_of_files_at_once(tmp_path):
+    """A folder of a month of hosts: never more descriptors than the bound, nobody is told off, and no file is compared
+    with all the others."""
+    it = Tail(tmp_path)
+    for i in range(1500):
+        write(it.logs / f"host{i}.log", b"%d begins\n" % i)
+    began, most = time.process_time(), 0
+    for _ in range(8):
+        it.turn()
+        most = max(most, sum(stream.source is not None for stream in it.receiver._book))
+        it.commit()
+    assert time.process_time() - began < 12
+    assert len(it.records) == 1500
+    assert most == tail_tracker.MAX_OPEN
+    assert not it.refused
+    it.close()
+
+
+def test_files_that_always_grow_leave_others_a_turn(tmp_path, monkeypatch):
+    """More of them than may be open."""
+    monkeypatch.setattr(tail_tracker, "MAX_OPEN", 2)
+    it = Tail(tmp_path)
+    for round in range(20):
+        for i in range(5):
+            write(it.logs / f"{i}.log", b"%d of %d\n" % (round, i))
+        it.turn()
+        it.commit()
+    assert {record[-1:] for record in it.records} == {b"%d" % i for i in range(5)}
+    it.settle(8)
+    assert sorted(it.records) == sorted(b"%d of %d" % (r, i) for r in range(20) for i in range(5))
 
 
 def test_no_frame_is_split(it):
