@@ -82,7 +82,9 @@ impl WindowsEvents {
         let mut is_there = vec![false; names.len()];
         for row in &self.rows {
             for member in self.scan.members(*row) {
-                is_there[member.name as usize] = true;
+                if let Some(is_there) = is_there.get_mut(member.name as usize) {
+                    *is_there = true;
+                }
             }
         }
         let found = names.iter().zip(is_there).filter(|(name, is_there)| *is_there && name.part == part);
@@ -230,4 +232,15 @@ impl WindowsBlock {
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<WindowsBlock>()?;
     module.add_class::<WindowsEvents>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::guarded;
+
+    #[test]
+    fn a_panic_is_an_error() {
+        assert!(guarded(|| -> () { panic!("as a mistake of ours would") }).is_err());
+        assert!(guarded(|| 1).is_ok());
+    }
 }

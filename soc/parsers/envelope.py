@@ -194,18 +194,27 @@ class Envelope:
         """`ordinal` is the place of the block's first record in its frame. `closed_by`: the frame with which an event
         of several records was complete, when it is a later one than the block's."""
         self.block = block
-        self._seqs, ordinals = block.places()
-        self._ordinals = [i + ordinal for i in ordinals] if ordinal else ordinals
+        self._ordinal = ordinal
         self.closed_by = str(closed_by) if closed_by is not None else None
         self.now_us = now_ns // 1000
         self.receipt_ns: list[int] = block.receipt_ns.tolist()
-        self.receipt_us: list[int] = [ns // 1000 for ns in self.receipt_ns]
         self.is_file = "log.file.path" in block.origin
         self.is_polled = POLLED in block.origin
         self.first = _number(block.origin.get("first_record"))
         self.originals: list[Any] = []
         self.joined: dict[int, int] = {}
         self.flags: dict[int, tuple[str, ...]] = {i: MARKS[bits] for i, bits in enumerate(block.flags) if bits}
+
+    @functools.cached_property
+    def receipt_us(self) -> list[int]:
+        """µs since the epoch, of each record."""
+        return [ns // 1000 for ns in self.receipt_ns]
+
+    @functools.cached_property
+    def _places(self) -> tuple[list[int], list[int]]:
+        """Of each record the seq of its frame, and its ordinal in it."""
+        seqs, ordinals = self.block.places()
+        return seqs, [i + self._ordinal for i in ordinals] if self._ordinal else ordinals
 
     def texts(self) -> list[str]:
         """The records as text; UTF-16 and bytes that are no text (escaped) are flagged, and kept beside as bytes."""
@@ -340,7 +349,7 @@ class Envelope:
         return Placed(when, basis, claimed)
 
     def ids(self, rows: Sequence[int], parts: Sequence[int] | None) -> list[bytes]:
-        prefix, seqs, ordinals = position_prefix(self.block.node, self.block.log), self._seqs, self._ordinals
+        prefix, (seqs, ordinals) = position_prefix(self.block.node, self.block.log), self._places
         ns = self.receipt_ns
         if parts is None:
             return [event_id(ns[i], prefix, seqs[i], ordinals[i]) for i in rows]
@@ -358,7 +367,7 @@ class Envelope:
 
     def _heads(self, rows: Iterable[int]) -> list[str]:
         """The positions of these records, without the part."""
-        prefix, seqs, ordinals = f"{self.block.node}:{self.block.log}:", self._seqs, self._ordinals
+        prefix, (seqs, ordinals) = f"{self.block.node}:{self.block.log}:", self._places
         return [f"{prefix}{seqs[i]}:{ordinals[i]}:" for i in rows]
 
     def marks(self, rows: Sequence[int], flags: dict[int, tuple[str, ...]], skewed: Collection[int]) -> Column:

@@ -141,9 +141,9 @@ def _batch(work: Work, text: TextRecords, kind: _Kind, events: Values) -> EventB
             found = data.texts(_USER + name[len("UserData.") :])
         return found
 
-    def stamps() -> list[times.Stamp | None]:
-        zone, headers = work.zone, header.stamps()
-        return [times.iso(t, zone) if t else own for t, own in zip(system.texts("time"), headers, strict=True)]
+    def stamps(places: Sequence[int]) -> list[times.Stamp | None]:
+        zone, headers, told = work.zone, header.stamps(), system.texts("time")
+        return [times.iso(stamp, zone) if (stamp := told[k]) else headers[k] for k in places]
 
     parts = [part for part in (definition, shape) if part is not None]
     missing = definition.missing if definition else frozenset[str]()

@@ -74,26 +74,27 @@ def make_batch_lazily(
     product: str,
     dataset: str,
     *,
-    stamps: Callable[[], Sequence[times.Stamp | None]],
+    stamps: Callable[[Sequence[int]], Sequence[times.Stamp | None]],
     layers: Sequence[Mapping[str, Column]],
     mapped: LazilyMapped,
     rest: Callable[[], Rest],
     said: Callable[[], Iterable[str]],
     shape: str | None = None,
 ) -> EventBatch:
-    """The same, where each column is made when it is asked for; `said` is `EventBatch.said`."""
+    """The same, where each column is made when it is asked for: `stamps` of the events at some places; `said` is
+    `EventBatch.said`."""
 
     def flags() -> Flags:
         return dict.fromkeys(mapped.misfits(), ("type_mismatch",))
 
     def timed() -> Sequence[times.Stamp | None]:
-        own = mapped.stamps()
-        return stamps() if own is None else [a or b for a, b in zip(own, stamps(), strict=True)]
+        own, headers = mapped.stamps(), stamps(range(len(rows)))
+        return headers if own is None else [a or b for a, b in zip(own, headers, strict=True)]
 
     def pick(places: Sequence[int]) -> EventBatch:
         return make_batch_lazily(
             work, [rows[k] for k in places], product, dataset,
-            stamps=lambda: list(map(stamps().__getitem__, places)),
+            stamps=lambda within: stamps([places[k] for k in within]),
             layers=[Picked(layer, places) for layer in layers], mapped=mapped.pick(places),
             rest=lambda: {n: kept for n, kept in enumerate(map(rest().get, places)) if kept}, said=said, shape=shape,
         )  # fmt: skip
