@@ -8,7 +8,7 @@ import time
 import pytest
 
 from soc.collectors import floods, listeners
-from soc.collectors.floods import MAX_LANES, SILENT_S, Sockets
+from soc.collectors.floods import MAX_CROWD, MAX_LANES, SILENT_S, Sockets
 from soc.collectors.listeners import ListenerSpec
 from tests.collectors.running import MemoryQueue, balances, running, until
 
@@ -17,16 +17,18 @@ FLOODER = "127.7.1.1"
 TRICKLE = [f"127.7.2.{i}" for i in range(1, 51)]
 FLOOD = """
 import socket, sys, time
-host, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+host, port, seconds, sources = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[5])
 data = bytes.fromhex(sys.argv[4])
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.bind(("127.7.1.1", 0))
-sock.connect((host, port))
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(sources)]
+for i, sock in enumerate(socks, 1):
+    sock.bind((f"127.7.1.{i}", 0))
+    sock.connect((host, port))
 end, n = time.monotonic() + seconds, 0
 while time.monotonic() < end:
-    for _ in range(100):
-        sock.send(data)
-    n += 100
+    for sock in socks:
+        for _ in range(5):
+            sock.send(data)
+    n += 5
 print(n)
 """
 TRAP = bytes.fromhex("302c02010104067075626c6963a71f02010102010002010030143012060a2b06010603010104010006042b060102")
@@ -97,30 +99,34 @@ def moved(sockets, *sources):
     sockets._direct()
 
 
-@pytest.mark.parametrize("protocol", DATAGRAMS)
-def test_a_flood_takes_nothing_from_fifty_that_trickle(tmp_path, protocol):
-    """Every datagram of the flood is queued or counted as its own drop, exactly; of the trickle none is lost."""
+@pytest.mark.parametrize(("protocol", "sources"), [*((protocol, 1) for protocol in DATAGRAMS), ("syslog-udp", 20)])
+def test_a_flood_takes_nothing_from_fifty_that_trickle(tmp_path, protocol, sources):
+    """Every datagram of the flood is queued or counted, exactly; of the trickle none is lost.
+
+    One source has its drops alone; of twenty, of whom none sends an eighth of all, the crowd has them together.
+    """
     queue, data, sent = MemoryQueue(), DATAGRAMS[protocol], 0
+    flooders = [f"127.7.1.{i}" for i in range(1, sources + 1)]
     with running([ListenerSpec("wire", protocol, HOST, 0, "province")], queue, tmp_path / "c") as (collector, ports):
         peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in TRICKLE]
         for peer, source in zip(peers, TRICKLE, strict=True):
             peer.bind((source, 0))
             peer.connect((HOST, ports["wire"]))
-        command = [sys.executable, "-c", FLOOD, HOST, str(ports["wire"]), "1.5", data.hex()]
+        command = [sys.executable, "-c", FLOOD, HOST, str(ports["wire"]), "1.5", data.hex(), str(sources)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flood:
             while flood.poll() is None:
                 for peer in peers:
                     peer.send(data)
                 sent += 1
                 time.sleep(0.02)
-            flooded = int(flood.stdout.read())
-        assert until(lambda: by_peer(collector, FLOODER)["received"] == flooded, 20)
+            flooded = int(flood.stdout.read()) * sources
+        assert until(lambda: sum(by_peer(collector, p)["received"] for p in [*flooders, "*"]) == flooded, 20)
         for peer in peers:
             peer.close()
     rows = {row["peer"]: row for row in collector.counters()}
     assert flooded > 20_000, "this was no flood"
-    assert {peer: row["queued"] for peer, row in rows.items() if peer != FLOODER} == dict.fromkeys(TRICKLE, sent)
-    assert rows[FLOODER]["received"] == flooded
+    assert {peer: rows[peer]["queued"] for peer in TRICKLE} == dict.fromkeys(TRICKLE, sent)
+    assert rows.keys() <= {*TRICKLE, *flooders, *(["*"] if sources > 1 else [])}
     assert balances(rows.values())
 
 
@@ -198,20 +204,84 @@ def test_a_silent_source_goes_back(made):
     assert len(sockets._inbox.receive(sockets.first, 10)) == 2
 
 
-def test_more_flooders_than_places(made):
-    """Those beyond stay with the others, and what is lost then is counted under nobody's name."""
+def crowded(sockets, n):
+    """As if so many more than there are places for had filled the first socket together."""
+    now = sockets._clock()
+    for i in range(1, MAX_LANES + n + 1):
+        sockets._move(f"127.7.1.{i}", now) or sockets._join(f"127.7.1.{i}", now)
+    sockets._direct()
+    return [f"127.7.1.{i}" for i in range(MAX_LANES + 1, MAX_LANES + n + 1)]
+
+
+def test_more_flooders_than_places(made, monkeypatch):
+    """Those beyond share a socket: what is lost there is counted under nobody's name, and is nobody else's."""
+    monkeypatch.setattr(floods, "LANE_BUFFER", 4096)
+    sockets = made()
+    crowd = crowded(sockets, 2)
+    assert (len(sockets.lanes), sockets.crowd) == (MAX_LANES, crowd)
+    for source in crowd:
+        send(sockets, source, 100)
+    send(sockets, "127.7.2.1", 500)
+    found = read(sockets)
+    assert found["127.7.2.1"] == list(range(500))
+    sockets._clock.now += 1
+    assert dict(sockets.dropped()) == {"*": 200 - sum(len(found.get(source, ())) for source in crowd)}
+
+
+def test_many_who_flood_together_are_moved_though_none_is_heavy(made):
+    """Until what is left to the first socket is little; who sends little stays."""
+    sockets = made(buffer=1 << 20)
+    for _ in range(30):
+        for i in range(1, 21):
+            send(sockets, f"127.7.1.{i}", 1)
+    send(sockets, "127.7.2.1", 3)
+    sockets._clock.now += 1
+    read(sockets)
+    assert sockets.lanes == []
+    assert 15 <= len(sockets.crowd) <= 20
+    assert "127.7.2.1" not in sockets.crowd
+
+
+def test_a_crowd_has_a_bound(made, caplog):
+    """Under ever new addresses the rest stays with the others, and the log says so."""
+    sockets = made()
+    crowded(sockets, MAX_CROWD + 3)
+    assert len(sockets.crowd) == MAX_CROWD
+    assert "more sources than a shared socket takes" in caplog.text
+
+
+def test_a_crowd_thins_out(made, monkeypatch):
+    """Who is quiet goes back, in order; who is among few goes back to have a socket of his own."""
+    monkeypatch.setattr(floods, "LIGHT", 50)
     clock = Hand()
-    sockets = made(buffer=2048, clock=clock)
-    moved(sockets, *(f"127.7.1.{i}" for i in range(1, MAX_LANES + 3)))
-    assert len(sockets.lanes) == MAX_LANES
-    send(sockets, f"127.7.1.{MAX_LANES + 1}", 100)
-    n = len(read(sockets)[f"127.7.1.{MAX_LANES + 1}"])
-    assert dict(sockets.dropped()) == {"*": 100 - n}
+    sockets = made(clock=clock)
+    first, second, *_ = crowded(sockets, 2)
+    send(sockets, first, 100)
+    send(sockets, second, 10)
+    clock.now += SILENT_S + 1
+    for lane in sockets._lanes:
+        lane.heard_s = clock.now
+    sockets.dropped()
+    assert sockets.crowd == [first, second]  # something lies in their socket
+    assert len(read(sockets)[first]) == 100
+    clock.now += 1
+    sockets.dropped()
+    assert sockets.crowd == [first]
+    send(sockets, second, 3)
+    assert read(sockets)[second] == [0, 1, 2]
+    sockets._give_back(sockets._lanes[0])
+    send(sockets, first, 100)
+    read(sockets)
+    clock.now += SILENT_S + 1
+    for lane in sockets._lanes:
+        lane.heard_s = clock.now
+    sockets.dropped()
+    assert sockets.crowd == []
 
 
 def test_the_program_fits_its_jumps():
     """Steps of a jump have eight bits; with the most addresses it stays below."""
-    steps = floods.program({f"fe80::{i}": i for i in range(1, MAX_LANES + 1)})
+    steps = floods.program({f"fe80::{i}": i for i in range(1, MAX_LANES + MAX_CROWD + 1)})
     assert max(max(yes, no) for _, yes, no, _ in steps) < 256
 
 
@@ -230,7 +300,7 @@ def test_after_shut_everything_is_counted_as_dropped(made):
 
 def test_a_kernel_that_takes_no_program_leaves_one_socket(made, monkeypatch, caplog):
     """Everything works as it did, and the log says what a flood does then."""
-    monkeypatch.setattr(floods, "_SO_ATTACH_REUSEPORT_CBPF", 9999)
+    monkeypatch.setattr(floods, "SO_ATTACH_REUSEPORT_CBPF", 9999)
     sockets = made()
     send(sockets, FLOODER, 600)
     assert len(read(sockets)[FLOODER]) == 600
