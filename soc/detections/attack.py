@@ -35,6 +35,7 @@ class Standing:
     state: str
     tests: str
     is_fed: bool
+    title_vi: str = ""
 
     @property
     def missing(self) -> list[str]:
@@ -49,7 +50,7 @@ def coverage(standings: Iterable[Standing]) -> dict[str, Any]:
     techniques: dict[str, dict[str, Any]] = {}
     tactics: dict[str, dict[str, Any]] = {}
     for each in standings:
-        row = {"id": each.id, "title": each.title, "level": each.level}
+        row = {"id": each.id, "title": each.title, "title_vi": each.title_vi, "level": each.level}
         found, phases = techniques_of(each.tags), tactics_of(each.tags)
         for name in found:
             technique = techniques.setdefault(name, {"technique": name, "tactics": [], "counted": [], "others": []})

@@ -27,8 +27,10 @@ def detect(
     fields: FieldDictionary = FIELDS,
     left_out: dict[str, int] | None = None,
     profile: Profile | None = None,
+    timed: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Hits as `soc detect` prints them: rule, title, level, file, record, matched; correlations with `records`.
+    `timed` adds `at_us`, the time of the event that completed it (µs UTC).
 
     `record` is 1-based in its file. A hit that an exception takes has its id as `exception`. Anomaly models take part;
     silence needs a clock and does not. In the end `left_out` gets what correlations did not count, by reason, and
@@ -42,22 +44,22 @@ def detect(
     places: dict[str, Place] = {}
     for batch in batches:
         for finding, place in _found(detector, batch):
-            yield _hit(finding, place)
+            yield _hit(finding, place, timed)
         documents = detector.wanted(batch)
         if not documents:
             continue
         here = _places(batch, {hit.i for hit in detector.hits(batch)})
         places.update({d["event_id"]: here[d["event_id"]] for d in documents})
-        yield from _correlated(replay.take(documents), places)
-    yield from _correlated(replay.finish(), places)
+        yield from _correlated(replay.take(documents), places, timed)
+    yield from _correlated(replay.finish(), places, timed)
     if left_out is not None:
         left_out |= correlator.left_out()
 
 
-def _correlated(findings: Iterable[Finding], places: Mapping[str, Place]) -> Iterator[dict[str, Any]]:
+def _correlated(findings: Iterable[Finding], places: Mapping[str, Place], timed: bool) -> Iterator[dict[str, Any]]:
     for finding in findings:
         records = [places[event_id][1] for event_id in finding.event_ids]
-        yield {**_hit(finding, places[finding.event_ids[-1]]), "records": records}
+        yield {**_hit(finding, places[finding.event_ids[-1]], timed), "records": records}
 
 
 def _found(detector: Detector, batch: EventBatch) -> list[tuple[Finding, Place]]:
@@ -73,7 +75,7 @@ def _places(batch: EventBatch, rows: Collection[int]) -> dict[str, Place]:
     return {(i.hex() if i else ""): (f, r) for i, f, r in zip(ids, files, records, strict=True)}
 
 
-def _hit(finding: Finding, place: Place) -> dict[str, Any]:
+def _hit(finding: Finding, place: Place, timed: bool) -> dict[str, Any]:
     return {
         "rule": finding.rule_id,
         "title": finding.title,
@@ -83,4 +85,5 @@ def _hit(finding: Finding, place: Place) -> dict[str, Any]:
         "matched": [asdict(m) for m in finding.matched],
         **({"group": dict(finding.group)} if finding.group else {}),
         **({"exception": finding.exception} if finding.exception else {}),
+        **({"at_us": finding.last_us} if timed else {}),
     }

@@ -24,7 +24,8 @@ SHOWN = 20
 class Trial:
     """What came of it. `faults` are refusals and failed tests with their lines; `hits` counts by rule id.
 
-    `first` are the first hits as `soc detect` writes them; `excepted` counts what exceptions took of them.
+    `first` are the first hits of each rule, all of them together `SHOWN`, as `soc detect` writes them and with their
+    time as `at_us`; `excepted` counts what exceptions took.
     """
 
     faults: list[str] = field(default_factory=list)
@@ -57,7 +58,7 @@ def trial(
     for result in results(loaded, fields, lambda path, format: iter(())):
         if result.id in here and result.state == FAILED:
             made.faults += [f"{each.path}:{each.line}: {each.fault}" for each in result.outcomes if each.fault]
-    for hit in detect(loaded, batches, fields=fields):
+    for hit in detect(loaded, batches, fields=fields, timed=True):
         if hit["rule"] in here:
             _count(made, hit)
     made.faults = list(dict.fromkeys(made.faults))
@@ -69,5 +70,5 @@ def _count(made: Trial, hit: dict[str, Any]) -> None:
         made.excepted += 1
         return
     made.hits[hit["rule"]] += 1
-    if len(made.first) < SHOWN:
+    if made.hits[hit["rule"]] <= max(SHOWN // len(made.titles), 1) and len(made.first) < SHOWN:
         made.first.append(hit)

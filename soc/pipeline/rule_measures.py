@@ -70,7 +70,8 @@ class Measures:
             decisions = self._rules.decisions(tx)
         for each in self._rules.all():
             state, tested = self._rules.state(each, decisions), tests.get(each.id, "untested")
-            yield Standing(each.id, each.title, each.level, each.tags, state, tested, _is_fed(each, seen))
+            fed = _is_fed(each, seen)
+            yield Standing(each.id, each.title, each.level, each.tags, state, tested, fed, each.title_vi)
 
     def _read(self, path: Path, format: str) -> Iterator[EventBatch]:
         for batches in parse_file(self._rules.parsers, path, self._rules.clock, format=format):

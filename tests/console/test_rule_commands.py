@@ -234,22 +234,32 @@ def test_coverage_says_what_counts_and_what_others_lack(
     assert run(["rule", "coverage", "--navigator", str(tmp_path)], world(client)) == 2
 
 
-def test_noise_gives_the_command_that_would_help(client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
-    """The advice is a command line to copy."""
+def test_noise_gives_the_command_that_would_help(
+    client: FakeClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice is a command line to copy; titles in the reader's language, and little is not nothing."""
     row = {
-        "rule": "r1", "title": "Noisy", "level": "low", "alerts": 9, "per_day": 0.3, "judged": 5, "share": 0.8,
+        "rule": "r1", "title": "Noisy", "title_vi": "Ồn ào", "level": "low", "alerts": 9, "per_day": 0.03,
+        "judged": 5, "share": 0.8,
         "entities": {"source.ip=10.0.0.5": 9}, "advice": "source.ip=10.0.0.5",
     }  # fmt: skip
     client.answers["GET", "/v1/noise"] = [row]
     assert run(["rule", "noise"], world(client)) == 0
-    assert "soc rule except add r1 --when source.ip=10.0.0.5" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "soc rule except add r1 --when source.ip=10.0.0.5" in shown.err
+    assert "<0.1" in shown.out
+    monkeypatch.setenv("SOC_LANG", "vi")
+    assert run(["rule", "noise"], world(client)) == 0
+    assert "Ồn ào" in capsys.readouterr().out
 
 
 def test_status_names_deaf_rules_when_a_service_answers(client: FakeClient, capsys: pytest.CaptureFixture[str]) -> None:
     """Without one the others stand there all the same."""
     client.answers["GET", "/v1/deaf-rules"] = [{"id": "x"}]
     assert run(["rule", "status"], world(client)) == 0
-    assert "Deaf for 30 days" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "Deaf for 30 days" in out
+    assert "Nothing" not in err
     del client.answers["GET", "/v1/deaf-rules"]
     assert run(["rule", "status", "--json"], world(client)) == 0
     assert json.loads(capsys.readouterr().out)["data"]["deaf"] is None
@@ -312,6 +322,32 @@ def test_a_rule_is_tried_on_events_of_the_service(client: FakeClient, tmp_path: 
     rule.write_text(rule.read_text() + "tests:\n  - {event: {event.dataset: linux.sshd}, hit: true}\n")
     assert run(["rule", "try", str(rule), "--since", "1h", "--once"], world(client)) == 3
     assert run(["rule", "try", str(rule), "--once"], world(client)) == 2
+
+
+def test_what_a_trial_shows_says_how_much_there_is(
+    client: FakeClient, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored events by their time, those of files by record; of each rule the first, and how many there are."""
+    rule, log = tmp_path / "rule.yml", tmp_path / "auth.log"
+    five = {"type": "event_count", "rules": ["tried"], "timespan": "1h", "condition": {"gte": 15}, "generate": True}
+    text = TRIED.replace("OUTCOME", "failure")
+    rule.write_text(f"{text}---\n" + json.dumps({"title": "Five", "name": "five", "correlation": five}))
+    log.write_text(LOG.splitlines()[0].join(["", "\n"]) * 30)
+    assert run(["rule", "try", str(rule), "--on", str(log), "--once"], world(client)) == 0
+    shown = capsys.readouterr()
+    assert "The first 11 of 31 hits:" in shown.err
+    first = shown.out.partition("Matched")[2]
+    assert (first.count("Tried"), first.count("Five")) == (10, 1)
+    at = {"event.dataset": "linux.sshd", "event.outcome": "failure", "@timestamp": "2026-11-25T17:00:00.000000Z"}
+    client.answers["GET", "/v1/events"] = [at]
+    rule.write_text(text)
+    assert run(["rule", "try", str(rule), "--since", "1h", "--once"], world(client)) == 0
+    out = capsys.readouterr().out
+    assert "Time" in out
+    assert "Record" not in out
+    monkeypatch.setenv("SOC_LANG", "vi")
+    assert run(["rule", "try", str(rule), "--since", "1h", "--once"], world(client)) == 0
+    assert "Thời gian" in capsys.readouterr().out
 
 
 def test_a_rule_is_written_out_of_a_record_of_a_file(

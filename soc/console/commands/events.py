@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +92,7 @@ def add(app: typer.Typer) -> None:
         top: Annotated[str | None, typer.Option(metavar="FIELD", help="Count the commonest values instead.")] = None,
     ) -> None:
         """Search the stored events, newest first."""
-        asked = {"q": query, "since": moment(since), "until": moment(until)}
+        asked: dict[str, Any] = {"q": query, "since": moment(since), "until": moment(until)}
         with _Pointing(call, query):
             if top:
                 answer = call.client.get("/v1/events/top", field=top, limit=limit, **asked)
@@ -126,14 +126,16 @@ def add(app: typer.Typer) -> None:
                     return
 
 
-def pages(call: Call, limit: int, **asked: Any) -> Answer:
-    """One answer of up to `limit` events, over as many pages as that takes."""
+def pages(call: Call, limit: int, told: Callable[[int], None] = lambda n: None, **asked: Any) -> Answer:
+    """One answer of up to `limit` events, over as many pages as that takes; `told` hears how many are there."""
     answer = call.client.get("/v1/events", limit=min(limit, PAGE), **asked)
     rows, warnings, total = list(answer.data), list(answer.warnings), answer.total
     asked.pop("count", None)
+    told(len(rows))
     while answer.cursor and answer.data and len(rows) < limit:
         answer = call.client.get("/v1/events", limit=min(limit - len(rows), PAGE), cursor=answer.cursor, **asked)
         rows += answer.data
+        told(len(rows))
         warnings += [w for w in answer.warnings if w not in warnings]
     return replace(answer, data=rows, warnings=warnings, total=total)
 

@@ -69,7 +69,8 @@ def add(app: typer.Typer) -> None:
             call.output.table(RULES, [each for each in found["rules"] if not each["tests"]])
         else:
             call.output.fields(_figures(found))
-            call.output.table(REASONS, found["reasons"])
+            if found["reasons"]:
+                call.output.table(REASONS, found["reasons"])
 
     @command(rule, "lint", "soc rule lint my-rules/", "soc rule lint rule.yml --lists lists/", local=True)
     def lint(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command
+from soc.console.commands.shared import title
 from soc.console.i18n import t
 from soc.console.render import Column, number, word
 from soc.console.text import clean
@@ -17,8 +18,12 @@ from soc.errors import UsageError
 
 
 def _others(row: Mapping[str, Any]) -> str:
-    shown = (f"{each['title']} ({', '.join(map(word('rule.missing'), each['missing']))})" for each in row["others"])
+    shown = (f"{title(each)} ({', '.join(map(word('rule.missing'), each['missing']))})" for each in row["others"])
     return "; ".join(shown)
+
+
+def _per_day(n: float) -> str:
+    return number(n) if n >= 0.05 or not n else f"<{number(0.1)}"
 
 
 def _share(share: float | None) -> str:
@@ -42,11 +47,11 @@ TACTICS = (
     Column("cmd.col.others", lambda row: len(row["others"]), number, right=True),
 )
 NOISE = (
-    Column("cmd.col.title", "title", fold=True),
+    Column("cmd.col.title", title, fold=True),
     Column("cmd.col.id", "rule", drop=5),
     Column("cmd.col.level", "level", word("level"), drop=3),
     Column("cmd.col.alerts", "alerts", number, right=True),
-    Column("cmd.col.per_day", "per_day", lambda n: number(round(n, 1)), right=True),
+    Column("cmd.col.per_day", "per_day", _per_day, right=True),
     Column("cmd.col.judged", "judged", number, right=True, drop=4),
     Column("cmd.col.false_share", "share", _share, right=True),
     Column("cmd.col.entities", _entities, fold=True, drop=1),
@@ -54,7 +59,7 @@ NOISE = (
 DEAF = (
     Column("cmd.col.level", "level", word("level")),
     Column("cmd.col.id", "id", drop=1),
-    Column("cmd.col.title", "title", fold=True),
+    Column("cmd.col.title", title, fold=True),
     Column("cmd.col.listens_to", "listens_to", fold=True),
 )
 
@@ -92,7 +97,7 @@ def add(rule: typer.Typer) -> None:
             if row["advice"]:
                 hint = f"soc rule except add {row['rule']} --when {row['advice']}"
                 call.output.say(
-                    t("cmd.rule.advice", title=clean(row["title"]), share=number(round(row["share"] * 100)),
+                    t("cmd.rule.advice", title=clean(title(row)), share=number(round(row["share"] * 100)),
                       entity=clean(row["advice"]), command=clean(hint))
                 )  # fmt: skip
 

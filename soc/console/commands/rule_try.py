@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,7 @@ from soc.console.commands.events import pages
 from soc.console.commands.parse import Reading
 from soc.console.i18n import t
 from soc.console.render import Column, number, short
+from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.errors import EXIT_FINDINGS, UsageError
 
@@ -26,6 +29,7 @@ LOOK_S = 0.2
 MOST_EVENTS = 200_000
 MOST_STORED = 20_000
 """Events of files and of the service that are kept in memory; what is left out is said."""
+Told = Callable[[int], None]
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -39,12 +43,10 @@ COUNTS = (
     Column("cmd.col.id", "id", short, drop=1),
     Column("cmd.col.title", "title", fold=True),
 )
-HITS = (
-    Column("cmd.col.rule", "title", drop=2),
-    Column("cmd.col.file", "file", drop=1),
-    Column("cmd.col.record", "record", number, right=True),
-    Column("cmd.col.matched", _matched, fold=True),
-)
+TIME = Column("cmd.col.time", "at_us", shown_moment)
+RULE = Column("cmd.col.rule", "title", drop=2)
+PLACE = (Column("cmd.col.file", "file", drop=1), Column("cmd.col.record", "record", number, right=True))
+MATCHED = Column("cmd.col.matched", _matched, fold=True)
 
 
 def add(rule: typer.Typer) -> None:
@@ -82,26 +84,40 @@ def _events(call: Call, on: Sequence[str], since: str | None, format: str) -> tu
     parsers = pipeline.load_parsers(call.settings.content_roots)
     found: list[EventBatch] = []
     held = 0
-    read = (batch for block in Reading(call, on, format=format).blocks(parsers) for batch in block) if on else iter(())
-    for batch in (*read, *(_stored(call, since, parsers.fields) if since is not None else ())):
-        if held + batch.n > MOST_EVENTS:
-            call.output.say(t("cmd.rule.try.capped", most=number(MOST_EVENTS)))
-            break
-        held += batch.n
-        found.append(batch)
+    with _told(call) as told:
+        files = (batch for block in Reading(call, on, format=format).blocks(parsers) for batch in block)
+        stored = _stored(call, since, parsers.fields, told) if since is not None else ()
+        for batch in itertools.chain(files, stored):
+            if held + batch.n > MOST_EVENTS:
+                call.output.say(t("cmd.rule.try.capped", most=number(MOST_EVENTS)))
+                break
+            held += batch.n
+            found.append(batch)
+            told(held)
     return found, parsers.fields
 
 
-def _stored(call: Call, since: str, fields: FieldDictionary) -> Iterator[EventBatch]:
+@contextmanager
+def _told(call: Call) -> Iterator[Told]:
+    """How many events were read, where a person waits for them; nothing otherwise."""
+    if not call.output.terminal:
+        yield lambda n: None
+        return
+    console = call.output.console(call.output.err)
+    with console.status(t("cmd.rule.try.reading", events=number(0))) as status:
+        yield lambda n: status.update(t("cmd.rule.try.reading", events=number(n)))
+
+
+def _stored(call: Call, since: str, fields: FieldDictionary, told: Told) -> Iterator[EventBatch]:
     """Events of the service, the newest."""
     from soc.model.batch import EventBatch
 
-    answer = pages(call, MOST_STORED, since=moment(since))
+    answer = pages(call, MOST_STORED, told, since=moment(since))
     by_dataset: dict[str, list[dict[str, Any]]] = {}
     for row in answer.data:
         by_dataset.setdefault(str(row.get("event.dataset") or ""), []).append(row)
     if answer.truncated:
-        call.output.say(t("cmd.rule.try.capped", most=number(MOST_STORED)))
+        call.output.say(t("cmd.rule.try.newest", most=number(MOST_STORED)))
     yield from (EventBatch.from_rows(dataset, rows, fields) for dataset, rows in by_dataset.items())
 
 
@@ -142,13 +158,26 @@ def _show(call: Call, made: Trial, seconds: float, batches: Sequence[EventBatch]
         return
     if call.output.terminal and not call.no_input:
         call.output.out.write(_CLEAR)
-    call.output.table(COUNTS, counts)
+    if counts:
+        call.output.table(COUNTS, counts)
     if made.first:
-        call.output.table(HITS, made.first)
+        _show_first(call, made)
     for fault in made.faults:
         call.output.say(clean(fault))
     call.output.say(
-        t("cmd.rule.try.summary", hits=number(made.hits.total()), events=number(events), seconds=f"{seconds:.2f}",
+        t("cmd.rule.try.summary", hits=number(made.hits.total()), events=number(events), seconds=number(seconds),
           excepted=number(made.excepted))
     )  # fmt: skip
     call.output.out.flush()
+
+
+def _show_first(call: Call, made: Trial) -> None:
+    """The first hits, by their place in a file, or of stored events by their time."""
+    hits = made.hits.total()
+    if call.output.terminal:
+        call.output.line("")
+    if hits > len(made.first):
+        call.output.say(t("cmd.rule.try.first", shown=number(len(made.first)), hits=number(hits)))
+    rule = (RULE,) if len(made.hits) > 1 else ()
+    place = PLACE if any(hit["record"] is not None for hit in made.first) else (TIME,)
+    call.output.table((*rule, *place, MATCHED), made.first)

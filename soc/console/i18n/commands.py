@@ -136,8 +136,8 @@ HEADINGS: Catalogue = {
     "cmd.col.used": ("Đang dùng", "Used"),
     "cmd.col.tactic": ("Chiến thuật", "Tactic"),
     "cmd.col.techniques": ("Kỹ thuật", "Techniques"),
-    "cmd.col.counted": ("Được tính", "Count"),
-    "cmd.col.others": ("Chưa tính", "Do not count"),
+    "cmd.col.counted": ("Luật được tính", "Rules that count"),
+    "cmd.col.others": ("Luật chưa tính", "Rules that do not"),
     "cmd.col.per_day": ("Mỗi ngày", "Per day"),
     "cmd.col.judged": ("Đã đánh giá", "Judged"),
     "cmd.col.false_share": ("Báo nhầm", "False"),
@@ -258,6 +258,12 @@ STORED: Catalogue = {
         "chỉ {most} sự kiện đầu tiên được giữ trong bộ nhớ",
         "only the first {most} events are kept in memory",
     ),
+    "cmd.rule.try.reading": ("đã đọc {events} sự kiện…", "{events} events were read…"),
+    "cmd.rule.try.newest": (
+        "chỉ {most} sự kiện mới nhất được giữ trong bộ nhớ",
+        "only the newest {most} events are kept in memory",
+    ),
+    "cmd.rule.try.first": ("{shown} lần khớp đầu tiên trong {hits}:", "The first {shown} of {hits} hits:"),
     "cmd.rule.try.summary": (
         "{hits} lần khớp trên {events} sự kiện, {excepted} do ngoại lệ lấy; {seconds} s",
         "{hits} hits in {events} events, {excepted} taken by exceptions; {seconds} s",
