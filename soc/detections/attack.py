@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,26 @@ def coverage(standings: Iterable[Standing]) -> dict[str, Any]:
         "tactics": [{**tactics[name], "techniques": sorted(tactics[name]["techniques"])} for name in known],
         "counted": sum(bool(each["counted"]) for each in techniques.values()),
     }
+
+
+def gaps(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Techniques for which no rule counts though events come for one: what each such rule lacks, the nearest first."""
+    rows = []
+    for technique in found["techniques"]:
+        fed = [each for each in technique["others"] if "not_fed" not in each["missing"]]
+        if fed and not technique["counted"]:
+            rows.append({**technique, "others": sorted(fed, key=lambda each: (len(each["missing"]), each["title"]))})
+    return rows
+
+
+def csv_rows(found: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+    """A head, then one row for each technique and rule: whether it counts, and what it lacks."""
+    yield "technique", "tactics", "rule", "title", "level", "counted", "missing"
+    for technique in found["techniques"]:
+        for each in (*technique["counted"], *technique["others"]):
+            missing = each.get("missing", ())
+            yield (technique["technique"], " ".join(technique["tactics"]), each["id"], each["title"], each["level"],
+                   "no" if missing else "yes", " ".join(missing))  # fmt: skip
 
 
 def _enter(entry: dict[str, Any], each: Standing, row: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from soc.detections.attack import Standing, coverage, layer
+from soc.detections.attack import Standing, coverage, csv_rows, gaps, layer
 
 GOOD = Standing("r1", "Guessing", "high", ("attack.credential-access", "attack.t1110.001"), "live", "held", True)
 
@@ -58,3 +58,23 @@ def test_the_layer_is_one_that_the_navigator_reads() -> None:
 def test_a_layer_of_nothing_still_has_a_gradient() -> None:
     """The format wants maxValue above minValue."""
     assert layer(coverage([]), "soc")["gradient"] == {"colors": ["#f4f4f4", "#8ec843"], "minValue": 0, "maxValue": 1}
+
+
+def test_gaps_are_what_data_are_there_for() -> None:
+    """Nobody can use a rule whose log source is silent; the one that lacks least comes first; covered is no gap."""
+    rules = [
+        GOOD,
+        replace(GOOD, id="r2", tags=("attack.t1059",), state="off", tests="untested", title="Far"),
+        replace(GOOD, id="r3", tags=("attack.t1059",), state="shadow", title="Near"),
+        replace(GOOD, id="r4", tags=("attack.t1070",), is_fed=False),
+    ]
+    [row] = gaps(coverage(rules))
+    assert (row["technique"], [each["title"] for each in row["others"]]) == ("T1059", ["Near", "Far"])
+
+
+def test_a_table_has_a_row_for_each_technique_and_rule() -> None:
+    """What counts, and what the others lack."""
+    rows = list(csv_rows(coverage([GOOD, replace(GOOD, id="r2", state="shadow", is_fed=False)])))
+    assert rows[1] == ("T1110.001", "credential-access", "r1", "Guessing", "high", "yes", "")
+    assert rows[2][-2:] == ("no", "not_live not_fed")
+    assert {len(row) for row in rows} == {len(rows[0])}

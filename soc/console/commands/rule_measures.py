@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,7 @@ TACTICS = (
     Column("cmd.col.counted", lambda row: len(row["counted"]), number, right=True),
     Column("cmd.col.others", lambda row: len(row["others"]), number, right=True),
 )
+GAPS = (*TECHNIQUES[:2], Column("cmd.col.suggested", _others, fold=True))
 NOISE = (
     Column("cmd.col.title", title, fold=True),
     Column("cmd.col.id", "rule", drop=5),
@@ -69,7 +71,7 @@ def add(rule: typer.Typer) -> None:
 
     @command(
         rule, "coverage", "soc rule coverage", "soc rule coverage --kill-chain",
-        "soc rule coverage --navigator layer.json",
+        "soc rule coverage --gaps", "soc rule coverage --navigator layer.json --csv coverage.csv",
     )  # fmt: skip
     def coverage(
         call: Call,
@@ -77,11 +79,25 @@ def add(rule: typer.Typer) -> None:
         navigator: Annotated[
             Path | None, typer.Option(help="Also write a layer for the ATT&CK Navigator (format 4.5).")
         ] = None,
+        gaps: Annotated[
+            bool,
+            typer.Option("--gaps", help="Only what is uncovered though data for a rule are there, and what it lacks."),
+        ] = False,
+        table: Annotated[
+            Path | None, typer.Option("--csv", help="Also write a row for each technique and rule.")
+        ] = None,
     ) -> None:
         """Show which ATT&CK techniques are covered by rules that are live, tested and fed; and what others lack."""
         answer = call.client.get("/v1/attack")
         if navigator is not None:
             _write_layer(call, navigator, answer.data)
+        if table is not None:
+            _write_csv(call, table, answer.data)
+        if gaps:
+            from soc.detections.attack import gaps as uncovered
+
+            call.output.answer(answer, GAPS, uncovered(answer.data))
+            return
         rows = answer.data["tactics" if kill_chain else "techniques"]
         call.output.answer(answer, TACTICS if kill_chain else TECHNIQUES, rows)
         if not call.json:
@@ -108,6 +124,23 @@ def add(rule: typer.Typer) -> None:
         call.output.answer(answer, DEAF, answer.data)
         if not call.json:
             call.output.say(t("cmd.rule.deaf", count=number(len(answer.data))))
+
+
+def _write_csv(call: Call, path: Path, found: Mapping[str, Any]) -> None:
+    from soc.detections.attack import csv_rows
+
+    try:
+        with path.open("w", encoding="utf-8", newline="") as out:
+            csv.writer(out).writerows([_harmless(cell) for cell in row] for row in csv_rows(found))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    call.output.say(t("cmd.rule.csv", path=path))
+
+
+def _harmless(cell: object) -> str:
+    """Titles come from strangers' rules: a spreadsheet would run what begins like a formula."""
+    text = str(cell)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _write_layer(call: Call, path: Path, found: Mapping[str, Any]) -> None:

@@ -236,6 +236,7 @@ STORED: Catalogue = {
         "{held} luật đạt, {failed} không đạt, {untested} chưa có kiểm thử, {refused} không chạy được",
         "{held} rules held, {failed} failed, {untested} are untested, {refused} cannot run",
     ),
+    "cmd.col.suggested": ("Luật nên dùng và còn thiếu gì", "Rules to use, and what they lack"),
     "cmd.rule.missing.not_live": ("chưa hoạt động", "not live"),
     "cmd.rule.missing.untested": ("chưa kiểm thử", "untested"),
     "cmd.rule.missing.tests_failed": ("kiểm thử không đạt", "tests fail"),
@@ -244,6 +245,7 @@ STORED: Catalogue = {
         "{counted} trên {all} kỹ thuật được tính: có luật hoạt động, đã kiểm thử và có dữ liệu",
         "{counted} of {all} techniques count: by a rule that is live, tested and fed",
     ),
+    "cmd.rule.csv": ("đã ghi {path}", "{path} is written"),
     "cmd.rule.layer": ("đã ghi {path} cho ATT&CK Navigator", "{path} is written for the ATT&CK Navigator"),
     "cmd.rule.advice": (
         "«{title}»: {share} % bị đánh giá là báo nhầm; cân nhắc ngoại lệ cho {entity}: {command}",
