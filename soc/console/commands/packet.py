@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soc.client import Answer
 from soc.console.commands.call import Call, command, group
 from soc.console.i18n import t
 from soc.console.render import number, size
@@ -50,6 +49,8 @@ def add(app: typer.Typer) -> None:
     ) -> int:
         """Write the packets of a flow to a file, as far as the rings still have them. Exit 4 when it was too much, 75
         when a distant unit did not answer in time."""
+        from soc.client import Answer  # httpx is for those who ask the service
+
         if output.exists():
             raise UsageError(t("cmd.packet.exists", path=output))
         if request is None and (flow is None or reason is None):
