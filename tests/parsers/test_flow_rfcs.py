@@ -172,6 +172,53 @@ def test_lists_that_lie_keep_their_octets(rows: Rows, number: int, data: str) ->
     assert '"hex"' in repr(flow[f"netflow.{field}"]).replace("'", '"')
 
 
+MULTICAST: list[Field] = [(10, 4), (8, 4), (12, 4), (291, VARIABLE)]
+FIVE: list[Field] = [(8, 4), (12, 4), (7, 2), (11, 2), (4, 1), (292, VARIABLE)]
+SELECTED: list[Field] = [(27, 16), (28, 16), (7, 2), (11, 2), (4, 1), (85, 4), (86, 4), (293, VARIABLE)]
+HASHES = (0x91230613, 0x91230650, 0x91230725, 0x91230844, 0x91230978)
+MULTICAST_KEY = struct.pack(">I", 9) + ip("192.0.2.201") + ip("233.252.0.1")
+
+
+@pytest.mark.parametrize(
+    ("templates", "record", "length", "field", "expected"),
+    [
+        ([(256, MULTICAST)], MULTICAST_KEY + struct.pack(">BHBHHIII", 255, 17, 3, 14, 4, 1, 4, 8), 36, "basicList",
+         {"semantic": "allOf", "element": "egressInterface", "values": [1, 4, 8]}),
+        ([(256, MULTICAST)],
+         MULTICAST_KEY + struct.pack(">BHBHH", 255, 25, 3, 82, VARIABLE) + b"\5FE0/0\7FE10/10\5FE2/2", 44, "basicList",
+         {"semantic": "allOf", "element": "interfaceName", "values": ["FE0/0", "FE10/10", "FE2/2"]}),
+        ([(256, MULTICAST)], MULTICAST_KEY + struct.pack(">BHBHHIII", 255, 17, 1, 14, 4, 1, 4, 8), 36, "basicList",
+         {"semantic": "exactlyOneOf", "element": "egressInterface", "values": [1, 4, 8]}),
+        ([(257, [(324, 8), (326, 4)]), (258, FIVE)],
+         ip("192.0.2.1") + ip("192.0.2.105") + struct.pack(">HHBBHBH", 1025, 80, 6, 255, 63, 3, 257)
+         + b"".join(struct.pack(">III", EXPORT_S + 2_208_988_800, 0, value) for value in HASHES), 83, "subTemplateList",
+         {"semantic": "allOf", "template": 257, "records": [
+             {"observationTimeMicroseconds": "2026-11-20T02:59:58.000000Z", "digestHashValue": value}
+             for value in HASHES
+         ]}),
+        ([(259, [(302, 4), (304, 1)]), (260, [(302, 4), (304, 1), (305, 1), (306, 1)]), (261, SELECTED)],
+         bytes.fromhex("20010db8" + "00" * 11 + "01" + "20010db8" + "00" * 11 + "02")
+         + struct.pack(">HHBIIBHB", 1025, 80, 6, 108_000, 120, 255, 21, 3)
+         + struct.pack(">HHIB", 259, 9, 100, 5) + struct.pack(">HHIBBB", 260, 11, 15, 1, 1, 99), 73,
+         "subTemplateMultiList",
+         {"semantic": "allOf", "lists": [
+             {"template": 259, "records": [{"selectorId": 100, "selectorAlgorithm": 5}]},
+             {"template": 260, "records": [
+                 {"selectorId": 15, "selectorAlgorithm": 1, "samplingPacketInterval": 1, "samplingPacketSpace": 99}]},
+         ]}),
+    ],
+    ids=["figure 12", "figure 13", "figure 14", "figure 17", "figure 21"],
+)  # fmt: skip
+def test_the_examples_of_rfc_6313(
+    rows: Rows, templates: list[tuple[int, list[Field]]], record: bytes, length: int, field: str, expected: Any
+) -> None:
+    """Section 9: the values that its figures show, in sets of the lengths that they state."""
+    told = [template(number, specs) for number, specs in templates]
+    data = a_set(templates[-1][0], record, pad=False)
+    assert len(data) == length
+    assert flow_of(rows([ipfix(*told, data)], format="netflow"))[f"netflow.{field}"] == expected
+
+
 # RFC 5477: packet sampling -------------------------------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ def _single(app: typer.Typer) -> None:
             bool | None, typer.Option("--promiscuous/--no-promiscuous", help="Packets for others too.")
         ] = None,
     ) -> None:
-        """Follow the packets of an interface: flows, DNS, HTTP, TLS, DHCP, ARP; needs CAP_NET_RAW."""
+        """Follow the packets of an interface: flows, DNS, HTTP, TLS, QUIC, DHCP, ARP; needs CAP_NET_RAW."""
         entry = _point(call.settings, interface, name)
         if expression is not None:
             entry = replace(entry, filter=expression)
