@@ -157,6 +157,9 @@ def reload(settings: Settings) -> dict[str, Any]:
         raise TryAgain("no collector is running here", hint="soc up starts it")
     was = before.get(RELOAD, {}).get("at_us", 0)
     os.kill(before["pid"], signal.SIGHUP)
+    web = read_state(state_file(settings, "serve")) or {}
+    if web.get("state") == "running" and _is_alive(web.get("pid", 0)):
+        os.kill(web["pid"], signal.SIGHUP)  # it reads its certificate again
     deadline = time.monotonic() + RELOAD_S
     while time.monotonic() < deadline:
         state = read_state(state_file(settings, "collect")) or {}
@@ -693,9 +696,10 @@ class Supervisor:
         return died
 
     def reload(self) -> None:
-        """Have who can do it read the settings again."""
+        """Have who can do it read the settings, or its certificate, again."""
         for child in self.children:
-            if child.name == "collect" and child.process is not None:
+            is_ready = child.name == "collect" or (self.state(child.name) or {}).get("state") == "running"
+            if child.name in ("collect", "serve") and child.process is not None and is_ready:
                 child.process.send_signal(signal.SIGHUP)
 
     def _died(self, child: _Child) -> None:

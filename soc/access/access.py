@@ -14,7 +14,7 @@ from soc.access.people import PERSON, TOKEN, Account, Person, Token, checked
 from soc.access.roles import holds, roles_with
 from soc.errors import Conflict, NotFound, PermissionRefused, UsageError
 from soc.model.cases import CaseTx, ReadablePort
-from soc.model.clock import Clock
+from soc.model.clock import DAY_US, Clock
 from soc.model.scope import Scope
 
 MAX_FAILURES = 5
@@ -23,7 +23,6 @@ LOCK_US = 15 * 60 * 1_000_000
 MIN_PASSWORD = 12
 MAX_PASSWORD = 1024
 TOKEN_DAYS = 365
-_DAY_US = 86_400_000_000
 _ALL = 1_000_000
 
 
@@ -217,7 +216,7 @@ class Access:
         secret = f"soc_{id}_{self._random(32).hex()}"
         now = self._now_us
         document = {
-            "id": id, "person": name, "created_us": now, "expires_us": now + days * _DAY_US, "revoked_us": None,
+            "id": id, "person": name, "created_us": now, "expires_us": now + days * DAY_US, "revoked_us": None,
             "sha256": _sha256(secret),
         }  # fmt: skip
         with self._cases.begin(by, via) as tx:

@@ -19,11 +19,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from soc.collectors.counters import Counters
 from soc.collectors.enrol import Authority, checked_name
 from soc.collectors.packet_asks import Asks
+from soc.collectors.punctual import PunctualProtocol
 from soc.errors import PermissionRefused, SocError, TryAgain, UsageError
 from soc.model.clock import Clock
 from soc.store import files
@@ -102,7 +102,7 @@ class Intake:
             self._logs.clear()
 
 
-class _CertificateProtocol(H11Protocol):  # type: ignore[misc]
+class _CertificateProtocol(PunctualProtocol):
     """Puts the peer's certificate, as TLS verified it, into the state of every request."""
 
     app_state: dict[str, Any]

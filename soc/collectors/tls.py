@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from soc.collectors.listeners import ListenerSpec, Tls
@@ -45,19 +46,26 @@ def server_context(spec: ListenerSpec) -> ssl.SSLContext:
     place, tls = f"[listen.{spec.name}]", spec.tls
     if tls is None:
         raise ConfigError(f"{place} {spec.protocol} needs 'certificate' and 'key'", hint="give both as PEM files")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
+    context = served(tls.certificate, tls.key, place)
+    context.options |= ssl.OP_NO_TICKET
     # A client that writes and closes answers our session tickets with a reset, which takes the end of its stream along.
     context.num_tickets = 0
+    _demand_certificates(context, tls, place)
+    return context
+
+
+def served(certificate: Path, key: Path, place: str) -> ssl.SSLContext:
+    """TLS 1.2 or later for a server with these files. Raises ConfigError, which begins with the place."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"{place} certificate {tls.certificate} with key {tls.key} cannot be used: {_why(error)}",
+            f"{place} certificate {certificate} with key {key} cannot be used: {_why(error)}",
             hint="both are PEM files that the service may read, and belong together",
         ) from error
-    _demand_certificates(context, tls, place)
     return context
 
 

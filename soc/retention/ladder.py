@@ -10,12 +10,11 @@ from pathlib import Path
 
 from soc.content import Document, Faults, Node, documents, shipped
 from soc.errors import ConfigError, ContentError, Fault, nearest
-from soc.model.clock import VIETNAM
+from soc.model.clock import DAY_US, VIETNAM
 
 EVIDENCE = ("F", "F°", "S", "U", "inf", "N", "O")
 """Evidence classes of regulation.md: F text read in full … O our own choice, not law."""
 DEFAULT_PROFILE = "2026"
-DAY_US = 86_400_000_000
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 Facts = Mapping[str, frozenset[str]]
 """What is known of a system and its logs, by attribute (`system.kind`, `log.kind`); an absent attribute is unknown."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
+import logging
 import os
 import socket
 import ssl
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from soc.collectors.punctual import PunctualProtocol
+from soc.collectors.tls import served
 from soc.errors import ConfigError, Conflict
 from soc.web.app import application
 from soc.web.auth import Peer
@@ -28,12 +30,11 @@ if TYPE_CHECKING:
     from soc.config import Settings
     from soc.pipeline import Services
 
+_log = logging.getLogger("soc.web")
 BACKLOG = 128
 GRACE_S = 5
 PEER_CONNECTIONS = 128
 """Open connections of one uid, or of one address over TCP; a console takes three, a stream is one."""
-REQUEST_S = 15.0
-"""A connection that has not sent the head of a request by then is closed."""
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred of unix(7): pid, uid, gid."""
 
@@ -46,7 +47,7 @@ def peer_of(connection: socket.socket | None) -> Peer:
     return Peer(_CREDENTIALS.unpack(raw)[1])
 
 
-class PeerProtocol(H11Protocol):  # type: ignore[misc]
+class PeerProtocol(PunctualProtocol):
     """HTTP/1.1 that puts the `Peer` of its connection into the state of every request, where no header reaches.
 
     Anybody may connect, so nobody may take all descriptors: one peer holds at most `PEER_CONNECTIONS`, and who sends
@@ -56,7 +57,6 @@ class PeerProtocol(H11Protocol):  # type: ignore[misc]
     app_state: dict[str, Any]
     _open: ClassVar[Counter[object]] = Counter()
     _who: object = None
-    _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -69,18 +69,9 @@ class PeerProtocol(H11Protocol):  # type: ignore[misc]
             return
         self._who = who
         self._open[who] += 1
-        self._waiting = self.loop.call_later(REQUEST_S, transport.abort)
-
-    def handle_events(self) -> None:
-        super().handle_events()
-        if self.cycle is not None and self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._waiting is not None:
-            self._waiting.cancel()
         if self._who is not None:
             self._open[self._who] -= 1
             if not self._open[self._who]:
@@ -97,9 +88,10 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
         stop: threading.Event,
         alive: Callable[[], None],
         tls: tuple[socket.socket, ssl.SSLContext] | None,
+        renew: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._stop, self._alive, self._tls = stop, alive, tls
+        self._stop, self._alive, self._tls, self._renew = stop, alive, tls, renew
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -117,6 +109,7 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
 
     async def on_tick(self, counter: int) -> bool:
         self._alive()
+        self._renew()
         return self._stop.is_set() or bool(await super().on_tick(counter))
 
 
@@ -127,10 +120,11 @@ def serve(
     tcp: socket.socket | None = None,
     stop: threading.Event,
     alive: Callable[[], None] = lambda: None,
+    again: threading.Event | None = None,
 ) -> None:
     """Answer on these bound sockets until `stop` is set; requests that run get `GRACE_S` seconds to end.
 
-    `alive` is called ten times a second by the loop that answers.
+    `alive` is called ten times a second by the loop that answers; when `again` is set the certificate is read again.
     With `[web] certificate` and `key` TCP is HTTPS; without them only this machine may be listened to, for a token that
     crosses a network in clear is everybody's.
     Raises ConfigError for that, for files that cannot be used, and when the home cannot be closed to other users: then
@@ -150,7 +144,14 @@ def serve(
     )  # fmt: skip
     tls = (tcp, context) if tcp is not None and context is not None else None
     plain = [each for each in (sock, None if tls else tcp) if each is not None]
-    _Server(config, stop, alive, tls).run(sockets=plain)
+
+    def renew() -> None:
+        if again is not None and again.is_set():
+            again.clear()
+            if context is not None:
+                _renew(context, settings)
+
+    _Server(config, stop, alive, tls, renew).run(sockets=plain)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -158,20 +159,22 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     names = (settings.web_certificate, settings.web_key)
     if not any(names):
         return None
-    hint = "both are PEM files that the service may read, and belong together"
     if not all(names):
-        raise ConfigError("[web] 'certificate' and 'key' go together, one is missing", hint=hint)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    try:
-        context.load_cert_chain(settings.path(names[0]), settings.path(names[1]))
-    except (OSError, ssl.SSLError) as error:
-        why = getattr(error, "reason", None) or error.strerror or error
         raise ConfigError(
-            f"[web] certificate {names[0]} with key {names[1]} cannot be used: {why}", hint=hint
-        ) from error
-    return context
+            "[web] 'certificate' and 'key' go together, one is missing", hint="both are PEM files below SOC_HOME"
+        )
+    return served(settings.path(names[0]), settings.path(names[1]), "[web]")
+
+
+def _renew(context: ssl.SSLContext, settings: Settings) -> None:
+    """Read the files of a certificate again, for the connections that come from now on; faulty ones change nothing."""
+    try:
+        tls_context(settings)
+        context.load_cert_chain(settings.path(settings.web_certificate), settings.path(settings.web_key))
+    except (ConfigError, OSError) as error:
+        _log.error("the certificate of before stays in use: %s", error)
+    else:
+        _log.info("[web] certificate was read again")
 
 
 def close_home(home: Path) -> None:

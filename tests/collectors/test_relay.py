@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import secrets
 import shutil
 import socket
+import ssl
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ import pytest
 import zstandard
 from cryptography import x509
 
-from soc.collectors import certify, enrol
+from soc.collectors import certify, enrol, punctual
 from soc.collectors.counters import Counters
 from soc.collectors.enrol import Authority, Token
 from soc.collectors.hub import Hub, Intake
@@ -488,6 +490,16 @@ def test_the_counters_of_each_log_are_saved(tmp_path: Path, monkeypatch: pytest.
     for unit, records in (("xa-ban-ron", 4), ("xa-im-lang", 2)):
         [row] = Counters(tmp_path / "run" / f"{unit}.collect.json").snapshot()
         assert row["queued"] == records
+
+
+def test_who_says_nothing_to_the_hub_is_let_go(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a TLS session and without a certificate: else anybody could hold all of its descriptors."""
+    monkeypatch.setattr(punctual, "REQUEST_S", 0.2)
+    context = ssl._create_unverified_context()
+    with socket.create_connection(("127.0.0.1", centre.port)) as plain, context.wrap_socket(plain) as silent:
+        silent.settimeout(5)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            assert silent.recv(1) == b""
 
 
 def test_a_unit_that_never_joined_says_what_to_do(tmp_path: Path, centre: Centre) -> None:

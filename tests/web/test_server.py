@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -21,10 +22,12 @@ import httpx
 import pytest
 
 from soc.client import Client
+from soc.collectors import punctual
 from soc.errors import ConfigError, Conflict, UsageError
 from soc.web import server
 from soc.web.server import open_tcp_socket, open_unix_socket, peer_of
 from tests.collectors.certificates import Authority
+from tests.collectors.running import until
 from tests.web.world import UIDS, UNKNOWN_UID, World, build
 
 IS_ROOT = os.geteuid() == 0
@@ -159,6 +162,43 @@ def test_https_beside_the_socket(world: World, folder: Path, monkeypatch: pytest
             pytest.raises(UsageError, match="cannot be verified"),
         ):
             stranger.get("/v1/me")
+
+
+def test_a_renewed_certificate_is_taken_without_a_restart(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the signal; files that are none change nothing, and a connection that is open goes on."""
+    authority = Authority(folder)
+    certificate, key = authority.pair("api.test", dns=("localhost",))
+    asked = replace(world.services.settings, web_certificate=str(certificate), web_key=str(key))
+    monkeypatch.setattr(world.services, "settings", asked)
+    tcp, again = open_tcp_socket("127.0.0.1", 0), threading.Event()
+    address = tcp.getsockname()
+
+    def shown() -> bytes:
+        with socket.create_connection(address) as plain, ssl._create_unverified_context().wrap_socket(plain) as peer:
+            return peer.getpeercert(True) or b""
+
+    def signalled() -> None:
+        again.set()
+        assert until(lambda: not again.is_set())
+        time.sleep(0.2)
+
+    with world.served(folder / "api.sock", tcp, again=again):
+        first = shown()
+        with httpx.Client(
+            base_url=f"https://localhost:{address[1]}", verify=ssl.create_default_context(cafile=authority.path)
+        ) as kept:
+            assert kept.get("/v1/health").status_code == 200
+            good = certificate.read_bytes()
+            certificate.write_bytes(b"none")
+            signalled()
+            assert shown() == first
+            certificate.write_bytes(good)
+            authority.pair("api.test", dns=("localhost",))
+            signalled()
+            assert shown() != first
+            assert kept.get("/v1/health").status_code == 200
 
 
 def test_no_token_crosses_a_network_in_clear(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +361,7 @@ def test_many_threads_are_one_person_each(world: World, folder: Path) -> None:
 def test_one_user_cannot_take_all_connections(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket is open to everybody on the machine; idle connections would eat the service's descriptors."""
     monkeypatch.setattr(server, "PEER_CONNECTIONS", 5)
-    monkeypatch.setattr(server, "REQUEST_S", 1.0)
+    monkeypatch.setattr(punctual, "REQUEST_S", 1.0)
     path = folder / "api.sock"
     with world.served(path):
         held = [socket.socket(socket.AF_UNIX) for _ in range(8)]

@@ -99,12 +99,12 @@ class World:
         return Caller(self.app, Peer(UIDS[name] if name is not None else uid), headers)
 
     @contextmanager
-    def served(self, path: Path, tcp: socket.socket | None = None) -> Iterator[threading.Event]:
+    def served(self, path: Path, tcp: socket.socket | None = None, **more: Any) -> Iterator[threading.Event]:
         """The service on a Unix socket, in a thread, until the block ends."""
         stop = threading.Event()
         sock = server.open_unix_socket(path)
         thread = threading.Thread(
-            target=server.serve, args=(self.services,), kwargs={"sock": sock, "tcp": tcp, "stop": stop}
+            target=server.serve, args=(self.services,), kwargs={"sock": sock, "tcp": tcp, "stop": stop, **more}
         )
         thread.start()
         try:
