@@ -108,6 +108,7 @@ class Looker(Protocol):
 
     def look(self, batches: Iterable[EventBatch]) -> list[Finding]: ...
     def finish(self) -> list[Finding]: ...
+    def left_out(self) -> dict[str, int]: ...
     def snapshot(self) -> Any: ...
     def restore(self, state: Any) -> None: ...
 
@@ -142,6 +143,10 @@ class Backtest:
         """Behind the last slice: what is found because nothing more came."""
         return self._correlator.finish()
 
+    def left_out(self) -> dict[str, int]:
+        """What correlations did not count, by reason."""
+        return self._correlator.left_out()
+
     def snapshot(self) -> Any:
         """Everything that the next slice builds on, as plain data."""
         return {"correlator": orjson.loads(self._correlator.snapshot()), "failures": dict(self.failures)}
@@ -171,6 +176,10 @@ class QueryLooker:
     def finish(self) -> list[Finding]:
         """Nothing: no event waits for another."""
         return []
+
+    def left_out(self) -> dict[str, int]:
+        """Nothing: every event is a finding."""
+        return {}
 
     def snapshot(self) -> Any:
         """Nothing: no event hangs together with another."""

@@ -132,12 +132,12 @@ class Correlating:
             self._dirty = True
 
     def told(self) -> dict[str, Any]:
-        """What people see of it: what it did, how many groups it keeps, how many late events wait to be looked at, and
-        what is `left_out`, by reason.
+        """What people see of it: what it did, how many groups it keeps, how many late events wait to be looked at, what
+        is `left_out`, by reason, and at how many places the log of what matched was `damaged` since the start.
         """
         correlations = self._correlator.correlations
         kept = {"groups": correlations.groups, "late_waiting": correlations.late.events}
-        return {**self.counts, **kept, "left_out": self._correlator.left_out()}
+        return {**self.counts, **kept, "damaged": self._reader.damaged, "left_out": self._correlator.left_out()}
 
     def _tell(self) -> None:
         """What people see of the sources' habits; nothing depends on it, so it need not be durable."""

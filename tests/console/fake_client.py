@@ -170,6 +170,7 @@ JOB = {
     "rules": ["failed-login"], "texts": [f"mine.yml {ESCAPE}"], "where": f"user.name:root {ESCAPE}", "against": True,
     "reason": ESCAPE, "state": "done", "events": 12345, "events_total": 12345, "bytes": 1 << 20, "cpu_s": 1.5,
     "hits": 38412, "span_s": 30 * 86400.0, "eta_s": None, "failures": {"new": {f"bad {ESCAPE}": 2}},
+    "left_out": {"new": {"evicted_groups": 7}, "old": {}},
     "rules_found": [{
         "rule": "failed-login", "title": f"Failed {ESCAPE}", "title_vi": f"Thất bại {ESCAPE}", "level": "low",
         "new": SIDE, "old": SIDE, "diff": {"new": 2, "old": 1, "both": 6}, "excepted": {"new": 3},

@@ -188,6 +188,22 @@ def test_the_state_file_of_before_is_read_once(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "run" / "correlate.json").exists()
 
 
+def test_damage_in_the_log_is_told(tmp_path: Path) -> None:
+    """What cannot be read any more is passed over, and counted where people see it."""
+    made = world(tmp_path / "home", 12)
+    [path] = sorted((places.queue(made.settings) / places.MATCHED).rglob("*.log"))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    path.write_bytes(data)
+    correlating = Correlating(made.settings, made.clock)
+    while correlating.step():
+        pass
+    told = correlating.told()
+    correlating.close()
+    assert (told["damaged"], 0 < told["frames"] < 40) == (1, True)
+
+
 def test_definitions_that_are_read_again_lose_nothing_of_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from soc.console.commands.call import Call, command, group, moment
 from soc.console.commands.events import Limit
 from soc.console.commands.shared import title
 from soc.console.i18n import t
-from soc.console.render import Column, number, short, size, word
+from soc.console.render import Column, counted, number, short, size, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.errors import EXIT_PARTIAL, SocError, TryAgain, UsageError
@@ -279,6 +279,9 @@ def _say_partial(call: Call, job: Mapping[str, Any]) -> None:
     for side, failures in (job.get("failures") or {}).items():
         for rule, n in failures.items():
             call.output.say(t("cmd.lookback.broke", rule=rule, events=number(n), side=side))
+    for side, left_out in (job.get("left_out") or {}).items():
+        if left_out:
+            call.output.say(t("cmd.lookback.left_out", what=counted("left_out", left_out), side=side))
 
 
 def _figures(job: Mapping[str, Any]) -> list[tuple[str, Any]]:

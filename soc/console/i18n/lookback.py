@@ -70,6 +70,7 @@ LOOKBACK: Catalogue = {
         "Tác vụ {job} vẫn chạy: soc job show {job}, soc job cancel {job}",
         "Job {job} goes on: soc job show {job}, soc job cancel {job}",
     ),
+    "cmd.lookback.left_out": ("Tương quan không tính ({side}): {what}", "Correlations left out ({side}): {what}"),
     "cmd.lookback.looking": ("Đã khớp {hits}", "{hits} hits"),
     "cmd.lookback.partial": (
         "{state}: mới xem {seen} trong {total} sự kiện; các số liệu chưa đủ",

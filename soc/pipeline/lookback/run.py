@@ -193,6 +193,7 @@ class Run:
             "tallies": {rule: tally.to_state() for rule, tally in self._tallies.items()},
             "lookers": {side: looker.snapshot() for side, looker in self._lookers.items()},
             "failures": {side: dict(looker.failures) for side, looker in self._lookers.items()},
+            "left_out": {side: looker.left_out() for side, looker in self._lookers.items()},
         }  # fmt: skip
         if state != RUNNING:
             self._state["lookers"] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from soc.detections import DetectionSet, detect
+from soc.detections.correlation import stage
 from soc.model.batch import EventBatch
 from soc.model.lookback import RuleText
 from soc.pipeline.lookback import run as run_module
@@ -72,6 +73,15 @@ def test_figures_by_day_entity_and_alert(past: Past) -> None:
     assert [each["hits"] for each in found["entities"]] == [7, 3]
     assert seen["bytes"] > 0
     assert seen["cpu_s"] > 0
+
+
+def test_what_correlations_left_out_is_told(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cap that the live stream tells is told of a backtest too: its figures are not all."""
+    monkeypatch.setattr(stage, "MAX_GROUPS", 1)
+    monkeypatch.setattr(stage, "SLACK", 0)
+    past.ask(texts=(text(),))
+    past.run()
+    assert past.seen()["left_out"]["new"]["evicted_groups"] >= 1
 
 
 def test_new_against_current(past: Past, tmp_path: Path) -> None:
