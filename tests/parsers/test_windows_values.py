@@ -197,14 +197,15 @@ def event(data: dict[str, Any], channel: str = SYSMON, event_id: Any = 1, **more
 
 
 @each_kernel
+@pytest.mark.parametrize("form", ["json", "lines", "windows-json", "syslog"])
 def test_the_usual_is_located_and_nothing_is_decoded(
-    parsers: ParserSet, used: Any, monkeypatch: pytest.MonkeyPatch
+    parsers: ParserSet, used: Any, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else all of this would prove nothing."""
+    """Out of files, EVTX and a listener; else all of this would prove nothing."""
     records = [event({"Image": f"C:\\{i}.exe", "ProcessId": i}) for i in range(3)]
     records += [event({}, "Security", 1102, UserData={"LogFileCleared": {"SubjectUserName": "alice"}})]
     monkeypatch.setattr(Located, "decoded", functools.cached_property(lambda _: pytest.fail("decoded")))
-    sysmon, security = parsed(parsers, records, used)
+    sysmon, security = parsed(parsers, records, used, format=form)
     assert sysmon.columns["winlog.event_data.Image"].to_list() == ["C:\\0.exe", "C:\\1.exe", "C:\\2.exe"]
     assert sysmon.columns["winlog.event_data.ProcessId"].to_list() == ["0", "1", "2"]
     assert security.columns["winlog.user_data.SubjectUserName"].to_list() == ["alice"]
