@@ -80,7 +80,7 @@ class DetectionSet:
             for path in paths:
                 reader.collect(Path(path))
             made = reader.read()
-        gc.freeze()  # rules live as long as the process: they need not be searched again either
+            gc.freeze()  # rules live as long as the process: they need not be searched again either
         return made
 
 
