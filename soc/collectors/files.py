@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from soc.collectors.blocks import MAX_BLOCK_BYTES, Packer, Record, Run
 from soc.collectors.lines import PLAIN, Coding, coding
 from soc.collectors.tables import Row, csv_delimiter, csv_rows, directed_rows, looks_like_w3c, looks_like_zeek
 from soc.collectors.unpack import limit_of
+from soc.collectors.wrapped import is_wrapper, opened, unwrapped
 from soc.collectors.xml_records import xml_records
 from soc.errors import SocError, UsageError
 from soc.model.clock import Clock
@@ -32,8 +32,6 @@ _RUN_BYTES = 64 << 10
 MAX_DOCUMENT = 256 << 20
 """A file that is one JSON document (an array, or spread over lines) must fit in memory."""
 _HEAD = 4096
-_WRAPPERS = ("Records", "records", "value")  # CloudTrail, Azure, Microsoft Graph
-_WRAPPER = re.compile(rb'\{\s*(?:"@odata\.\w+"\s*:\s*"[^"]*"\s*,\s*){0,8}"(?:Records|records|value)"\s*:\s*\[')
 _FORM = {"evtx": "windows-json", "pcap": "packet"}
 MAX_DATAGRAM = 65_535
 _NO_LIMIT = 1 << 40
@@ -266,7 +264,7 @@ def _json(stream: io.BufferedReader, name: str) -> Iterator[Record | Run]:
     services wrap around many events (`{"Records": [...]}`) those."""
     head = stream.peek(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
     first_line = head.partition(b"\n")[0].rstrip()
-    is_document = head[:1] == b"[" or (first_line == b"{" and head[:1] == b"{") or _WRAPPER.match(head) is not None
+    is_document = head[:1] == b"[" or (first_line == b"{" and head[:1] == b"{") or is_wrapper(head)
     if not is_document:
         yield from _lines(stream)
         return
@@ -276,20 +274,11 @@ def _json(stream: io.BufferedReader, name: str) -> Iterator[Record | Run]:
     try:
         document = orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
     except ValueError:  # several documents in a row, or no JSON after all: line by line nothing is lost
-        each = (data for piece in _spread(text) for data in _opened_wrapper(piece))
+        each = (data for piece in _spread(text) for data in opened(piece))
         yield from (record for number, data in enumerate(each, 1) for record in _whole(data, number))
         return
-    for number, item in enumerate(document if isinstance(document, list) else _unwrapped(document), 1):
+    for number, item in enumerate(document if isinstance(document, list) else unwrapped(document), 1):
         yield Record(orjson.dumps(item), number)
-
-
-def _unwrapped(document: Any) -> list[Any]:
-    """The events of a wrapper, and last what else it says; any other document alone."""
-    names = [name for name in document if not name.startswith("@odata.")] if isinstance(document, dict) else []
-    if not names or names[0] not in _WRAPPERS or not isinstance(document[names[0]], list):
-        return [document]
-    rest = {name: document[name] for name in names[1:]}
-    return [*document[names[0]], *([rest] if rest else [])]
 
 
 def _spread(text: bytes) -> Iterator[bytes]:
@@ -302,15 +291,6 @@ def _spread(text: bytes) -> Iterator[bytes]:
         pieces.append(line)
     if pieces:
         yield b"".join(pieces)
-
-
-def _opened_wrapper(data: bytes) -> list[bytes]:
-    if _WRAPPER.match(data) is None:
-        return [data]
-    try:
-        return [orjson.dumps(item) for item in _unwrapped(orjson.loads(data))]
-    except ValueError:
-        return [data]
 
 
 def _whole(data: bytes, number: int) -> Iterator[Record]:

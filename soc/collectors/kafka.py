@@ -20,6 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from soc.collectors.poll.page import FRAME_BYTES, FRAME_RECORDS, Cursor, Page, cost
 from soc.collectors.poll.secrets import Secrets
 from soc.collectors.poll.verify import unverified
+from soc.collectors.wrapped import opened
 from soc.errors import ConfigError, PermissionRefused, TryAgain
 from soc.model.clock import Clock
 from soc.model.poll import Poll
@@ -79,7 +80,7 @@ class Kafka:
         )
 
     def _taken(self, consumer: Consumer) -> list[bytes | None]:
-        """Values that fit one frame; `_at` moves with them."""
+        """Values that fit one frame, of a wrapper its events; `_at` moves with them."""
         taken: list[bytes | None] = []
         size = 0
         names: dict[tuple[str | None, int | None], str] = {}
@@ -90,10 +91,11 @@ class Kafka:
             key, offset = names.get(place) or names.setdefault(place, f"{place[0]}/{place[1]}"), message.offset() or 0
             if offset >= self._at.get(key, 0):  # less: it came again after a partition was given to us anew
                 value = message.value()
-                size += cost(value or b"")
-                if taken and size > FRAME_BYTES:
+                parts: list[bytes | None] = [None] if value is None else [*opened(value, FRAME_RECORDS)]
+                size += sum(cost(part or b"") for part in parts)
+                if taken and (size > FRAME_BYTES or len(taken) + len(parts) > FRAME_RECORDS):
                     break
-                taken.append(value)
+                taken += parts
                 self._at[key] = offset + 1
             self._ready.popleft()
         return taken

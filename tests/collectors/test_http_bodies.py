@@ -161,6 +161,39 @@ def test_plain_out_of_noise(body, path, form):
     assert isinstance(found, Reply) or all(found.records)
 
 
+@pytest.mark.parametrize(
+    ("body", "records"),
+    [
+        (b'{"records":[{"a":1},{"a":2}]}', [b'{"a":1}', b'{"a":2}']),
+        (b'{"Records":[{"a":1}],"digest":"x"}', [b'{"a":1}', b'{"digest":"x"}']),
+        (b'[{"records":[{"a":1}]},{"b":2}]', [b'{"a":1}', b'{"b":2}']),
+        (b'{"records":[{"a":1}]}\n{"records":[{"a":2}]}\n', [b'{"a":1}', b'{"a":2}']),
+        (b'{"records":[]}', [b'{"records":[]}']),
+        (b'{"records":[1]}', [b'{"records":[1]}']),
+        (b'{"a":1,"records":[{"b":1}]}', [b'{"a":1,"records":[{"b":1}]}']),
+    ],
+)
+@pytest.mark.parametrize("form", ["auto", "json"])
+def test_what_clouds_wrap_around_events_is_opened(body: bytes, records: list[bytes], form: str) -> None:
+    """As in files (Azure, CloudTrail); nothing vanishes: what holds no events stays as it is."""
+    taken = plain.Plain().answer(Call("POST", "/v1/logs", {"format": form}, body=body))
+    assert isinstance(taken, Taken)
+    assert (taken.records, taken.form) == (records, "document")
+    assert orjson.loads(taken.reply().body) == {"accepted": len(records)}
+
+
+def test_a_wrapper_longer_than_a_record_is_opened_before_anything_is_cut() -> None:
+    """Azure posts a megabyte at once, of which no event is long; one with too many events stays whole."""
+    many = b'{"records":[' + b",".join(b'{"n":%d}' % n for n in range(9_000)) + b"]}"
+    taken = plain.Plain().answer(Call("POST", "/v1/logs", {}, body=many, max_bytes=65_536))
+    assert isinstance(taken, Taken)
+    assert len(taken.records) == 9_000
+    too_many = b'{"records":[' + b",".join([b'{"n":1}'] * (MAX_RECORDS + 1)) + b"]}"
+    taken = plain.Plain().answer(Call("POST", "/v1/logs", {}, body=too_many, max_bytes=65_536))
+    assert isinstance(taken, Taken)
+    assert taken.records == [too_many]
+
+
 @given(st.text(max_size=60) | st.text(max_size=20).map(lambda t: f"Basic {t}"))
 def test_no_header_opens_the_door(header):
     """Whatever stands in it."""

@@ -76,6 +76,20 @@ def test_every_message_of_all_partitions_comes_once_in_order(tmp_path: Path, bro
     assert all("poll.cursor" in block.origin for block in home.blocks())
 
 
+def test_what_a_cloud_wraps_around_events_is_opened(tmp_path: Path, broker: Broker) -> None:
+    """Azure's diagnostic settings write such messages to an event hub, which speaks Kafka; each event comes once."""
+    topic, home = broker.topic("wrapped"), Home(tmp_path)
+    broker.produce(topic, [b'{"records":[%s]}' % b",".join(b'{"n":%d}' % n for n in range(k, k + 50)) for k in
+                           range(0, 1000, 50)] + [b'{"records":[]}'])  # fmt: skip
+    one = source(broker, topic, tmp_path)
+    step_until(home.poller(one), home, 500)
+    one.close()
+    two = source(broker, topic, tmp_path)
+    step_until(home.poller(two), home, 1001)
+    two.close()
+    assert Counter(home.records()) == Counter([b'{"n":%d}' % n for n in range(1000)] + [b'{"records":[]}'])
+
+
 def test_the_queue_counts_more_than_the_group(tmp_path: Path, broker: Broker) -> None:
     """Killed between our queue and the commit: the group knows nothing, and nothing is doubled."""
     topic, home = broker.topic("uncommitted"), Home(tmp_path)

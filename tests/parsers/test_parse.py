@@ -149,6 +149,16 @@ def test_thirty_flows_are_thirty_events(rows: Rows) -> None:
     assert (events[30]["event.dataset"], events[30]["soc.original_bytes"]) == ("unparsed", b"\0\x09rubbish")
 
 
+def test_the_source_says_which_of_two_servers_wrote_the_same_line(rows: Rows) -> None:
+    """nginx and Apache write `combined` letter by letter alike: a program or the product decides, else it is nginx."""
+    line = b'203.0.113.9 - - [20/Nov/2026:10:00:00 +0700] "GET / HTTP/1.1" 200 5 "-" "curl/8"'
+    said = [
+        rows([line]), rows([line], as_product="apache.access"), rows([b"<134>Nov 20 10:00:00 web1 httpd: " + line]),
+    ]  # fmt: skip
+    assert [event["event.dataset"] for [event] in said] == ["nginx.access", "apache.access", "apache.access"]
+    assert {(event["source.ip"], event["url.original"]) for [event] in said} == {("203.0.113.9", "/")}
+
+
 def test_a_product_can_be_forced(rows: Rows) -> None:
     """`--as` skips the recognising; an unknown product is refused with the nearest."""
     (event,) = rows([b"Failed password for root from 203.0.113.9 port 22 ssh2"], as_product="linux.sshd")

@@ -171,14 +171,14 @@ def lines(body: bytes) -> list[bytes]:
     """The lines that hold anything, without CR and LF. Raises BadBody 413 when they are too many."""
     found = [line for part in split_lines(body) if (line := part.removesuffix(b"\r"))]
     if len(found) > MAX_RECORDS:
-        raise _too_many()
+        raise too_many()
     return found
 
 
 def split_lines(body: bytes) -> list[bytes]:
     """All lines. Raises BadBody 413 when they are too many."""
     if body.count(b"\n") > MAX_LINES:
-        raise _too_many()
+        raise too_many()
     return body.split(b"\n")
 
 
@@ -194,14 +194,15 @@ def objects(body: bytes, max_bytes: int, check: Check = is_object) -> list[bytes
         return found
     found = _split(body)
     if len(found) > MAX_RECORDS:
-        raise _too_many()
+        raise too_many()
     for number, text in enumerate(found):
         if len(text) <= max_bytes:
             _check(text, number, check)
     return found
 
 
-def _too_many() -> BadBody:
+def too_many() -> BadBody:
+    """The answer to more records than one request may have."""
     return BadBody(413, f"more than {MAX_RECORDS} records in one request")
 
 
@@ -224,7 +225,7 @@ def _by_lines(body: bytes, max_bytes: int, check: Check) -> list[bytes] | None:
             return None
         found.append(line)
         if len(found) > MAX_RECORDS:
-            raise _too_many()
+            raise too_many()
     return found
 
 

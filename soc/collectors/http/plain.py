@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from soc.collectors.http.bodies import BadBody, lines, objects
+from soc.collectors.http.bodies import MAX_RECORDS, BadBody, lines, objects, too_many
 from soc.collectors.http.calls import Call, Reply, Taken
+from soc.collectors.wrapped import opened
 
 LOGS = ("/v1/logs", "/gelf")
 FORMAT = "document"
@@ -46,13 +47,23 @@ class Plain:
 
 def _records(call: Call, chosen: str) -> tuple[list[bytes], str]:
     begins = call.body[:256].lstrip()[:1]
-    if chosen in ("json", "gelf") or (chosen == "auto" and (begins == b"[" or "json" in call.media)):
-        return objects(call.body, call.max_bytes), "gelf" if chosen == "gelf" else FORMAT
+    if chosen == "gelf":
+        return objects(call.body, call.max_bytes), "gelf"
+    if chosen == "json" or (chosen == "auto" and (begins == b"[" or "json" in call.media)):
+        return _events(call), FORMAT
     if chosen == "auto" and begins == b"{":
         try:
-            return objects(call.body, call.max_bytes), FORMAT
+            return _events(call), FORMAT
         except BadBody as error:
             if error.status != 400:
                 raise
     # A line may be JSON among others; the parsers look at each.
     return lines(call.body), "syslog" if chosen == "syslog" else "lines"
+
+
+def _events(call: Call) -> list[bytes]:
+    """The objects of the body; what a cloud service wrapped around several is opened. Raises BadBody."""
+    found = [each for text in objects(call.body, call.max_bytes) for each in opened(text, MAX_RECORDS)]
+    if len(found) > MAX_RECORDS:
+        raise too_many()
+    return found
