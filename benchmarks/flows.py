@@ -4,6 +4,7 @@ The rate is of CPU (user and system) of the receiving side, the sender is paced;
 Like for like: nfcapd writes a fixed record of numbers, and here every element that the exporter sent is a column under
 its own name, addresses as text. `.decode` is that second half alone. `.whole` also makes all that is otherwise made
 when it is asked for: ECS names, times, estimates, identity, position, community id, the original octets of each flow.
+`.pure` is the first row where nothing compiled decodes.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 from benchmarks.entries import Cost, Entry, child_seconds, entry
 from benchmarks.receive import HOST, TOP
 from soc.content import shipped
+from soc.model import kernel
 from soc.model.batch import EventBatch
 from soc.model.lazy import LazyMapping
 from soc.model.position import PARTITIONS
@@ -49,7 +52,7 @@ _V5 = struct.Struct(">IIIHHIIIIHHBBBBHHBBH")
 
 
 def run(quick: bool = False) -> list[Entry]:
-    """Three rows for each format."""
+    """Four rows for each format."""
     flows = FLOWS // (10 if quick else 1)
     parsers = ParserSet.load([shipped("parsers")])
     rows: list[Entry] = []
@@ -59,7 +62,7 @@ def run(quick: bool = False) -> list[Entry]:
         ("ipfix", "netflow", "nfcapd", [_ipfix(i) for i in range(flows // 26)]),
         ("sflow", "sflow", "sfcapd", [_sflow(i) for i in range(flows // 60)]),
     ):
-        received, decoded, whole = _ours(parsers, protocol, datagrams)
+        received, decoded, whole, pure = _ours(parsers, protocol, datagrams)
         other = _theirs(collector, datagrams) if shutil.which(collector) else None
         if other and other.events != decoded.events:
             raise RuntimeError(f"{name}: {collector} has {other.events} flows, we have {decoded.events}")
@@ -69,8 +72,10 @@ def run(quick: bool = False) -> list[Entry]:
             (name, received.cpu_s + decoded.cpu_s),
             (f"{name}.decode", decoded.cpu_s),
             (f"{name}.whole", received.cpu_s + whole.cpu_s),
+            (f"{name}.pure", received.cpu_s + pure.cpu_s),
         ):
-            rows.append(entry(row, decoded.events / max(seconds, 1e-9), "flows/CPU-second", words, reference))
+            way = "pure Python" if row.endswith(".pure") else kernel.WHICH
+            rows.append(entry(row, decoded.events / max(seconds, 1e-9), f"flows/CPU-s, {way}", words, reference))
     return rows
 
 
@@ -83,8 +88,8 @@ def _send(port: int, datagrams: Sequence[bytes]) -> None:
             time.sleep(PAUSE_S)
 
 
-def _ours(parsers: ParserSet, protocol: str, datagrams: Sequence[bytes]) -> tuple[Cost, Cost, Cost]:
-    """To receive, to decode to the elements, and to decode to everything."""
+def _ours(parsers: ParserSet, protocol: str, datagrams: Sequence[bytes]) -> tuple[Cost, ...]:
+    """To receive, to decode to the elements, to everything, and to the elements without the kernel."""
     with tempfile.TemporaryDirectory() as root:
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.collector", root, protocol, HOST],
@@ -99,7 +104,10 @@ def _ours(parsers: ParserSet, protocol: str, datagrams: Sequence[bytes]) -> tupl
         if int(queued) != len(datagrams):
             raise RuntimeError(f"{protocol}: {len(datagrams)} sent, {queued} queued")
         blocks = _blocks(Path(root))
-        return Cost(int(queued), 0.0, float(seconds)), _decode(parsers, blocks), _decode(parsers, blocks, whole=True)
+        received, decoded = Cost(int(queued), 0.0, float(seconds)), _decode(parsers, blocks)
+        whole = _decode(parsers, blocks, whole=True)
+        with mock.patch.object(kernel, "kernel", None):
+            return received, decoded, whole, _decode(parsers, blocks)
 
 
 def _blocks(root: Path) -> list[RawBlock]:

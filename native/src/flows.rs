@@ -14,6 +14,8 @@ use std::cell::Cell;
 
 /// So many records are read column by column while they stay in the processor's first cache.
 const TILE: usize = 256;
+/// Of Base64.
+static LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// Octets as decimal text: three characters, then how many of them count.
 static DECIMALS: [[u8; 4]; 256] = decimals();
 /// Records are addressed with 32 bits in Arrow text; more octets than this are refused.
@@ -422,19 +424,31 @@ fn position_texts_of<'py>(
     Ok(texts.done(py))
 }
 
-/// SHA-1 of messages of `size` octets each, 20 octets a message.
+/// Community ids of messages of `size` octets each: `1:` and the Base64 (RFC 4648) of a SHA-1, 30 characters a message.
 #[pyfunction]
-fn sha1_rows<'py>(py: Python<'py>, messages: &[u8], size: usize) -> PyResult<Bound<'py, PyBytes>> {
-    guarded(|| sha1_rows_of(py, messages, size))?
+fn community_texts<'py>(py: Python<'py>, messages: &[u8], size: usize) -> PyResult<Bound<'py, PyBytes>> {
+    guarded(|| community_texts_of(py, messages, size))?
 }
 
-fn sha1_rows_of<'py>(py: Python<'py>, messages: &[u8], size: usize) -> PyResult<Bound<'py, PyBytes>> {
+fn community_texts_of<'py>(py: Python<'py>, messages: &[u8], size: usize) -> PyResult<Bound<'py, PyBytes>> {
     if size == 0 || messages.len() % size != 0 {
         return Err(PyValueError::new_err("octets that are no whole messages"));
     }
-    let digests: Vec<u8> =
-        messages.chunks_exact(size).flat_map(|message| <[u8; 20]>::from(Sha1::digest(message))).collect();
-    Ok(PyBytes::new(py, &digests))
+    let mut texts = Vec::with_capacity(messages.len() / size * 30);
+    for message in messages.chunks_exact(size) {
+        let mut digest = [0u8; 21]; // the 21st is not SHA-1's: with it there are whole groups of three
+        digest[..20].copy_from_slice(&Sha1::digest(message));
+        let mut text = *b"1:___________________________=";
+        for (group, letters) in digest.chunks_exact(3).zip(text[2..].chunks_exact_mut(4)) {
+            let bits = usize::from(group[0]) << 16 | usize::from(group[1]) << 8 | usize::from(group[2]);
+            for (place, letter) in letters.iter_mut().enumerate() {
+                *letter = LETTERS[bits >> (18 - 6 * place) & 63];
+            }
+        }
+        text[29] = b'=';
+        texts.extend_from_slice(&text);
+    }
+    Ok(PyBytes::new(py, &texts))
 }
 
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -442,5 +456,5 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(flow_columns, module)?)?;
     module.add_function(wrap_pyfunction!(ipv4_texts, module)?)?;
     module.add_function(wrap_pyfunction!(position_texts, module)?)?;
-    module.add_function(wrap_pyfunction!(sha1_rows, module)?)
+    module.add_function(wrap_pyfunction!(community_texts, module)?)
 }

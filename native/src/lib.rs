@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn soc_kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("VERSION", 4)?;
+    module.add("VERSION", 5)?;
     columns::add(module)?;
     flows::add(module)?;
     frames::add(module)?;

@@ -303,9 +303,10 @@ class Envelope:
         """`event_id` of each, hashed once a record."""
         if len(rows) < FEW:
             return pa.array(self.ids(rows.tolist(), parts.tolist()), pa.binary())
-        distinct, place = np.unique(rows, return_inverse=True)
-        firsts = self.ids(distinct.tolist(), None)
-        ids = np.frombuffer(b"".join(firsts), _ID)[place.reshape(-1)].copy()
+        distinct = np.flatnonzero(np.bincount(rows))
+        place = np.zeros(self.block.n, np.int64)
+        place[distinct] = np.arange(len(distinct))
+        ids = np.frombuffer(b"".join(self.ids(distinct.tolist(), None)), _ID)[place[rows]]
         low = ids["low"].astype(np.uint64) + parts.astype(np.uint64)
         ids["high"] += low < parts.astype(np.uint64)  # what the lower 64 bits carry
         ids["low"] = low

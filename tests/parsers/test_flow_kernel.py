@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import zlib
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from soc.model import kernel as compiled_kernel
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState, envelope, mapping
-from soc.parsers.decoders import flow_community, flow_text, flow_values, ipfix, netflow_v5, netflow_v9, sha1_rows
+from soc.parsers.decoders import flow_community, flow_text, flow_values, ipfix, netflow_v5, netflow_v9
 from soc.parsers.decoders.flow_runs import Before, Records, gather
 from soc.parsers.decoders.flow_values import Number, cell_format, number_at
 from tests.parsers.conftest import RECEIPT_NS, without_kernel
@@ -72,7 +73,6 @@ def test_both_give_the_same_events(parsers: ParserSet, datagrams: list[bytes], f
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((flow_text, "FEW"), (mapping, "FEW"), (envelope, "FEW"), (flow_community, "_FEW")):
             patch.setattr(module, name, few)
-        patch.setattr(flow_community, "_MANY", few)
         compiled = events(parsers, datagrams)
         with without_kernel():
             assert events(parsers, datagrams) == compiled
@@ -94,7 +94,7 @@ def test_a_changed_octet_is_seen(parsers: ParserSet, monkeypatch: pytest.MonkeyP
     assert events(parsers, told) != expected
 
 
-@pytest.mark.parametrize("name", ["flow_run", "flow_columns", "ipv4_texts", "position_texts", "sha1_rows"])
+@pytest.mark.parametrize("name", ["flow_run", "flow_columns", "ipv4_texts", "position_texts", "community_texts"])
 def test_where_it_fails_the_pure_code_does_the_work(
     parsers: ParserSet, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -167,14 +167,11 @@ def test_every_octet_is_written() -> None:
 
 @given(st.integers(1, 80), st.binary(max_size=800), st.integers(0, 2**32 - 1))
 def test_digests_are_the_same(size: int, data: bytes, start: int) -> None:
-    """SHA-1 of each message, and the checksum of frames."""
+    """Of community ids and of frames."""
     whole = data[: len(data) // size * size]
     pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
-    assert kernel.sha1_rows(whole, size) == b"".join(hashlib.sha1(piece).digest() for piece in pieces)
-    if size <= sha1_rows.MAX_OCTETS:
-        rows = np.frombuffer(whole, np.uint8).reshape(-1, size)
-        with without_kernel():
-            assert sha1_rows.sha1_rows(rows).tobytes() == kernel.sha1_rows(whole, size)
+    digests = (base64.b64encode(hashlib.sha1(piece, usedforsecurity=False).digest()) for piece in pieces)
+    assert kernel.community_texts(whole, size) == b"".join(b"1:" + digest for digest in digests)
     assert kernel.crc32(data, start) == zlib.crc32(data, start)
 
 
@@ -197,8 +194,8 @@ def test_digests_are_the_same(size: int, data: bytes, start: int) -> None:
         lambda end, rows, out: kernel.position_texts(["a:"], rows - 9, rows),
         lambda end, rows, out: kernel.position_texts(["a:"] * 2, rows, rows - 9),
         lambda end, rows, out: kernel.position_texts(["a:"] * 2, rows, rows[:1]),
-        lambda end, rows, out: kernel.sha1_rows(b"abc", 2),
-        lambda end, rows, out: kernel.sha1_rows(b"abc", 0),
+        lambda end, rows, out: kernel.community_texts(b"abc", 2),
+        lambda end, rows, out: kernel.community_texts(b"abc", 0),
     ],
 )
 def test_what_leads_astray_is_refused(call: Any) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from soc.model.kernel import asked
-
 MAX_OCTETS = 55
 """What one block holds beside its end mark and its length."""
 _ROWS = 8192  # so that the words of a round stay in the processor's cache
@@ -24,8 +22,6 @@ def sha1_rows(messages: Array) -> Array:
     n, size = messages.shape
     if size > MAX_OCTETS:
         raise ValueError(f"a message of {size} octets; at most {MAX_OCTETS} go into one block")
-    if (found := asked("sha1_rows", messages.tobytes(), size)) is not None:
-        return np.frombuffer(found, np.uint8).reshape(n, 20)
     result = np.empty((n, 5), ">u4")
     for at in range(0, n, _ROWS):
         result[at : at + _ROWS] = _digests(messages[at : at + _ROWS], size)
