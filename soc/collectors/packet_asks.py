@@ -24,6 +24,8 @@ HERE = "_here"
 """In the place of a unit: what the centre's own rings had."""
 MAX_OPEN = 16
 """Requests of a unit that wait for it."""
+MAX_KEPT = 8
+"""Answers of a unit that are kept; the oldest gives way to the next."""
 MAX_BYTES = 80 << 20
 """Octets of an answer; packets are 64 MiB at most, see `soc.pipeline.flow_packets`."""
 KEPT_US = 86_400_000_000
@@ -73,6 +75,9 @@ class Asks:
         if told is not None:
             part.rename(self._path(unit, id, "pcapng"))
             files.replace(self._path(unit, id, "told"), orjson.dumps(dict(told)))
+            whole = sorted(part.parent.glob("*.pcapng"), key=lambda path: path.stat().st_mtime_ns)
+            for old in whole[:-MAX_KEPT]:
+                old.unlink()
         return there + len(data)
 
     def states(self, id: str) -> list[dict[str, Any]]:

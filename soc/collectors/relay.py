@@ -126,14 +126,13 @@ def _passed(seqs: Mapping[str, int]) -> dict[Partition, Position]:
     }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Packets:
-    """A capture file that the centre asked for, with how many packets it has; `at` of its octets were sent."""
+    """A capture file that the centre asked for, with how many packets it has."""
 
     data: bytes
     packets: int
     is_cut: bool
-    at: int = 0
 
 
 class Relay:
@@ -161,7 +160,9 @@ class Relay:
         self._client: httpx.Client | None = None
         self._told_ns = self._asked_ns = 0
         self._packets = packets
-        self._wanted = ("", Packets(b"", 0, False))
+        self._search: threading.Thread | None = None
+        self._found: tuple[str, Packets] | None = None
+        self._sent = 0
         self.counts = {"frames": 0, "records": 0, "bytes": 0, "failures": 0, "packet_answers": 0}
         self.fault = ""
 
@@ -208,29 +209,44 @@ class Relay:
         return len(data)
 
     def hand_over(self) -> int:
-        """Send a piece of the packets that the centre asked for, so that records do not wait for them; its bytes.
-
-        Raises like `step`; after a failure the whole answer is made anew.
-        """
-        id, answer = self._wanted
-        if not id:
-            now = self._clock.monotonic_ns()
-            if self._packets is None or (self._asked_ns and now - self._asked_ns < ASK_NS):
-                return 0
-            asked = self._asked()
-            self._asked_ns = now
-            if asked is None:
-                return 0
-            id, answer = self._wanted = asked["id"], self._packets(asked)
-            _log.info("the centre asks for packets of %s: %d", asked.get("flow"), answer.packets)
-        piece, size = answer.data[answer.at : answer.at + self._batch_bytes], len(answer.data)
-        params = {"at": answer.at, "size": size, "packets": answer.packets, "is_cut": int(answer.is_cut)}
+        """Send a piece of the packets that the centre asked for; its bytes. They are searched for beside it, and sent
+        between batches, so that records wait for neither. Raises like `step`; a cut answer begins anew."""
+        if not self._sent and not self._is_found():
+            return 0
+        assert self._found is not None
+        id, answer = self._found
+        piece, size = answer.data[self._sent : self._sent + self._batch_bytes], len(answer.data)
+        params = {"at": self._sent, "size": size, "packets": answer.packets, "is_cut": int(answer.is_cut)}
         timeout = httpx.Timeout(TIMEOUT_S, read=TIMEOUT_S + len(piece) / SLOWEST_BYTES_S)
-        answer.at = self._upto("POST", f"/v1/asks/{id}", params=params, content=piece, timeout=timeout)
-        if answer.at == size:
+        self._sent = self._upto("POST", f"/v1/asks/{id}", params=params, content=piece, timeout=timeout)
+        if self._sent == size:
             self.counts["packet_answers"] += 1
-            self._wanted, self._asked_ns = ("", Packets(b"", 0, False)), 0
+            self._found, self._sent, self._asked_ns = None, 0, 0
         return len(piece)
+
+    def _is_found(self) -> bool:
+        """Whether what the centre asks for has been searched; a search is begun where it asks for something else."""
+        now = self._clock.monotonic_ns()
+        is_searching = self._search is not None and self._search.is_alive()
+        if self._packets is None or is_searching or (self._asked_ns and now - self._asked_ns < ASK_NS):
+            return False
+        asked = self._asked()
+        self._asked_ns = now
+        if asked is None or (self._found is not None and self._found[0] == asked["id"]):
+            return asked is not None
+        self._asked_ns = 0
+        self._search = threading.Thread(target=self._look_for, args=(self._packets, asked), daemon=True)
+        self._search.start()
+        return False
+
+    def _look_for(self, packets: Callable[[Mapping[str, Any]], Packets], asked: Mapping[str, Any]) -> None:
+        try:
+            found = packets(asked)
+        except (OSError, SocError) as error:
+            _log.error("packets that the centre asks for cannot be read: %s", error)
+            found = Packets(b"", 0, False)
+        self._found = asked["id"], found
+        _log.info("the centre asks for packets of %s: %d", asked.get("flow"), found.packets)
 
     def _asked(self) -> dict[str, Any] | None:
         """The oldest request that waits for us; none of a centre that is older than we are and knows no requests."""
@@ -336,7 +352,7 @@ class Relay:
             self._client.close()
         self._client = None
         self._cursors.clear()
-        self._wanted = ("", Packets(b"", 0, False))
+        self._sent = 0
 
     def close(self) -> None:
         """Let the connection and the files go."""

@@ -12,7 +12,7 @@ import pytest
 
 from soc.collectors import packet_asks
 from soc.collectors.packet_asks import HERE, Asks
-from soc.collectors.relay import LEAST_BYTES, Packets
+from soc.collectors.relay import LEAST_BYTES, Packets, Relay
 from soc.errors import NotFound, PermissionRefused, SocError, TryAgain, UsageError
 from soc.model.clock import FixedClock
 from soc.model.daily import Daily
@@ -32,6 +32,14 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
     made.stop()
 
 
+def handed(relay: Relay) -> int:
+    """A piece that is handed over, once it was searched for; 0 when nothing is asked."""
+    size = relay.hand_over()
+    while not size and relay._search is not None and relay._search.is_alive():
+        relay._search.join()
+    return size or relay.hand_over()
+
+
 def whole(asked: Mapping[str, Any]) -> Packets:
     """A unit whose ring has `DATA` for everybody."""
     return Packets(DATA, 9, False)
@@ -46,7 +54,7 @@ def test_a_unit_hands_over_what_is_asked_and_records_do_not_wait_for_it(tmp_path
     for n in range(100):
         unit.receive(*numbered(n, n + 1))
         relay.step()
-        if not relay.hand_over():
+        if not handed(relay):
             break
         [state] = centre.asks.states(ID)
         seen.append(state["bytes"])
@@ -64,12 +72,12 @@ def test_an_answer_that_is_cut_begins_anew(tmp_path: Path, centre: Centre) -> No
     centre.asks.ask("xa-dakbla", ID, {"flow": "1:x"})
     first = unit.relay(packets=whole, max_bytes_s=1)
     for _ in range(3):
-        first.hand_over()
+        assert handed(first)
     first.close()
     centre.stop()
     centre.start()
     second = unit.relay(packets=whole, max_bytes_s=1)
-    while second.hand_over():
+    while handed(second):
         pass
     second.close()
     assert b"".join(centre.asks.pieces(ID)) == DATA
@@ -89,6 +97,27 @@ def test_the_loop_answers_within_its_times_only(tmp_path: Path, centre: Centre) 
         assert centre.asks.states(ID)[0]["is_done"] == is_done
 
 
+def test_records_go_on_while_a_ring_is_searched(tmp_path: Path, centre: Centre) -> None:
+    """A large ring takes its time; what cannot be read at all is an answer without packets."""
+    unit, go_on = Unit(tmp_path / "unit", centre), threading.Event()
+
+    def slowly(asked: Mapping[str, Any]) -> Packets:
+        go_on.wait(20)
+        raise OSError("the disk is gone")
+
+    centre.asks.ask("xa-dakbla", ID, {"flow": "1:x"})
+    relay = unit.relay(packets=slowly)
+    for n in range(5):
+        unit.receive(*numbered(n, n + 1))
+        assert (relay.step() > 0, relay.hand_over()) == (True, 0)
+    assert centre.records() == numbered(0, 5)
+    go_on.set()
+    handed(relay)
+    relay.close()
+    [state] = centre.asks.states(ID)
+    assert (state["is_done"], state["packets"], state["bytes"]) == (True, 0, 0)
+
+
 def test_a_unit_answers_for_itself_alone(tmp_path: Path, centre: Centre) -> None:
     """What another one was asked does not exist for it; nobody answers for the centre's own rings."""
     Unit(tmp_path / "one", centre)
@@ -96,7 +125,7 @@ def test_a_unit_answers_for_itself_alone(tmp_path: Path, centre: Centre) -> None
     centre.asks.ask("xa-dakbla", ID, {"flow": "1:x"})
     centre.asks.ask(HERE, OTHER, {"flow": "1:x"})
     relay = other.relay(packets=whole)
-    assert relay.hand_over() == 0
+    assert handed(relay) == 0
     for id in (ID, OTHER, "../../etc/passwd", "a" * 31):
         with pytest.raises(SocError):
             relay._upto("POST", f"/v1/asks/{id}", params={"at": 0, "size": 1, "packets": 1, "is_cut": 0}, content=b"x")
@@ -139,6 +168,20 @@ def test_an_answer_has_a_bound(asks: Asks, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(packet_asks, "MAX_BYTES", 5)
     with pytest.raises(UsageError):
         asks.take("u", ID, 0, b"abcdef", 6, TOLD)
+
+
+def test_answers_that_are_kept_are_bounded(tmp_path: Path) -> None:
+    """The oldest gives way; its state says that it was there."""
+    asks = Asks(tmp_path, FixedClock(10**18))
+    for n in range(packet_asks.MAX_KEPT + 1):
+        asks.ask("u", f"{n:032x}", {})
+        asks.take("u", f"{n:032x}", 0, b"x", 1, TOLD)
+    assert [len(list(asks.pieces(f"{n:032x}"))) for n in range(packet_asks.MAX_KEPT + 1)] == [
+        0,
+        *[1] * packet_asks.MAX_KEPT,
+    ]
+    [state] = asks.states(f"{0:032x}")
+    assert (state["is_done"], state["packets"], state["bytes"]) == (True, 9, 0)
 
 
 def test_requests_are_bounded_and_go_after_a_day(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def answered(ask: Read, id: Id) -> Response:
     waiting = [row["unit"] for row in rows if not row["is_done"]]
     if waiting:
         raise TryAgain(f"{', '.join(waiting)} did not answer yet", hint=f"GET /v1/packets/{id} says how far it is")
+    if any(row["packets"] and not row["bytes"] for row in rows):
+        raise NotFound(f"what was sent for request '{id}' gave way to later answers", hint="ask again")
     packets, is_cut = sum(row["packets"] for row in rows), any(row["is_cut"] for row in rows)
     if not packets:
         hint = "ring_max_bytes of the unit's [sense.*] sets how many are kept"
