@@ -74,17 +74,25 @@ def note(settings: Settings, late: Late, id: str, now_us: int) -> None:
     _keep(settings, LateNote(id, now_us, late.first_us, late.last_us, groups, received))
 
 
-def notes(settings: Settings) -> Iterator[LateNote]:
-    """All that are kept, oldest first; what was looked at long ago goes."""
-    for path in sorted(_folder(settings).glob("*.json")):
+def notes(settings: Settings, since_us: int) -> list[LateNote]:
+    """Those noted since then, oldest first."""
+    # What is done lies apart; after a crash on its way there it lies in both.
+    paths = {path.stem: path for path in _paths(settings)}
+    found = (_read(paths[id]) for id in sorted(paths) if _noted_us(id) >= since_us)
+    return [each for each in found if each is not None]
+
+
+def waiting(settings: Settings) -> Iterator[LateNote]:
+    """Those that were not looked at again yet, oldest first."""
+    for path in sorted(_folders(settings)[0].glob("*.json")):
         found = _read(path)
         if found is not None:
             yield found
 
 
 def get(settings: Settings, id: str) -> LateNote | None:
-    """The one of that id."""
-    return _read(_folder(settings) / f"{id}.json")
+    """The one of that id that waits."""
+    return _read(_folders(settings)[0] / f"{id}.json")
 
 
 def tried(settings: Settings, found: LateNote) -> None:
@@ -95,23 +103,39 @@ def tried(settings: Settings, found: LateNote) -> None:
 def looked_at(settings: Settings, id: str, rules: frozenset[str]) -> None:
     """These correlations were held against it; durable on return."""
     found = get(settings, id)
-    if found is not None:
-        _keep(settings, replace(found, done=tuple(sorted({*found.done, *rules}))))
+    if found is None:
+        return
+    found = replace(found, done=tuple(sorted({*found.done, *rules})))
+    _keep(settings, found)
+    if not found.rules:
+        (_folders(settings)[0] / f"{id}.json").unlink(missing_ok=True)
 
 
 def prune(settings: Settings, now_us: int) -> None:
     """Let go what was noted long ago."""
-    for found in notes(settings):
-        if found.at_us < now_us - KEPT_US:
-            (_folder(settings) / f"{found.id}.json").unlink(missing_ok=True)
+    for path in _paths(settings):
+        if _noted_us(path.stem) < now_us - KEPT_US:
+            path.unlink(missing_ok=True)
 
 
-def _folder(settings: Settings) -> Path:
-    return folder(settings) / "late"
+def _noted_us(id: str) -> int:
+    """An id begins with its time in ms (RFC 9562)."""
+    return int(id.replace("-", "")[:12], 16) * 1000
+
+
+def _folders(settings: Settings) -> tuple[Path, Path]:
+    """Of what waits, and of what is done."""
+    waiting = folder(settings) / "late"
+    return waiting, waiting / "done"
+
+
+def _paths(settings: Settings) -> list[Path]:
+    return [path for where in _folders(settings) for path in where.glob("*.json")]
 
 
 def _keep(settings: Settings, found: LateNote) -> None:
-    files.replace(_folder(settings) / f"{found.id}.json", orjson.dumps({"version": _VERSION, **found.to_document()}))
+    path = _folders(settings)[not found.rules] / f"{found.id}.json"
+    files.replace(path, orjson.dumps({"version": _VERSION, **found.to_document()}))
 
 
 def _read(path: Path) -> LateNote | None:

@@ -38,7 +38,7 @@ def coverage(settings: Settings, store: EventStore, since_us: int, until_us: int
     found = Coverage(
         Known(
             since_us, until_us, sets, mine, in_store(store, since_us, until_us),
-            _backfills(settings, since_us, until_us), waiting_us, matched_us, list(notes(settings)),
+            _backfills(settings, since_us, until_us), waiting_us, matched_us, notes(settings, since_us),
         )
     )  # fmt: skip
     return found, begins_us

@@ -72,7 +72,7 @@ class Automatic:
     def _late(self, recent: Coverage, now_us: int) -> Lookback | None:
         """What makes up for the oldest events that came too late, once what lies behind them is there as well; rules
         that are gone answer for nothing."""
-        for each in late.notes(self._settings):
+        for each in late.waiting(self._settings):
             rules = tuple(rule for rule in each.rules if rule in recent.rules)
             behind_us = each.last_us + max(map(recent.reach_us, rules), default=0)
             if rules and each.tries < TRIES and behind_us <= now_us:

@@ -78,6 +78,9 @@ def test_a_unit_that_was_away_for_hours(tmp_path: Path) -> None:
     world.clock.advance(HOUR_S)
     assert made_up(world) == 1
     assert late_rows(world) == [("backfilled", "behind")]
+    assert list(late.waiting(world.settings)) == []
+    [done] = late.notes(world.settings, 0)
+    assert (done.rules, late.notes(world.settings, done.at_us + 1_000)) == ((), [])
     expected = who(in_time(tmp_path / "in time", old + new))
     assert who(world) == expected != []
     assert found_late(world) == [True] * len(expected)
@@ -166,15 +169,15 @@ def test_a_note_is_handed_in_a_few_times_only(tmp_path: Path) -> None:
     received(world, [(4 * HOUR_S, "203.0.113.9")], 4 * HOUR_S)
     received(world, guessing(), 5 * HOUR_S)
     settled(world, 5 * HOUR_S)
-    [found] = late.notes(world.settings)
+    [found] = late.waiting(world.settings)
     for _ in range(3):
         late.tried(world.settings, found)
-        [found] = late.notes(world.settings)
+        [found] = late.waiting(world.settings)
     world.clock.advance(HOUR_S)
     assert made_up(world) == 0
     assert late_rows(world) == [("late", "given_up")]
     late.prune(world.settings, found.at_us + late.KEPT_US + 1)
-    assert list(late.notes(world.settings)) == []
+    assert late.notes(world.settings, 0) == []
 
 
 def test_a_kill_between_note_and_state_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +189,7 @@ def test_a_kill_between_note_and_state_doubles_nothing(tmp_path: Path, monkeypat
         patch.setattr(Correlating, "save", lambda self: None)
         settled(world, 5 * HOUR_S)
     settled(world, 5 * HOUR_S)
-    assert len(list(late.notes(world.settings))) == 2
+    assert len(list(late.waiting(world.settings))) == 2
     world.clock.advance(HOUR_S)
     assert made_up(world) == 2
     jobs: Any = Jobs(world.settings.path("lookback"), world.clock)
