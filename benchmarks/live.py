@@ -96,6 +96,7 @@ def _measured(settings: Settings, lines: Sequence[bytes], rate: int, seconds: in
     rest = {name: _memory(state["pid"], "VmRSS") for name, state in states.items()}
     for state in states.values():
         _forget_peak(state["pid"])
+    cpu_before = {name: _cpu_s(state["pid"]) for name, state in states.items()}
     done = threading.Event()
     follower, searching = _Follower(settings), _Searching(settings, done)
     senders = [_Sender(port, lines[k::CONNECTIONS], rate // CONNECTIONS, seconds) for k in range(CONNECTIONS)]
@@ -120,6 +121,8 @@ def _measured(settings: Settings, lines: Sequence[bytes], rate: int, seconds: in
     for name, state in states.items():
         rows.append(entry(f"live.memory.{name}", _memory(state["pid"], "VmHWM"), "MiB at most", None, None))
         rows.append(entry(f"live.memory.{name}.rest", rest[name], "MiB at rest", None, None))
+        spent_us = 1e6 * (_cpu_s(state["pid"]) - cpu_before[name])
+        rows.append(entry(f"live.cpu.{name}", spent_us / sent, "CPU-µs/event", None, None))
     return rows
 
 
@@ -135,6 +138,12 @@ def _memory(pid: int, what: str) -> float:
     """MiB."""
     text = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(what)) / 1024
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _forget_peak(pid: int) -> None:
