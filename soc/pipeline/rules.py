@@ -40,6 +40,8 @@ MOST = 100_000
 """Decisions and totals that are read at once: more than there are rules."""
 KEPT_VERSIONS = 50
 """Versions of one rule that a look back may meet."""
+NOTED_AT_ONCE = 100
+"""New versions that are kept in one transaction: 3,700 would hold up alerts for seconds."""
 _ACTOR = "engine"
 _log = logging.getLogger("soc.rules")
 AnyRule = Rule | Correlation | Definition
@@ -185,12 +187,13 @@ class Rules:
             with _told("no versions are kept of", path):
                 for file in content.sources(path):
                     self._note(file, fresh, seen, now_us)
-        new = 0
-        with self.cases.begin(_ACTOR) as tx:
-            for key, version in fresh.items():
-                if tx.get(VERSION, key) is None:
-                    tx.put(VERSION, key, version, None, keys={"rule": version["rule"]})
-                    new += 1
+        new, waiting = 0, list(fresh.items())
+        for start in range(0, len(waiting), NOTED_AT_ONCE):  # alerts wait for the database meanwhile
+            with self.cases.begin(_ACTOR) as tx:
+                for key, version in waiting[start : start + NOTED_AT_ONCE]:
+                    if tx.get(VERSION, key) is None:
+                        tx.put(VERSION, key, version, None, keys={"rule": version["rule"]})
+                        new += 1
         self._noted = seen
         return new
 

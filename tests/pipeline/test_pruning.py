@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from soc.alerts import told, withheld
 from soc.model.clock import FixedClock
-from soc.pipeline import Services, pruning
+from soc.pipeline import Services, pruning, rules
 from soc.pipeline.rules import KEPT_VERSIONS, VERSION
 from tests.pipeline.test_services import finding
 from tests.pipeline.world import NOW_NS, settings_of
@@ -129,3 +130,23 @@ def test_old_versions_of_a_rule_go_but_for_those_an_alert_names(services: Servic
         kept = {stored.document["version"] for _, stored in tx.find(VERSION, keys={"rule": "rule"}, limit=1_000)}
         assert tx.count(VERSION, {"rule": "other"}) == 1
     assert kept == {"1", *map(str, range(4, KEPT_VERSIONS + 4))}
+
+
+def test_many_new_versions_are_kept_in_several_transactions(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alerts come between; in the end every definition has its version once."""
+    monkeypatch.setattr(rules, "NOTED_AT_ONCE", 5)
+    written: list[int] = []
+    begin = services.cases.begin
+
+    def counted(*given: Any) -> Any:
+        with services.cases.read("test") as tx:
+            written.append(tx.count(VERSION))
+        return begin(*given)
+
+    monkeypatch.setattr(services.cases, "begin", counted)
+    new = services.rules.note_versions()
+    assert new > 10
+    assert all(after - before <= 5 for before, after in itertools.pairwise([*written, new]))
+    assert services.rules.note_versions() == 0
