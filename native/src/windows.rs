@@ -17,7 +17,9 @@ pub const SYSTEM: u32 = 0;
 pub const DATA: u32 = 1;
 pub const USER: u32 = 2;
 pub const MESSAGE: u32 = 3;
-pub const ATTRIBUTES: u32 = 4;
+/// The elements of UserData, of which no column is made.
+const ELEMENTS: u32 = 4;
+pub const ATTRIBUTES: u32 = 5;
 
 /// A value and its name.
 #[derive(Clone, Copy)]
@@ -209,6 +211,7 @@ impl<'a> Reader<'a> {
     /// The elements below UserData stand for their own members.
     fn user(&mut self, cursor: &mut Cursor<'a>) -> Read<()> {
         cursor.members(|cursor, name| {
+            self.name(ELEMENTS, name)?; // once only: the last one would count, as of any names
             if cursor.next()? == b'{' {
                 cursor.members(|cursor, name| self.said(cursor, name))
             } else {

@@ -68,7 +68,7 @@ class Writer:
 
     def records(self) -> list[bytes]:
         """A block's."""
-        return [self._record() for _ in range(self._random.randint(1, 8))]
+        return [self._record() for _ in range(self._random.randint(1, 24))]
 
     def _is_odd(self) -> bool:
         return self._random.randrange(self._odd_in) == 0
@@ -102,7 +102,7 @@ class Writer:
         pairs = [("Channel", channel), ("EventID", event_id)]
         pairs += [(name, self._element()) for name in self._random.sample(ELEMENTS, self._random.randint(0, 5))]
         if self._is_odd():
-            pairs.append(("Provider_attributes", '{"Name":"a"}'))
+            pairs.append(("Provider_attributes", self._element()))
         self._random.shuffle(pairs)
         return self._object(pairs)
 
@@ -122,7 +122,7 @@ class Writer:
     def _object(self, pairs: Pairs) -> str:
         space = self._random.choice(["", "", " ", "\t\n"])
         if pairs and self._is_odd():
-            pairs = [*pairs, self._random.choice(pairs)]
+            pairs = [*pairs, (self._random.choice(pairs)[0], self._value())]
         return "{" + ",".join(f'{space}"{name}"{space}:{space}{value}' for name, value in pairs) + space + "}"
 
 
@@ -220,6 +220,20 @@ def test_one_odd_event_among_others_of_its_kind(parsers: ParserSet, used: Any) -
     assert batch.columns["winlog.event_data.Image"].to_list() == ["a", "b", "c"]
     assert batch.columns["winlog.event_data.param2"].to_list() == [None, "y", None]
     same(parsers, records, used)
+
+
+@each_kernel
+@pytest.mark.parametrize(("event_data", "user_data"), [
+    ('{"a":1,"a":2}', "{}"), ('{"Data":"x","Data":"y"}', "{}"), ('{"Data":["x"],"param1":"y"}', "{}"),
+    ("{}", '{"E":{"a":1},"E":"gone"}'), ("{}", '{"E":{"a":1},"F":{"a":2}}'), ("{}", '{"E":{"a":1,"a":2}}'),
+])  # fmt: skip
+def test_of_a_name_that_comes_twice_the_last_counts(
+    parsers: ParserSet, used: Any, event_data: str, user_data: str
+) -> None:
+    """As for every reader of JSON: else an event could be shown to one and hidden from the other."""
+    system = '{"Channel":"Security","EventID":1102}'
+    event = f'{{"Event":{{"System":{system},"EventData":{event_data},"UserData":{user_data}}}}}'
+    same(parsers, [event.encode()], used)
 
 
 @each_kernel
