@@ -69,6 +69,15 @@ def made():
         each.close()
 
 
+@pytest.mark.parametrize(("buffer", "most_s"), [(64 << 10, 0.0), (2 << 20, 0.004), (4 << 20, 0.008)])
+def test_what_is_waited_for_finds_room(made, buffer, most_s):
+    """A receiver waits for more no longer than its buffer holds what comes, however fast it comes."""
+    sockets = made(buffer=buffer)
+    given = sockets.first.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # the kernel doubles it, up to its bound
+    assert sockets.patience_s == min(most_s, 0.004 * (given // listeners.ENOUGH_BUFFER))
+    assert given >= listeners.ENOUGH_BUFFER or sockets.patience_s == 0
+
+
 def send(sockets, source, n, first=0, host=None):
     """Numbered datagrams of a source."""
     with socket.socket(sockets.first.family, socket.SOCK_DGRAM) as peer:

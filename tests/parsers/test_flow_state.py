@@ -16,6 +16,7 @@ from soc.model.flow_elements import ELEMENTS
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState, envelope, mapping
 from soc.parsers.decoders import flow_community, flow_options, flow_state, flow_text, netflow_v9
+from soc.parsers.decoders import ipfix as ipfix_decoder
 from soc.parsers.decoders.flow_sets import Walker
 from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY, Memory
 from tests.parsers.conftest import RECEIPT_NS
@@ -382,6 +383,20 @@ def test_most_messages_go_together(parsers: ParserSet) -> None:
     walker = Walker(netflow_v9.DIALECT, Memory({}), block)
     walker.take_all(np.arange(11))
     assert [len(run.rows) for run in walker.read.runs] == [9]
+
+
+def test_messages_go_together_before_it_is_known_what_is_counted(parsers: ParserSet) -> None:
+    """Of ever as many records, which fit every way: only another number of them tells, and needs a second look."""
+    counts = [3, 3, 3, 3, 3, 2, 2, 4]
+    told = [ipfix(a_set(256, plain() * n), seq=sum(counts[:i])) for i, n in enumerate(counts)]
+    told[0] = ipfix(template(256, PLAIN), a_set(256, plain() * 3), seq=0)
+    block, memory = RawBlock.of(told, receipt_ns=RECEIPT_NS, format="netflow"), Memory({})
+    walker = Walker(ipfix_decoder.DIALECT, memory, block)
+    walker.take_all(np.arange(len(told)))
+    (exporter,) = (memory.exporters() or {}).values()
+    assert [run.messages.counts.tolist() for run in walker.read.runs] == [[3, 3, 3, 3], [2, 4]]
+    assert [chunk.cut.n for chunk in walker.read.chunks] == [3, 2]
+    assert (exporter.counts, exporter.last, exporter.lost) == ("before", (19, 4), 0)
 
 
 def test_templates_of_the_same_fields_keep_their_numbers(parsers: ParserSet) -> None:
