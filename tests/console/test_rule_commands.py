@@ -167,6 +167,8 @@ def test_an_exception_is_held_against_files_too(
     assert run([*ADD, "--dry-run", "--on", str(log), "--json"], world(client)) == 0
     entities = {"source.ip=10.0.0.5": 1, "source.ip=10.0.0.6": 1}
     assert json.loads(capsys.readouterr().out)["data"]["files"] == {"hits": 3, "taken": 2, "entities": entities}
+    assert run([*ADD, "--yes", "--on", str(log)], world(client)) == 0
+    assert "2 of 3 hits" in capsys.readouterr().out
     assert run([*ADD, "--dry-run", "--on", str(tmp_path / "gone")], world(client)) == 2
 
 

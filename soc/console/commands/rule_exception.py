@@ -154,7 +154,10 @@ def _adding(made: typer.Typer) -> None:
             return EXIT_FINDINGS if plan.data["refused"] else reading.exit_code
         asked = t("cmd.rule.except.ask", title=clean(plan.data["exception"]["title"]))
         call.confirm(asked, yes=yes, show=lambda aside: _show(aside, plan))
-        _show(call, call.client.post("/v1/exceptions", {**body, "apply": True}, wait_s=300))
+        done = call.client.post("/v1/exceptions", {**body, "apply": True}, wait_s=300)
+        if on:
+            done.data["files"] = plan.data["files"]
+        _show(call, done)
         return reading.exit_code
 
 

@@ -308,7 +308,7 @@ STORED: Catalogue = {
         "'{title}' is an anomaly model: it learns, and takes no exceptions",
     ),
     "cmd.rule.except.alerts": ("Cảnh báo sẽ bị ẩn", "Alerts it would have hidden"),
-    "cmd.rule.except.events": ("Sự kiện sẽ bị lấy", "Events it would have taken"),
+    "cmd.rule.except.events": ("Phát hiện sẽ bị lấy", "Hits it would have taken"),
     "cmd.rule.except.of": ("{hidden} trên {total} trong {days} ngày", "{hidden} of {total} in {days} days"),
     "cmd.rule.except.files": ("Trong các tệp này", "In these files"),
     "cmd.rule.except.in_files": ("{taken} trên {total} phát hiện", "{taken} of {total} hits"),
