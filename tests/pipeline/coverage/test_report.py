@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soc.pipeline.coverage.counting import EVENTS, FAILED, SKIPPED, WINDOW_US, name_of
+from soc.pipeline.coverage.late import LateNote
 from soc.pipeline.coverage.report import STATUSES, Backfill, Cell, Coverage, Known, is_gap
 
 RULES = ("one", "two", "both")
@@ -110,13 +111,20 @@ BACKFILLS = st.builds(
     lambda rules, a, b: Backfill("b", frozenset(rules), at(a), at(b)),
     st.sets(st.sampled_from(RULES)), st.integers(0, N), st.integers(0, N),
 )  # fmt: skip
+NOTES = st.builds(
+    lambda rules, windows, done, tries: LateNote(
+        "n", 0, 0, 0, dict.fromkeys(rules), {rule: dict.fromkeys(map(at, windows), 1) for rule in rules},
+        tuple(done), tries,
+    ),
+    st.sets(st.sampled_from(RULES)), st.sets(st.integers(0, N - 1)), st.sets(st.sampled_from(RULES)), st.integers(0, 4),
+)  # fmt: skip
 WAITS = st.none() | st.integers(0, at(N))
 
 
 @given(
     st.dictionaries(st.tuples(st.integers(0, N - 1).map(at), NAMES), st.integers(1, 9)),
     st.dictionaries(st.integers(0, N - 1).map(at), st.integers(0, 20)),
-    st.lists(BACKFILLS, max_size=3), WAITS, WAITS,
+    st.lists(BACKFILLS, max_size=3), WAITS, WAITS, st.lists(NOTES, max_size=2),
 )  # fmt: skip
 def test_no_rule_and_no_window_vanishes(
     counts: dict[tuple[int, str], int],
@@ -124,10 +132,11 @@ def test_no_rule_and_no_window_vanishes(
     backfills: list[Backfill],
     raw: int | None,
     matched: Any,
+    late: list[LateNote],
 ) -> None:
     """Whatever was counted: the statuses add up to rules × windows, as the cells one by one do, and so do the gaps."""
     sets = {"s": ruleset(*RULES, at_us=9), "t": ruleset("one")}
-    more = {"backfills": backfills, "waiting_us": raw, "waiting_matched_us": matched, "rulesets": sets}
+    more = {"backfills": backfills, "waiting_us": raw, "waiting_matched_us": matched, "rulesets": sets, "late": late}
     coverage = Coverage(known(counts, in_store=in_store, **more))
     report = coverage.report()
     one_by_one = [coverage.cell(rule, start).status for rule in RULES for start in coverage.starts]
