@@ -21,7 +21,7 @@ import httpx
 import pytest
 import zstandard
 
-from soc.collectors.http import server
+from soc.collectors.http import connection
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.errors import ConfigError
 from tests.collectors import certificates
@@ -348,7 +348,7 @@ def test_no_answer_before_the_queue_has_it(tmp_path):
 
 def test_a_queue_that_takes_nothing(tmp_path, queue, monkeypatch):
     """Who has sent is told 503 when it takes too long; who comes then is told 429, both with Retry-After."""
-    monkeypatch.setattr(server, "ANSWER_S", 0.3)
+    monkeypatch.setattr(connection, "ANSWER_S", 0.3)
     queue.is_full.set()
     with running([spec()], queue, tmp_path / "c.json") as (collector, ports), client(ports) as http:
         first = http.post("/_bulk", content=b'{"create":{"_index":"i"}}\n{}\n')
@@ -486,7 +486,7 @@ def test_a_token_file_with_faults(tmp_path, queue, text, mode, said):
 )
 def test_without_tokens_only_this_machine_may_send(peer, is_here):
     """Loopback addresses alone."""
-    assert server._is_here(peer) is is_here
+    assert connection._is_here(peer) is is_here
 
 
 def test_a_listener_without_tokens_says_so(tmp_path, queue, caplog):
@@ -525,7 +525,7 @@ def test_tls_and_client_certificates_with_curl(tmp_path, queue):
 
 def test_who_gets_no_tls_session_is_counted_with_the_reason(tmp_path, queue, monkeypatch):
     """Wrong authority, no certificate, a name that is not listed, no TLS at all, silence; others are served."""
-    monkeypatch.setattr(server, "HANDSHAKE_S", 1.0)
+    monkeypatch.setattr(connection, "HANDSHAKE_S", 1.0)
     authority, foreign = Authority(tmp_path), Authority(tmp_path, "foreign")
     tls = Tls(*authority.pair("collector"), authority.path, ("unit-7",))
     with running([spec(tls=tls)], queue, tmp_path / "c.json") as (collector, ports):
@@ -585,7 +585,7 @@ def test_two_encodings_named_and_one_applied(web, queue, encode):
 
 def test_one_that_asks_and_goes_takes_no_room(web, queue, monkeypatch):
     """graypy opens a connection a record and closes it at once: what only waits for its answer is not counted."""
-    monkeypatch.setattr(server, "MAX_OF_PEER", 3)
+    monkeypatch.setattr(connection, "MAX_OF_PEER", 3)
     for i in range(40):
         with raw(web) as sock:
             sock.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n%02d" % i)
@@ -664,8 +664,8 @@ def test_a_sender_that_closes_its_half_gets_its_answer(web):
 @pytest.mark.parametrize("sent", [b"X-", b"Content-Length: 99\r\n\r\nx"])
 def test_a_request_that_trickles_is_ended(web, monkeypatch, sent):
     """Heads and bodies have their time, also when a byte comes now and then."""
-    monkeypatch.setattr(server, "HEAD_S", 0.5)
-    monkeypatch.setattr(server, "BODY_S", 0.5)
+    monkeypatch.setattr(connection, "HEAD_S", 0.5)
+    monkeypatch.setattr(connection, "BODY_S", 0.5)
     with raw(web) as sock:
         sock.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\n" + sent)
         assert until(lambda: _is_closed(sock, b"x"))
@@ -684,7 +684,7 @@ def _is_closed(sock, data):
 
 def test_one_peer_cannot_take_all_connections(web, monkeypatch, queue):
     """Beyond its share it is turned away, and served again when it closes some."""
-    monkeypatch.setattr(server, "MAX_OF_PEER", 2)
+    monkeypatch.setattr(connection, "MAX_OF_PEER", 2)
     with raw(web) as one, raw(web) as two:
         for sock in (one, two):
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

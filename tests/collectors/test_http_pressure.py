@@ -11,7 +11,7 @@ import time
 import pytest
 
 from soc.collectors.collect import Watermarks
-from soc.collectors.http import server
+from soc.collectors.http import connection
 from soc.model.clock import SystemClock
 from soc.model.position import Partition, Position, partition_of
 from soc.store.queue import DiskLog, LogReader, trim
@@ -105,7 +105,7 @@ def refused(web, reason):
 
 def test_three_hundred_that_dawdle_hold_up_nobody(web, monkeypatch):
     """Each sends a byte of its head now and then; another is served at once, and they are ended in their time."""
-    monkeypatch.setattr(server, "HEAD_S", 1.0)
+    monkeypatch.setattr(connection, "HEAD_S", 1.0)
     with many(web, 300) as socks:
         for sock in socks:
             sock.sendall(b"P")
@@ -124,9 +124,9 @@ def test_three_hundred_that_dawdle_hold_up_nobody(web, monkeypatch):
 
 def test_bodies_together_stay_within_their_bound(web, monkeypatch):
     """Thirty senders whose heads came while there was room: who goes over it is thrown away and told to come again."""
-    monkeypatch.setattr(server, "MAX_BODIES", 1 << 20)
+    monkeypatch.setattr(connection, "MAX_BODIES", 1 << 20)
     receivers = []
-    monkeypatch.setattr(server._Connection, "__init__", _noting(server._Connection.__init__, receivers))
+    monkeypatch.setattr(connection.Connection, "__init__", _noting(connection.Connection.__init__, receivers))
     part, length = b"y" * 100_000, 200_000
     with many(web, 30) as socks:
         for sock in socks:
@@ -155,7 +155,7 @@ def _noting(begin, receivers):
 
 def test_who_takes_no_answer_is_ended(web, monkeypatch):
     """It asks on and on, and never reads."""
-    monkeypatch.setattr(server, "STUCK_S", 0.5)
+    monkeypatch.setattr(connection, "STUCK_S", 0.5)
     question = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"  # its answer is twenty times as long
     with many(web, 1) as (sock,):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -170,8 +170,8 @@ def test_who_takes_no_answer_is_ended(web, monkeypatch):
 
 def test_a_peer_that_vanished_is_let_go(web, monkeypatch):
     """No FIN and no reset, as after a power cut: what it left half done is ended by its time, an idle one too."""
-    monkeypatch.setattr(server, "IDLE_S", 0.5)
-    monkeypatch.setattr(server, "BODY_S", 0.5)
+    monkeypatch.setattr(connection, "IDLE_S", 0.5)
+    monkeypatch.setattr(connection, "BODY_S", 0.5)
     with many(web, 2) as (half, idle):
         half.sendall(HEAD + b"Content-Length: 10\r\n\r\nabc")
         idle.sendall(HEAD + b"Content-Length: 1\r\n\r\nx")
