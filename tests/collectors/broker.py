@@ -14,7 +14,8 @@ from pathlib import Path
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-RECIPE = Path(__file__).parents[1] / "servers" / "kafka.sh"
+from tests import programs
+
 _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
@@ -52,8 +53,7 @@ class Broker:
     def __init__(self, folder: Path, listeners: Mapping[str, tuple[str, Mapping[str, str]]] | None = None) -> None:
         """`listeners` are others beside the plain one: name → security protocol, and properties of its own; their
         addresses are in `others`, of the host `localhost`."""
-        done = subprocess.run([str(RECIPE)], check=True, capture_output=True, text=True, timeout=300)
-        self._jars, self.folder = done.stdout.strip() + "/*", folder
+        self._jars, self.folder = programs.server("kafka") + "/*", folder
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None

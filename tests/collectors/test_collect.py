@@ -1,7 +1,6 @@
 """The collector on real sockets."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from soc.errors import ConfigError, SocError
 from soc.model.clock import SystemClock
 from soc.model.record import OVERSIZE
 from soc.store.queue import DiskLog, LogReader
+from tests import programs
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 
 TOP = Path(__file__).parents[2]
@@ -55,8 +55,7 @@ def connect(address, source="127.7.0.9"):
 )
 def test_logger_is_heard(tmp_path, protocol, options):
     """What util-linux's logger sends, by every transport and framing it has, is one record a message."""
-    logger = shutil.which("logger")
-    assert logger, "logger (util-linux) is missing"
+    logger = programs.program("logger", "bsdutils")
     queue = MemoryQueue()
     with running([spec(protocol)], queue, tmp_path / "counters.json") as (collector, ports):
         command = [logger, "--server", "127.7.0.1", "--port", str(ports["wire"]), *options, "--tag", "probe"]

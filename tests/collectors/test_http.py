@@ -8,7 +8,6 @@ import hashlib
 import json
 import random
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -24,6 +23,7 @@ import zstandard
 from soc.collectors.http import connection
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.errors import ConfigError
+from tests import programs
 from tests.collectors import certificates
 from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, balances, running, total, until
@@ -77,8 +77,7 @@ def tokens_file(path, *tables):
 
 
 def curl(*arguments, data=None):
-    program = shutil.which("curl")
-    assert program, "curl is missing"
+    program = programs.program("curl")
     done = subprocess.run([program, "-sS", *arguments], check=False, input=data, capture_output=True, timeout=30)
     assert done.returncode == 0, done.stderr
     return done.stdout

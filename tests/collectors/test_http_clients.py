@@ -25,6 +25,7 @@ from soc.content import shipped
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 from soc.store.queue import LogReader
+from tests import programs
 from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 from tests.collectors.test_http import tokens_file
@@ -286,10 +287,7 @@ assert helpers.bulk(client, made, chunk_size=40) == (300, [])
 @pytest.mark.parametrize("version", ["7.17.13", "9.5.1"])
 def test_clients_of_other_versions(tmp_path, parsers, version):
     """The handshakes of 7 (it looks for the product) and 9 (its media types), and their bulk helpers."""
-    script = Path(__file__).parents[1] / "servers" / "elasticsearch_clients.sh"
-    environment = {**os.environ, "PYTHON": sys.executable}
-    done = subprocess.run([str(script)], check=True, capture_output=True, text=True, timeout=300, env=environment)
-    folder = Path(done.stdout.strip()) / version
+    folder = Path(programs.server("elasticsearch_clients")) / version
     queue = MemoryQueue()
     with listening(tmp_path, queue, tls=False) as (_, door):
         command = [sys.executable, "-c", BULK_OF_ANOTHER_VERSION, door.url]

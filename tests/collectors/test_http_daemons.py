@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import textwrap
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
 from tests.collectors.running import MemoryQueue, balances, total, until
 from tests.collectors.test_http import curl
 from tests.collectors.test_http_clients import SECRET, TEXTS, Door, N, events, listening, parsers, stored
@@ -41,8 +41,7 @@ def daemon(folder, command, **environment):
 @contextlib.contextmanager
 def rsyslogd(folder, door, texts):
     """It reads a file of lines and indexes them; a token goes as the password of a user."""
-    program = shutil.which("rsyslogd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    assert program, "rsyslogd is missing: apt-get install rsyslog rsyslog-elasticsearch"
+    program = programs.program("rsyslogd", "rsyslog rsyslog-relp rsyslog-gnutls rsyslog-elasticsearch")
     work = folder / "rsyslog"
     work.mkdir()
     (work / "in.log").write_text("".join(f"{text}\n" for text in texts))
@@ -67,8 +66,7 @@ def rsyslogd(folder, door, texts):
 @contextlib.contextmanager
 def syslog_ng(folder, door, texts, destination):
     """It follows a file of lines."""
-    done = subprocess.run([str(SERVERS / "syslog_ng.sh")], check=True, capture_output=True, text=True, timeout=300)
-    root = done.stdout.strip()
+    root = programs.server("syslog_ng")
     work = folder / "syslog-ng"
     work.mkdir()
     (work / "in.log").write_text("".join(f"{text}\n" for text in texts))
@@ -164,7 +162,7 @@ def message(record):
 @pytest.mark.parametrize("program", [["gzip", "-c"], ["zstd", "-c", "-q"]], ids=lambda p: p[0])
 def test_curl_sends_what_programs_compressed(tmp_path, program):
     """gzip's and zstd's own output, over HTTPS with a token."""
-    assert shutil.which(program[0]), f"{program[0]} is missing: apt-get install {program[0]}"
+    programs.program(program[0])
     lines = "\n".join(TEXTS).encode()
     body = subprocess.run(program, input=lines, check=True, capture_output=True).stdout
     queue = MemoryQueue()

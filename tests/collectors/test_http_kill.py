@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from soc.store.queue import LogReader
+from tests import programs
 from tests.collectors.running import until
 
 TOP = Path(__file__).parents[2]
@@ -108,8 +108,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path):
 
 def killed_at(root, call, nth, mutant=""):
     """Killed as the thread of the group commit enters the n-th call of this name; what had been sent and taken."""
-    strace = shutil.which("strace")
-    assert strace, "strace is missing: apt-get install strace"
+    strace = programs.program("strace")
     options = [strace, "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}"]
     under = [*options, "-e", f"inject={call}:signal=SIGKILL:when={nth}"]
     with collector(root, *([mutant] if mutant else []), under=under) as (program, port):

@@ -22,10 +22,10 @@ from soc.content import shipped
 from soc.errors import ConfigError, PermissionRefused, TryAgain
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
+from tests import programs
 from tests.collectors.broker import free_port
 from tests.collectors.polls import CLOCK, Home, all_of, driver, poll, serving, settings, until
 
-RECIPE = Path(__file__).parents[1] / "servers" / "medallion.sh"
 COLLECTION = "91a7b528-80eb-42ed-a74d-c6fbd5a26116"
 TYPE = "application/taxii+json;version=2.1"
 
@@ -52,8 +52,7 @@ def ids(home: Home) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def medallion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """OASIS's server with one empty collection; its API root."""
-    environment = {**os.environ, "PYTHON": sys.executable}
-    done = subprocess.run([str(RECIPE)], check=True, capture_output=True, text=True, timeout=300, env=environment)
+    library = programs.server("medallion")
     folder, port = tmp_path_factory.mktemp("medallion"), free_port()
     collection = {
         "id": COLLECTION, "title": "Test", "description": "", "can_read": True, "can_write": True,
@@ -72,7 +71,7 @@ def medallion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "users": {"soc": "Geheim"}, "taxii": {"max_page_size": 100, "interop_requirements": True},
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    environment = {**os.environ, "PYTHONPATH": done.stdout.strip()}
+    environment = {**os.environ, "PYTHONPATH": library}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "medallion.scripts.run", "--port", str(port), str(folder / "config.json")],

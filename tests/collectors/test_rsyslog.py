@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +10,7 @@ from collections import Counter
 import pytest
 
 from soc.collectors.listeners import ListenerSpec, Tls
+from tests import programs
 from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, running, total, until
 from tests.collectors.test_collect import start, stored
@@ -27,8 +27,7 @@ def lines(n=N):
 @contextlib.contextmanager
 def rsyslogd(folder, action, globals_="", n=N, content=None):
     """rsyslogd that reads a file (numbered lines) and forwards them; stopped at the end."""
-    program = shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin")
-    assert program, "rsyslogd is missing: apt-get install rsyslog rsyslog-relp rsyslog-gnutls"
+    program = programs.program("rsyslogd", "rsyslog rsyslog-relp rsyslog-gnutls rsyslog-elasticsearch")
     work = folder / "rsyslog"
     work.mkdir()
     (work / "in.log").write_bytes(content or b"".join(TEXT % i + b"\n" for i in range(n)))

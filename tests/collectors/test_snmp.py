@@ -1,7 +1,6 @@
 """SNMP listeners: net-snmp's own clients, vectors of the RFCs, hostile bytes, and engines that are killed."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from soc.model.clock import FixedClock, SystemClock
 from soc.model.snmp_record import unpack
 from soc.parsers.decoders.snmp import decode, decode_verified
 from soc.store.queue import LogReader
+from tests import programs
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 
 TOP = Path(__file__).parents[2]
@@ -55,8 +55,7 @@ def spec(users=None, **options):
 
 def client(folder, tool, port, *options, body=LINK_DOWN):
     """Run one of net-snmp's clients without any configuration of this machine."""
-    path = shutil.which(tool)
-    assert path, f"{tool} (package snmp) is missing"
+    path = programs.program(tool, "snmp")
     environment = {
         "PATH": os.environ["PATH"],
         "SNMP_PERSISTENT_DIR": str(folder / "snmp"),

@@ -1,13 +1,13 @@
 """The SNMP engine dies at every step of writing its boots; replays are recognised by what it kept."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from soc.collectors.snmp import engine_path
+from tests import programs
 from tests.collectors.running import MemoryQueue, running, total, until
 from tests.collectors.test_snmp import asking, client, events, security, spec, users_file
 
@@ -24,9 +24,7 @@ def opened(path, mutant="", under=()):
 
 
 def tool(name):
-    path = shutil.which(name)
-    assert path, f"{name} is missing: apt-get install {name}"
-    return path
+    return programs.program(name)
 
 
 def dying(call, path, nth):

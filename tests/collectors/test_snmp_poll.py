@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from soc.errors import ConfigError, PermissionRefused, TryAgain
 from soc.model.clock import FixedClock, SystemClock
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
+from tests import programs
 from tests.collectors.polls import Home, poll, settings
 from tests.collectors.running import until
 
@@ -37,8 +37,7 @@ class Snmpd:
     """snmpd on a port of its own, which can be stopped and started again."""
 
     def __init__(self, folder: Path) -> None:
-        path = shutil.which("snmpd") or "/usr/sbin/snmpd"
-        assert Path(path).exists(), "snmpd is missing: apt-get install snmpd"
+        path = programs.program("snmpd")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -65,8 +64,7 @@ class Snmpd:
 
     def get(self, oid: str) -> str:
         """What snmpget says."""
-        path = shutil.which("snmpget")
-        assert path, "snmpget is missing: apt-get install snmp"
+        path = programs.program("snmpget", "snmp")
         command = [path, "-v2c", "-cgeheim", "-t1", "-r0", "-Oqv", f"127.0.0.1:{self.port}", oid]
         return subprocess.run(
             command, capture_output=True, text=True, env=self._environment, timeout=20, check=False

@@ -8,7 +8,6 @@ import contextlib
 import os
 import random
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -20,6 +19,7 @@ from soc.collectors import snmp_keys as keys
 from soc.model.ber import tlv, write_integer, write_oid
 from soc.model.snmp_record import unpack
 from soc.parsers.decoders.snmp import text
+from tests import programs
 from tests.collectors.running import MemoryQueue, running, total, until
 from tests.collectors.test_snmp import client, events, security, spec, users_file
 
@@ -52,8 +52,7 @@ class Snmptrapd:
         lines = ["disableAuthorization yes", f"format1 1{line}", f"format2 2{line}", f"traphandle default {handler}"]
         config = folder / "snmptrapd.conf"
         config.write_text("\n".join([*lines, *users, ""]))
-        path = shutil.which("snmptrapd", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert path, "snmptrapd (package snmptrapd) is missing"
+        path = programs.program("snmptrapd")
         command = [path, "-f", "-C", "-c", config, "-n", "-m", "", "-OneUt", "-Ox", "-Lf", self._log]
         environment = {"PATH": os.environ["PATH"], "SNMP_PERSISTENT_DIR": f"{folder}/trapd", "SNMPCONFPATH": "/-"}
         self.process = subprocess.Popen([*command, f"udp:127.0.0.1:{self.port}"], env=environment)

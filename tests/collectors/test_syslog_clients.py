@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.parsers.decoders import syslog
+from tests import programs
 from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, running, total, until
 from tests.collectors.tap import tap
@@ -23,8 +23,7 @@ N = 4000
 @pytest.fixture(scope="session")
 def package():
     """The folder with syslog-ng and loggen, and the environment that they need there."""
-    done = subprocess.run([str(SERVERS / "syslog_ng.sh")], check=True, capture_output=True, text=True, timeout=300)
-    root = Path(done.stdout.strip())
+    root = Path(programs.server("syslog_ng"))
     libraries = root / "usr" / "lib" / "syslog-ng"
     paths = f"{libraries}:{libraries / '3.38'}"
     return root, {**os.environ, "LD_LIBRARY_PATH": paths, "SYSLOGNG_PREFIX": str(root / "usr")}
@@ -67,8 +66,7 @@ def test_logger(tmp_path, kind, options, counted):
     """util-linux: both formats, both transports, both framings; fifty lines of a file, Vietnamese and long ones."""
     if kind == "udp" and counted:
         options = [*options, "--id=4711"]  # nothing is counted over UDP; a process id instead
-    logger = shutil.which("logger")
-    assert logger, "logger (util-linux) is missing"
+    logger = programs.program("logger", "bsdutils")
     texts = [f"đăng nhập {i} " + "x" * (i * 15) for i in range(50)]
     (tmp_path / "in").write_text("".join(f"{text}\n" for text in texts), "utf-8")
     with (

@@ -1,17 +1,17 @@
 """Telegraf, as nobody here wrote it: a file's lines over every output that it has for a log collector."""
 
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from soc.collectors.listeners import ListenerSpec, Tls
+from tests import programs
 from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 from tests.collectors.test_http import tokens_file
 from tests.collectors.test_http_clients import SECRET, events, parsers
-from tests.collectors.test_http_daemons import SERVERS, daemon
+from tests.collectors.test_http_daemons import daemon
 
 __all__ = ["parsers"]
 TEXTS = [f"number {i} đăng nhập" for i in range(200)]
@@ -21,8 +21,7 @@ CLEAR, SECURE = "127.0.0.1", "localhost"
 @pytest.fixture(scope="module")
 def program():
     """Built once; its recipe says with what."""
-    done = subprocess.run([str(SERVERS / "telegraf.sh")], check=True, capture_output=True, text=True, timeout=900)
-    return done.stdout.strip()
+    return programs.server("telegraf")
 
 
 ELASTIC = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from soc.errors import StoreError
 from soc.store import journal
 from soc.store.journal import Journal
+from tests import programs
 from tests.store.journal_program import SAVES
 
 TOP = Path(__file__).parents[2]
@@ -97,8 +97,7 @@ def test_damage_before_the_end_is_told(saved: Path, place: int) -> None:
 
 def run(path: Path, *injections: str) -> tuple[list[int], str, int]:
     """The program under strace with these faults: numbers that were saved, what was refused, how it ended."""
-    strace = shutil.which("strace")
-    assert strace, "strace is missing: the fault tests need it (apt-get install strace)"
+    strace = programs.program("strace")
     calls = ",".join(spec.partition(":")[0] for spec in injections)
     faults = [option for spec in injections for option in ("-e", f"inject={spec}")]
     done = subprocess.run(

@@ -14,6 +14,7 @@ from soc.errors import UsageError
 from soc.parsers.mibs import compile as compiler
 from soc.parsers.mibs.compile import compiled, modules_in
 from soc.parsers.mibs.standard import MODULES
+from tests import programs
 
 HERE = Path(__file__).parent
 NET_SNMP = Path("/usr/share/snmp/mibs")
@@ -57,8 +58,7 @@ def test_a_trap_of_smiv1_has_its_v2_identifier() -> None:
 
 def snmptranslate(folder: Path, module: str, symbol: str) -> str:
     """What net-snmp reads out of the same files."""
-    path = shutil.which("snmptranslate")
-    assert path, "snmptranslate is missing: apt-get install snmp"
+    path = programs.program("snmptranslate", "snmp")
     environment = {"PATH": os.environ["PATH"], "SNMPCONFPATH": "/-", "SNMP_PERSISTENT_DIR": str(folder / "state")}
     command = [path, "-M", str(folder), "-m", module, "-Td", "-On", f"{module}::{symbol}"]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False).stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
 from tests.store.cases.outbox_program import FIRST, SECOND, STATES, WHEN, opened, step
 
 pytestmark = pytest.mark.slow
@@ -34,8 +35,7 @@ def take_all_the_way(folder: Path, id: str) -> None:
 
 def sweep(folder: Path, call: str, fault: str, mutant: str = "") -> list[Path]:
     """The folders of all children whose work met the fault, the first call first."""
-    strace = shutil.which("strace")
-    assert strace, "strace is missing: the fault tests need it (apt-get install strace)"
+    strace = programs.program("strace")
     take_all_the_way(folder / "base", FIRST)
     program = [sys.executable, "-m", "tests.store.cases.outbox_program", str(folder), call, fault, mutant]
     options = ["-f", "-qq", "-o", os.devnull, "-e", f"trace={call}"]

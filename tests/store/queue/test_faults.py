@@ -1,7 +1,6 @@
 """Every system call the log relies on fails once: nothing acknowledged is lost, nothing is doubled."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from soc.model.clock import SystemClock
 from soc.store.queue import DiskLog, LogReader
+from tests import programs
 from tests.store.queue.append_program import GROUPS
 
 TOP = Path(__file__).parents[3]
@@ -24,8 +24,7 @@ FAULTS = [
 
 def run(root, *injections):
     """The program under strace with these faults; (acknowledged numbers, what it said about refusals)."""
-    strace = shutil.which("strace")
-    assert strace, "strace is missing: the fault tests need it (apt-get install strace)"
+    strace = programs.program("strace")
     calls = ",".join(spec.partition(":")[0] for spec in injections)
     faults = [option for spec in injections for option in ("-e", f"inject={spec}")]
     done = subprocess.run(
