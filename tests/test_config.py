@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soc import config
-from soc.config import DEFAULT_LISTEN, KNOBS, Listen, National, Settings, UnitRules, default_home, default_socket, load
+from soc.config import (
+    DEFAULT_LISTEN,
+    KNOBS,
+    Listen,
+    National,
+    Settings,
+    UnitRules,
+    default_home,
+    default_socket,
+    knobs,
+    load,
+)
 from soc.errors import EXIT_USAGE, ConfigError
 
 
@@ -106,10 +117,10 @@ SAMPLES = {
 
 def test_no_setting_is_without_a_knob():
     """An attribute that no file can set would be a secret."""
-    made = {"home", "origins", *config._TABLES}
+    made = {"home", "origins", *knobs.TABLES}
     assert {f.name for f in dataclasses.fields(Settings)} - made == {knob.attribute for knob in KNOBS}
     for section, made_by in (("listen", Listen), ("national", National)):
-        assert {f.name for f in dataclasses.fields(made_by)} - {"name"} == set(config._TABLES[section])
+        assert {f.name for f in dataclasses.fields(made_by)} - {"name"} == set(knobs.TABLES[section])
 
 
 def test_without_a_file_everything_is_a_default(tmp_path):
@@ -427,7 +438,7 @@ def test_the_document_has_the_shape_of_the_file(tmp_path):
 def as_toml(document: dict) -> str:
     lines = []
     for section, body in document.items():
-        tables = body if section in config._TABLES else {None: body}
+        tables = body if section in knobs.TABLES else {None: body}
         for name, entry in tables.items():
             lines.append(f"[{section}]" if name is None else f"[{section}.{json.dumps(name)}]")
             lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
