@@ -21,12 +21,12 @@ from soc.detections.anomaly.model import Definition
 from soc.detections.correlation.definition import Correlation
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.collection import merged
-from soc.detections.sigma.header import identity, tests_in, version_of
+from soc.detections.sigma.header import identity, version_of
 from soc.detections.sigma.rule import Rule
 from soc.errors import Conflict, ContentError, NotFound, SocError, UsageError
 from soc.model.cases import CaseTx as Tx
 from soc.model.clock import Clock
-from soc.model.rule_policy import STATES, RulePolicy
+from soc.model.rule_policy import LIVE, STATES, RulePolicy
 from soc.parsers import ParserSet
 from soc.pipeline import places
 from soc.store import files
@@ -114,12 +114,17 @@ class Rules:
             found.append(orjson.loads(orjson.dumps(document.data, default=str, option=orjson.OPT_NON_STR_KEYS)))
         return found
 
-    def has_test(self, rule: AnyRule) -> bool:
-        """Whether tests stand in the definition, or recorded events beside it."""
-        if isinstance(rule, Rule):
-            return bool(rule.tests)
+    def lacking(self, rule: AnyRule) -> str:
+        """Which test a definition has none of: `hit` or `miss`; empty when it has both, or recorded events."""
         document = self.document(rule)
-        return document is not None and bool(tests_in(document.data))
+        data: dict[str, Any] = document.data if document is not None else {}
+        if data.get("regression_tests_path"):
+            return ""
+        tests = data.get("tests") or data.get("x-tests") or ()
+        kinds = (
+            {bool(test.get("hit")) for test in tests if isinstance(test, dict)} if isinstance(tests, list) else set()
+        )
+        return "hit" if True not in kinds else "miss" if False not in kinds else ""
 
     def described(self, tx: Tx, rules: Iterable[AnyRule]) -> list[dict[str, Any]]:
         """Definitions for people: the state of each, who decided it, and how many findings it withheld."""
@@ -148,10 +153,11 @@ class Rules:
 
     # what people decide
 
-    def decide(self, tx: Tx, id: str, state: str, person: str, reason: str) -> AnyRule:
+    def decide(self, tx: Tx, id: str, state: str, person: str, reason: str, *, untested: bool = False) -> AnyRule:
         """Turn a rule live, into shadow or off, or back to what the settings say.
 
-        Raises UsageError, NotFound, Conflict.
+        A person turns a rule live that has a test that hits and one that misses, or says `untested`: the ledger then
+        says so too. Raises UsageError, NotFound, Conflict.
         """
         if state not in (*STATES, DEFAULT):
             raise UsageError(f"unknown state '{state}'; one of {', '.join((*STATES, DEFAULT))}")
@@ -162,6 +168,12 @@ class Rules:
             raise Conflict(
                 f"'{rule.title}' is off in soc.toml", hint="take it out of [detections] disable, then restart"
             )
+        lacking = self.lacking(rule) if state == LIVE else ""
+        if lacking and not untested:
+            raise Conflict(
+                f"'{rule.title}' has no test that is a {lacking}",
+                hint="soc rule new and soc rule test help to write one; --untested promotes it all the same",
+            )
         stored = tx.get(DECISION, rule.id)
         before = (stored.document["state"] if stored else "") or DEFAULT
         if before == state:
@@ -170,9 +182,8 @@ class Rules:
         decision = {"state": "" if state == DEFAULT else state, "by": person, "at_us": now_us, "reason": reason.strip(),
                     "version": rule.version}  # fmt: skip
         tx.put(DECISION, rule.id, decision, stored.version if stored else None)
-        tx.ledger(
-            f"rule.{state}", f"rule:{rule.id}", {"state": before}, {"state": state, "version": rule.version}, reason
-        )
+        after = {"state": state, "version": rule.version, **({"untested": True} if lacking else {})}
+        tx.ledger(f"rule.{state}", f"rule:{rule.id}", {"state": before}, after, reason)
         tx.change("rule", rule.id, state)
         return rule
 

@@ -210,6 +210,13 @@ def test_a_decision_is_sent_with_its_reason(client: FakeClient, verb: str, state
     assert client.calls[-1] == ("POST", "/v1/rules/a%2Fb/state", {"state": state, "reason": "why"})
 
 
+def test_an_untested_rule_is_promoted_with_a_word(client: FakeClient) -> None:
+    """Only then the service is asked for it."""
+    client.answers["POST", "/v1/rules/a/state"] = {"title": "T", "state": "live"}
+    assert run(["rule", "promote", "a", "--reason", "why", "--untested"], world(client)) == 0
+    assert client.calls[-1][-1] == {"state": "live", "reason": "why", "untested": True}
+
+
 ATTACK = {
     "techniques": [
         {"technique": "T1110", "tactics": ["credential-access"], "counted": [{"id": "a", "title": "Guessing"}],

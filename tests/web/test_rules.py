@@ -21,6 +21,7 @@ logsource: {product: linux, service: sshd}
 detection: {s: {event.outcome: failure}, condition: s}
 tests:
   - {event: {event.dataset: linux.sshd, event.outcome: failure, source.ip: 198.51.100.1}, hit: true}
+  - {event: {event.dataset: linux.sshd, event.outcome: success}, hit: false}
 """
 EXCEPTION = """title: Our scanner
 id: 5d0c9a3e-8f0e-4c0b-9a55-0d6c2b7d6f10
@@ -157,18 +158,36 @@ def test_a_decision_holds_at_once_and_is_in_the_ledger(place: World) -> None:
     assert place.caller(ROLE).post("/v1/rules/failed/state", {"state": "shadow", "reason": "x"}).status_code == 409
     assert place.caller(ROLE).post("/v1/rules/failed/state", {"state": "live", "reason": " "}).status_code == 400
     assert ok(place.caller(ROLE).post("/v1/rules/failed/state", {"state": "default", "reason": "x"}))["state"] == "live"
-    said = place.caller(ROLE).post("/v1/rules/failed/state", {"state": "live", "reason": "x"}).json()
-    assert said["warnings"] == []
-    untested = (
-        RULE.replace("STATUS", "stable").partition("tests:")[0].replace("failed", "bare").replace("Failed", "Bare")
-    )
-    path = place.services.settings.path(places.DETECTIONS, "sigma", "bare.yml")
-    path.write_text(untested)
-    ok(place.caller(ROLE).post("/v1/rules/reload"))
-    said = place.caller(ROLE).post("/v1/rules/bare/state", {"state": "live", "reason": "x"}).json()
-    assert said["warnings"] == ["'Bare logins' has no test"]
+    ok(place.caller(ROLE).post("/v1/rules/failed/state", {"state": "live", "reason": "x"}))
     acts = [entry.act for entry in place.services.cases.ledger_entries(0, 1000) if entry.act.startswith("rule.")]
-    assert acts == ["rule.shadow", "rule.default", "rule.live", "rule.live"]
+    assert acts == ["rule.shadow", "rule.default", "rule.live"]
+
+
+MISS = "  - {event: {event.outcome: success}, hit: false, origin: synthetic}\n"
+
+
+@pytest.mark.parametrize(
+    ("tests", "lacking"),
+    [
+        ("", "hit"),
+        ("tests:\n" + MISS, "hit"),
+        ("tests:\n" + MISS.replace("false", "true"), "miss"),
+        ("tests: x", "hit"),
+    ],
+)
+def test_a_rule_is_promoted_with_a_test_that_hits_and_one_that_misses(place: World, tests: str, lacking: str) -> None:
+    """Features C3; in spite of it with a word that the ledger keeps. Out of use it goes without any."""
+    bare = RULE.replace("STATUS", "stable").partition("tests:")[0].replace("failed", "bare").replace("Failed", "Bare")
+    path = place.services.settings.path(places.DETECTIONS, "sigma", "bare.yml")
+    path.write_text(bare + tests)
+    ok(place.caller(ROLE).post("/v1/rules/reload"))
+    asked: dict[str, Any] = {"state": "live", "reason": "x"}
+    refused = place.caller(ROLE).post("/v1/rules/bare/state", asked)
+    assert (refused.status_code, f"no test that is a {lacking}" in refused.text) == (409, True)
+    assert ok(place.caller(ROLE).post("/v1/rules/bare/state", {**asked, "untested": True}))["state"] == "live"
+    assert ok(place.caller(ROLE).post("/v1/rules/bare/state", {**asked, "state": "off"}))["state"] == "off"
+    entries = [entry for entry in place.services.cases.ledger_entries(0, 1000) if entry.act == "rule.live"]
+    assert [entry.after["untested"] for entry in entries if entry.after] == [True]
 
 
 def test_a_rule_is_rolled_back_to_the_text_it_had_and_forward_again(place: World) -> None:

@@ -105,16 +105,31 @@ def add(rule: typer.Typer) -> None:
 
 def _decision(rule: typer.Typer, name: str, state: str, help: str) -> None:
     def decide(call: Call, id: Id, reason: Reason) -> None:
-        answer = call.client.post(f"{_path(id)}/state", {"state": state, "reason": reason})
-        if call.json:
-            call.output.envelope(answer)
-        else:
-            call.output.remarks(answer)
-            shown = word("rule.is")(answer.data["state"])
-            call.output.say(t("cmd.rule.decided", title=clean(answer.data["title"]), state=shown))
+        _decide(call, id, {"state": state, "reason": reason})
 
-    decide.__doc__ = help
-    command(rule, name, f"soc rule {name} 9b14315e-… --reason '90 days without a false positive'")(decide)
+    def promote(
+        call: Call,
+        id: Id,
+        reason: Reason,
+        untested: Annotated[
+            bool, typer.Option("--untested", help="Though it lacks a test that hits or one that misses.")
+        ] = False,
+    ) -> None:
+        _decide(call, id, {"state": state, "reason": reason, **({"untested": True} if untested else {})})
+
+    made = promote if name == "promote" else decide
+    made.__doc__ = help
+    command(rule, name, f"soc rule {name} 9b14315e-… --reason '90 days without a false positive'")(made)
+
+
+def _decide(call: Call, id: str, body: dict[str, Any]) -> None:
+    answer = call.client.post(f"{_path(id)}/state", body)
+    if call.json:
+        call.output.envelope(answer)
+    else:
+        call.output.remarks(answer)
+        shown = word("rule.is")(answer.data["state"])
+        call.output.say(t("cmd.rule.decided", title=clean(answer.data["title"]), state=shown))
 
 
 def _path(id: str) -> str:

@@ -9,7 +9,6 @@ from pydantic import Field
 from starlette.responses import Response
 
 from soc.alerts.withheld import KIND, gathered
-from soc.model.rule_policy import LIVE
 from soc.pipeline.rule_exceptions import Plan
 from soc.pipeline.rule_measures import MOST_ALERTS
 from soc.web.auth import Allowed, Asking
@@ -23,10 +22,11 @@ Days = Annotated[int, Field(ge=1, le=366)]
 
 
 class Decide(Body):
-    """`live`, `shadow`, `off`, or `default` for what the settings say; and why."""
+    """`live`, `shadow`, `off`, or `default` for what the settings say; and why. `untested`: live all the same."""
 
     state: Name
     reason: Text
+    untested: bool = False
 
 
 class Why(Body):
@@ -91,10 +91,9 @@ def decide(ask: Manage, id: Id, body: Decide) -> Response:
     ask.whole()
     rules = ask.services.rules
     with ask.change() as tx:
-        rule = rules.decide(tx, id, body.state, ask.person.name, body.reason)
+        rule = rules.decide(tx, id, body.state, ask.person.name, body.reason, untested=body.untested)
         [shown] = rules.described(tx, [rule])
-    warnings = [f"'{rule.title}' has no test"] if body.state == LIVE and not rules.has_test(rule) else []
-    return answer("rule", shown, warnings=warnings)
+    return answer("rule", shown)
 
 
 @router.post("/v1/rules/{id}/rollback")
