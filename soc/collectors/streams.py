@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
@@ -31,6 +32,8 @@ _STOP_READ = 256 << 10
 _STOP_TOTAL = 8 << 20
 _STOP_ROUNDS = 10
 _STOP_ANSWERS_S = 5.0
+MAX_OF_PEER = MAX_CONNECTIONS // 2
+"""Of one address, so that nobody can shut all others out; many devices may stand behind one."""
 _CHECK_S = 0.02
 _TIMES_S = 1.0
 _LINGER_S = 5.0
@@ -58,6 +61,7 @@ class StreamReceiver(Acceptor[_Door]):
     ):
         super().__init__("listen-streams", listeners, intake, counters, clock)
         self.connections: set[_Connection] = set()
+        self.of_peer: Counter[str] = Counter()
         self.read_into = memoryview(bytearray(_READ))
         """One for all connections: what was read is worked on before the next read."""
         self.is_paused = False
@@ -143,9 +147,12 @@ class _Connection(asyncio.BufferedProtocol):
             self._turn_away(NOT_ALLOWED, "its address is not in 'allow'")
         elif len(receiver.connections) >= MAX_CONNECTIONS:
             self._turn_away(TOO_MANY, f"{MAX_CONNECTIONS} connections are open")
+        elif receiver.of_peer[self.peer] >= MAX_OF_PEER:
+            self._turn_away(TOO_MANY, f"{MAX_OF_PEER} connections of this address are open")
         else:
             _notice_the_dead(transport.get_extra_info("socket"))
             receiver.connections.add(self)
+            receiver.of_peer[self.peer] += 1
             self.regulate()
 
     def get_buffer(self, _sizehint: int) -> memoryview:
@@ -390,7 +397,12 @@ class _Connection(asyncio.BufferedProtocol):
     def _end(self) -> None:
         self._talk.lost()
         self._transport = None
-        self.receiver.connections.discard(self)
+        receiver = self.receiver
+        if self in receiver.connections:
+            receiver.connections.remove(self)
+            receiver.of_peer[self.peer] -= 1
+            if not receiver.of_peer[self.peer]:
+                del receiver.of_peer[self.peer]
 
 
 def _notice_the_dead(sock: socket.socket) -> None:

@@ -133,6 +133,28 @@ def test_connections_beyond_the_bound_are_refused(tmp_path, monkeypatch):
         assert [row["refused_for"] for row in collector.counters()] == [{"too_many": 3}]
 
 
+def test_one_address_cannot_take_all_connections(tmp_path, monkeypatch):
+    """It gets its part; another address comes in all the same, and a closed connection makes room."""
+    monkeypatch.setattr(streams, "MAX_OF_PEER", 3)
+    queue = MemoryQueue()
+    with running([spec("syslog-tcp")], queue, tmp_path / "c.json") as (collector, ports):
+        greedy = [socket.create_connection((HOST, ports["wire"]), 5) for _ in range(5)]
+        assert until(lambda: total(collector, "refused") == 2)
+        with socket.create_connection((HOST, ports["wire"]), 5, source_address=("127.7.3.1", 0)) as other:
+            other.sendall(b"<1>another\n")
+            assert until(lambda: total(collector, "queued") == 1)
+        greedy[0].close()
+
+        def room_again():
+            with socket.create_connection((HOST, ports["wire"]), 5) as again:
+                again.sendall(b"<1>room again\n")
+                return until(lambda: total(collector, "queued") == 2, 0.5)
+
+        assert until(room_again)
+        for sock in greedy:
+            sock.close()
+
+
 def test_an_octet_peer_and_a_line_peer_are_told_apart(tmp_path):
     """Framing belongs to the connection, not to the listener or the address."""
     queue = MemoryQueue()
