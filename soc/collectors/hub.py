@@ -33,6 +33,7 @@ from soc.store.queue.replica import MAX_PACKED
 LOG = "raw"
 MAX_LOGS, MAX_LOGS_OF_UNIT = 10_000, 100
 """Each is files that are open; a unit has one for each of its collectors, and others each time it is installed."""
+BODY_S = 20.0
 MAX_SMALL = 64 << 10
 _SAVE_NS = 1_000_000_000
 _STATUS = {"PermissionRefused": 403, "UsageError": 400, "NotFound": 404, "DiskFull": 503, "TryAgain": 503}
@@ -155,7 +156,7 @@ class Hub:
         return PlainTextResponse(self._authority.certificate.read_bytes())
 
     async def _join(self, request: Request) -> Response:
-        body = _object(await _bounded(request, MAX_SMALL))
+        body = await _small(request)
         made = self._authority.join
         pem = await run_in_threadpool(made, _text(body, "name"), _text(body, "secret"), _text(body, "request").encode())
         _log.info("unit %s joined", body["name"])
@@ -163,7 +164,7 @@ class Hub:
 
     async def _renew(self, request: Request) -> Response:
         unit, serial = self._unit(request)
-        body = _object(await _bounded(request, MAX_SMALL))
+        body = await _small(request)
         pem = await run_in_threadpool(self._authority.renew, unit, serial, _text(body, "request").encode())
         return PlainTextResponse(pem)
 
@@ -180,7 +181,7 @@ class Hub:
 
     async def _told(self, request: Request) -> Response:
         unit, _ = self._unit(request)
-        body = _object(await _bounded(request, MAX_SMALL))
+        body = await _small(request)
         document = {"unit": unit, "heard_us": self._clock.now_ns() // 1000, "health": body}
         await run_in_threadpool(files.replace, self._health / f"{unit}.health.json", orjson.dumps(document))
         return _json({"ok": True})
@@ -225,6 +226,15 @@ async def _bounded(request: Request, limit: int) -> bytes:
     return bytes(data)
 
 
+async def _small(request: Request) -> dict[str, Any]:
+    """A short document, which comes at once: anybody may send one, also an octet a minute."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return _object(await _bounded(request, MAX_SMALL))
+    except TimeoutError:
+        raise UsageError(f"a body that took more than {BODY_S:g} seconds") from None
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(data)
@@ -255,4 +265,6 @@ def _json(document: dict[str, Any], status: int = 200) -> Response:
 def _refusal(_request: Request, error: Exception) -> Response:
     kind = type(error).__name__
     hint = error.hint if isinstance(error, SocError) else None
-    return _json({"error": {"kind": kind, "message": str(error), "hint": hint}}, _STATUS.get(kind, 500))
+    answer = _json({"error": {"kind": kind, "message": str(error), "hint": hint}}, _STATUS.get(kind, 500))
+    answer.headers["connection"] = "close"  # else the rest of a body that was refused could come for ever
+    return answer

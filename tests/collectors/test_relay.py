@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 import zstandard
 from cryptography import x509
 
-from soc.collectors import certify, enrol, punctual
+from soc.collectors import certify, enrol, hub, punctual
 from soc.collectors.counters import Counters
 from soc.collectors.enrol import Authority, Token
 from soc.collectors.hub import Hub, Intake
@@ -500,6 +501,25 @@ def test_who_says_nothing_to_the_hub_is_let_go(centre: Centre, monkeypatch: pyte
         silent.settimeout(5)
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             assert silent.recv(1) == b""
+
+
+def test_who_says_one_octet_after_the_other_is_let_go(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is begun, its body trickles."""
+    monkeypatch.setattr(hub, "BODY_S", 0.3)
+    context = ssl._create_unverified_context()
+    with socket.create_connection(("127.0.0.1", centre.port)) as plain, context.wrap_socket(plain) as slow:
+        slow.sendall(b"POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        slow.settimeout(0.1)
+        said, end = b"", time.monotonic() + 5
+        while b"more than 0.3 seconds" not in said and time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                said += slow.recv(4096)
+            slow.sendall(b" ")
+        assert said.startswith(b"HTTP/1.1 400")
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            slow.settimeout(5)
+            while slow.recv(4096):
+                pass
 
 
 def test_a_unit_that_never_joined_says_what_to_do(tmp_path: Path, centre: Centre) -> None:
