@@ -407,9 +407,12 @@ def serve(settings: Settings) -> None:
             me.tell_when_due({})
             me.ease()
 
+        again = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGHUP, lambda *_: again.set())
         me.ready(socket=str(settings.socket), port=tcp.getsockname()[1])
         try:
-            server.serve(services, sock=unix, tcp=tcp, stop=me.stop, alive=alive)
+            server.serve(services, sock=unix, tcp=tcp, stop=me.stop, alive=alive, again=again)
         finally:
             me.stop.set()
             for thread in threads:

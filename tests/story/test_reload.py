@@ -40,7 +40,7 @@ def test_a_service_reads_its_listeners_again(tmp_path: Path) -> None:
     (home / "soc.toml").write_text(LISTEN)
     service = Service(home)
     service.start()
-    before = service.state("collect")
+    before, web = service.state("collect"), service.state("serve")
     with socket.create_connection(("127.7.0.1", before["ports"]["tcp"]), 10) as device:
         device.sendall(b"<13>one\n")
         (home / "soc.toml").write_text(LISTEN + MORE)
@@ -54,6 +54,7 @@ def test_a_service_reads_its_listeners_again(tmp_path: Path) -> None:
         (home / "soc.toml").write_text(LISTEN + MORE)  # a command refuses a wrong file too
         found = service.until(lambda: _stored(service) == 3, 30)
     after = service.state("collect")
+    assert service.state("serve")["pid"] == web["pid"], "the API was asked to read its certificate again, and ended"
     service.stop()
     assert found, "a line is missing"
     assert (after["pid"], set(after["ports"])) == (before["pid"], {"tcp", "udp"})

@@ -82,6 +82,8 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/simulation/probe": ({}, None),
     "GET /v1/relays": ({}, None),
     "POST /v1/packets": ({}, {"community_id": FLOW, "reason": "x"}),
+    "GET /v1/packets/{id}": ({"id": "packets"}, None),
+    "GET /v1/packets/{id}/file": ({"id": "packets"}, None),
     "POST /v1/relays": ({}, {"name": "xa-a"}),
     "POST /v1/relays/{id}/forget": ({"id": "officer"}, {"reason": "x"}),
     "GET /v1/mibs": ({}, None),
@@ -153,7 +155,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.services.alerts.take([replace(excepted, exception="x")])
     with world.services.cases.read("test") as tx:
         [(kept, _)] = tx.find("withheld")
-    world.ids[A] |= {"rule": RULE, "withheld": kept}
+    wanted = {"flow": FLOW, "points": [], "actor": "binh", "reason": SECRET[A]}
+    world.services.packet_asks().ask("xa-a", "018f00000000000000000000000000aa", wanted)
+    world.ids[A] |= {"rule": RULE, "withheld": kept, "packets": "018f00000000000000000000000000aa"}
     yield world
     world.close()
 
