@@ -7,7 +7,7 @@ from typing import Any
 
 from soc.detections.sigma.lookup import Lookup, Rules
 
-CHARACTERS = 48 << 20
+CHARACTERS = 32 << 20
 """What all fields of a detector remember together, counted in characters of their values."""
 OVERHEAD = 150
 """What remembering a value costs beside its characters."""
