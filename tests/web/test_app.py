@@ -53,7 +53,7 @@ def test_a_route_for_anybody_must_be_listed(world: World) -> None:
 def test_every_route_refuses_the_roles_that_lack_its_permission(world: World, role: str) -> None:
     """The declaration is what is enforced: 403 for exactly those."""
     caller = world.caller(next(name for name, r in _people(world).items() if r == role))
-    known = ("plan", "hold", "import", "zero", "officer", "lookback", "rule", "withheld")
+    known = ("plan", "hold", "import", "zero", "officer", "lookback", "rule", "withheld", "packets")
     ids = world.ids[A] | dict.fromkeys(known, "x") | {"zero": "0"}
     refused = set()
     for call, permission in routes(world).items():

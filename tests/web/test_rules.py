@@ -415,3 +415,32 @@ def test_a_proposal_is_rejected_with_a_reason(two: World) -> None:
     ok(approve(two, OTHER, version))
     acts = [entry.act for entry in two.services.cases.ledger_entries(0, 1000) if "exception" in entry.act]
     assert acts == ["exception.propose", "exception.reject", "exception.propose", "exception.put"]
+
+
+def test_rules_in_shadow_earn_their_place(place: World) -> None:
+    """Ninety quiet days, or five true verdicts and none false; each counted from when it came into shadow."""
+
+    def row() -> dict[str, Any]:
+        found = ok(place.caller(ROLE).get("/v1/rules-in-shadow"))
+        return next((each for each in found if each["id"] == "failed"), {})
+
+    assert row() == {}
+    ok(place.caller(ROLE).post("/v1/rules/failed/state", {"state": "shadow", "reason": "new"}))
+    assert (row()["days"], row()["withheld"], row()["is_ready"]) == (0.0, 0, False)
+    place.services.clock.advance(90 * 86_400.0)  # type: ignore[attr-defined]
+    assert (row()["days"], row()["is_ready"]) == (90.0, True)
+    place.services.alerts.take([found(8, "203.0.113.77")])
+    assert (row()["withheld"], row()["is_ready"]) == (1, False)
+
+
+@pytest.mark.parametrize(("false", "is_ready"), [(0, True), (1, False)])
+def test_verdicts_count_for_a_rule_in_shadow(place: World, false: int, is_ready: bool) -> None:
+    """Alerts of a time when it was live."""
+    for n in range(5 + false):
+        [alert] = place.services.alerts.take([found(20 + n, f"203.0.113.{100 + n}")])
+        verdict = {"verdict": "true_positive" if n < 5 else "false_positive_logic", "reason": "x"}
+        ok(place.caller(ROLE).post(f"/v1/alerts/{alert.id}/close", verdict))
+    ok(place.caller(ROLE).post("/v1/rules/failed/state", {"state": "shadow", "reason": "again"}))
+    rows = ok(place.caller(ROLE).get("/v1/rules-in-shadow"))
+    row = next(each for each in rows if each["id"] == "failed")
+    assert (row["true"], row["false"], row["is_ready"]) == (5, false, is_ready)

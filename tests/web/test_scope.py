@@ -113,6 +113,7 @@ CALLS: dict[str, tuple[dict[str, str], Any]] = {
     "GET /v1/withheld": ({}, None),
     "GET /v1/withheld/{id}/events": ({"id": "withheld"}, None),
     "GET /v1/deaf-rules": ({}, None),
+    "GET /v1/rules-in-shadow": ({}, None),
     "GET /v1/attack": ({}, None),
     "GET /v1/noise": ({}, None),
     "GET /v1/people": ({}, None),

@@ -9,7 +9,7 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.i18n import t
-from soc.console.render import Column, number, word
+from soc.console.render import Column, number, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 
@@ -21,6 +21,16 @@ RULES = (
     Column("cmd.col.title", "title", fold=True),
     Column("cmd.col.version", "version", drop=1),
     Column("cmd.col.withheld", lambda row: sum(row["withheld"].values()) or None, number, right=True),
+)
+READY = (
+    Column("cmd.col.ready", "is_ready", yes_no),
+    Column("cmd.col.level", "level", word("level"), drop=1),
+    Column("cmd.col.id", "id", drop=2),
+    Column("cmd.col.title", "title", fold=True),
+    Column("cmd.col.days_in_shadow", "days", lambda days: number(int(days)), right=True),
+    Column("cmd.col.withheld", "withheld", number, right=True),
+    Column("cmd.col.judged_true", "true", number, right=True),
+    Column("cmd.col.judged_false", "false", number, right=True),
 )
 VERSIONS = (
     Column("cmd.col.version", "version"),
@@ -41,11 +51,19 @@ STATES = {
 def add(rule: typer.Typer) -> None:
     """Add the commands to the group `rule`."""
 
-    @command(rule, "list", "soc rule list", "soc rule list --state shadow,off")
+    @command(rule, "list", "soc rule list", "soc rule list --state shadow,off", "soc rule list --ready")
     def list_(
-        call: Call, state: Annotated[str | None, typer.Option(help="live, shadow, off; several with commas.")] = None
+        call: Call,
+        state: Annotated[str | None, typer.Option(help="live, shadow, off; several with commas.")] = None,
+        ready: Annotated[
+            bool, typer.Option("--ready", help="Those in shadow: 90 days without a finding, or five true verdicts.")
+        ] = False,
     ) -> None:
         """List the rules of the service with their state and what they withheld."""
+        if ready:
+            found = call.client.get("/v1/rules-in-shadow")
+            call.output.answer(found, READY, found.data)
+            return
         answer = call.client.get("/v1/rules", state=state)
         call.output.answer(answer, RULES, answer.data["rules"])
         if not call.json and answer.data["refused"]:

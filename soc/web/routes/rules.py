@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from soc.alerts.withheld import KIND, gathered
+from soc.pipeline import promotion
 from soc.pipeline.rule_exceptions import Plan
 from soc.pipeline.rule_measures import MOST_ALERTS
 from soc.web.auth import Allowed, Asking
@@ -69,6 +70,14 @@ def listed(ask: Read, state: Words = None) -> Response:
     refused = [vars(each) for each in rules.loaded().refused]
     kept = [each for each in found if not wanted or each["state"] in wanted]
     return answer("rule.list", {"rules": kept, "refused": refused}, total=len(found))
+
+
+@router.get("/v1/rules-in-shadow")
+def in_shadow(ask: Read) -> Response:
+    """Every rule in shadow: for how long, what it found, how people judged it, and whether it may be promoted."""
+    ask.whole()
+    with ask.read() as tx:
+        return answer("rule.shadow", promotion.ready(ask.services.rules, tx))
 
 
 @router.get("/v1/rules/{id}")
