@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
@@ -54,6 +55,14 @@ class Acceptor(Threaded, Generic[D]):
         self._stopping = asyncio.Event()
         self._listening = threading.Event()
         self._told: dict[tuple[str, str, str], float] = {}
+        self.of_peer: Counter[str] = Counter()
+        """How many connections each address has."""
+
+    def left(self, peer: str) -> None:
+        """A connection of this address is over."""
+        self.of_peer[peer] -= 1
+        if not self.of_peer[peer]:
+            del self.of_peer[peer]
 
     # what each kind is ------------------------------------------------------------------------------------------------
 

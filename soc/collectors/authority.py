@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from soc.collectors.certify import alternative, authority_of, builder, key_in, named, new_key, pem_of
+from soc.collectors.certify import authority_of, key_in, named, new_key, pem_of, signed
 from soc.errors import UsageError
 from soc.model.clock import Clock, utc
 from soc.store import files
@@ -59,15 +58,8 @@ class SiteAuthority:
         now, key = utc(self._clock.now_ns()), new_key()
         until = min(now + dt.timedelta(days=days), authority.not_valid_after_utc)
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
-        made = (
-            builder(named(name), authority.subject, key.public_key(), now, until - now)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([alternative(host) for host in hosts or (name,)]), critical=False
-            )
-            .sign(key_in(self._folder / "ca.key"), hashes.SHA256())
-        )
+        signer = (authority, key_in(self._folder / "ca.key"))
+        made = signed(name, key.public_key(), signer, (now, until), purpose, hosts or (name,))
         issued = Issued(self._folder / f"{name}.pem", self._folder / f"{name}.key", self.certificate)
         files.replace(issued.key, pem_of(key))
         files.replace(issued.certificate, made.public_bytes(Encoding.PEM))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -31,6 +32,27 @@ def authority_of(subject: x509.Name, now: dt.datetime) -> tuple[ec.EllipticCurve
         .sign(key, hashes.SHA256())
     )
     return key, made
+
+
+def signed(
+    subject: str,
+    public: ec.EllipticCurvePublicKey,
+    authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
+    valid: tuple[dt.datetime, dt.datetime],
+    purpose: x509.ObjectIdentifier,
+    hosts: Iterable[str] = (),
+) -> x509.Certificate:
+    """A certificate that signs no others: from and until when it holds (UTC), for a server or a client, for these host
+    names and addresses."""
+    issuer, key = authority
+    made = (
+        builder(named(subject), issuer.subject, public, valid[0], valid[1] - valid[0])
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    )
+    names = [alternative(host) for host in hosts]
+    made = made.add_extension(x509.SubjectAlternativeName(names), critical=False) if names else made
+    return made.sign(key, hashes.SHA256())
 
 
 def key_in(path: Path) -> ec.EllipticCurvePrivateKey:

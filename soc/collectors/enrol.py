@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from soc.collectors.certify import LEEWAY, alternative, authority_of, builder, fingerprint, key_in, named, pem_of
+from soc.collectors.certify import AUTHORITY_DAYS, authority_of, fingerprint, key_in, named, new_key, pem_of, signed
 from soc.errors import NotFound, PermissionRefused, UsageError
 from soc.model.clock import Clock, utc
 from soc.store import files
@@ -157,32 +157,18 @@ class Authority:
             raise UsageError("a signing request needs an elliptic-curve key and its signature")
         authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         now = utc(self._clock.now_ns())
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(named(name))  # never the name that the request claims
-            .issuer_name(authority.subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - LEEWAY)
-            .not_valid_after(now + dt.timedelta(days=CERTIFICATE_DAYS))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-            .sign(self._key(), hashes.SHA256())
-        )
+        until = now + dt.timedelta(days=CERTIFICATE_DAYS)
+        # Never under the name that the request claims.
+        made = signed(name, key, (authority, self._key()), (now, until), ExtendedKeyUsageOID.CLIENT_AUTH)
         return made.public_bytes(Encoding.PEM), f"{made.serial_number:x}"
 
     def _make(self, names: tuple[str, ...]) -> None:
         """The authority and the hub's own pair; the authority's certificate is written last, as the sign of success."""
         now = utc(self._clock.now_ns())
-        subject = named("soc relay authority")
-        key, authority = authority_of(subject, now)
-        own = ec.generate_private_key(ec.SECP256R1())
-        hub = (
-            builder(named("soc relay hub"), subject, own.public_key(), now, dt.timedelta(days=3650))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectAlternativeName([alternative(name) for name in names]), critical=False)
-            .sign(key, hashes.SHA256())
+        key, authority = authority_of(named("soc relay authority"), now)
+        own, until = new_key(), now + dt.timedelta(days=AUTHORITY_DAYS)
+        hub = signed(
+            "soc relay hub", own.public_key(), (authority, key), (now, until), ExtendedKeyUsageOID.SERVER_AUTH, names
         )
         files.replace(self._folder / "ca.key", pem_of(key))
         files.replace(self._folder / "hub.key", pem_of(own))

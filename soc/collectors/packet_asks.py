@@ -17,7 +17,7 @@ import orjson
 
 from soc.collectors.enrol import checked_name
 from soc.errors import NotFound, TryAgain, UsageError
-from soc.model.clock import Clock
+from soc.model.clock import DAY_US, Clock
 from soc.store import files
 
 HERE = "_here"
@@ -28,7 +28,7 @@ MAX_KEPT = 8
 """Answers of a unit that are kept; the oldest gives way to the next."""
 MAX_BYTES = 80 << 20
 """Octets of an answer; packets are 64 MiB at most, see `soc.pipeline.flow_packets`."""
-KEPT_US = 86_400_000_000
+KEPT_US = DAY_US
 _ID = re.compile(r"[0-9a-f]{32}")
 
 

@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
@@ -61,7 +60,6 @@ class StreamReceiver(Acceptor[_Door]):
     ):
         super().__init__("listen-streams", listeners, intake, counters, clock)
         self.connections: set[_Connection] = set()
-        self.of_peer: Counter[str] = Counter()
         self.read_into = memoryview(bytearray(_READ))
         """One for all connections: what was read is worked on before the next read."""
         self.is_paused = False
@@ -400,9 +398,7 @@ class _Connection(asyncio.BufferedProtocol):
         receiver = self.receiver
         if self in receiver.connections:
             receiver.connections.remove(self)
-            receiver.of_peer[self.peer] -= 1
-            if not receiver.of_peer[self.peer]:
-                del receiver.of_peer[self.peer]
+            receiver.left(self.peer)
 
 
 def _notice_the_dead(sock: socket.socket) -> None:

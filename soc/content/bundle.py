@@ -11,7 +11,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def _paths(folder: Path) -> list[str]:
     return [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
 
 
-def read(path: Path, trusted: Mapping[str, str] | frozenset[str]) -> Bundle:
+def read(path: Path, trusted: Collection[str]) -> Bundle:
     """A bundle signed by one of these public keys (hex). Raises PermissionRefused for another signer or a broken
     signature, ConfigError for anything that is not as the list says."""
     if not path.is_file():
@@ -97,7 +97,7 @@ def read(path: Path, trusted: Mapping[str, str] | frozenset[str]) -> Bundle:
     return Bundle(manifest["name"], manifest["version"], manifest["made_us"], manifest["key"], files)
 
 
-def _manifest(said: bytes, signature: bytes, trusted: Mapping[str, str] | frozenset[str], place: str) -> dict[str, Any]:
+def _manifest(said: bytes, signature: bytes, trusted: Collection[str], place: str) -> dict[str, Any]:
     manifest = orjson.loads(said)
     signer = str(manifest.get("key", "")) if isinstance(manifest, dict) else ""
     if signer not in trusted:

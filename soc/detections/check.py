@@ -8,7 +8,7 @@ from pathlib import Path
 from soc.content import Document
 from soc.detections.load import DetectionSet
 from soc.detections.samples import carried, outcomes
-from soc.detections.sigma.header import SILENT_KINDS, identity
+from soc.detections.sigma.header import SILENT_KINDS, identity, lacking
 from soc.model.check import CheckResult
 from soc.model.fields import FIELDS, FieldDictionary
 
@@ -32,10 +32,8 @@ def _check(document: Document, detections: DetectionSet, fields: FieldDictionary
         return
     for each in outcomes(document, detections, fields):
         yield _result(document, each.fault, each.line)
-    hits = {bool(test.get("hit")) for test in tests if isinstance(test, dict)}
-    for word, flag in (("hit", True), ("miss", False)):
-        if flag not in hits:
-            yield _result(document, f"has no test that is a {word}", document.line(key))
+    for word in lacking(tests):
+        yield _result(document, f"has no test that is a {word}", document.line(key))
 
 
 def _result(document: Document, message: str, line: int) -> CheckResult:

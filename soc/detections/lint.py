@@ -69,18 +69,16 @@ def _of_rule(rule: Rule, document: Document, fields: FieldDictionary) -> Iterato
     for name in _unread(document.data["detection"]):
         yield remark("unread_selection", f"no condition reads '{name}'; name it there or take it out",
                      "detection", name)  # fmt: skip
-    if all(_never(variant.node, fields) for variant in rule.variants):
-        wrong = next((t for v in rule.variants for t in tests_of(v.node) if _mismatch(t, fields)), None)
-        if wrong is not None:
-            yield remark("never_holds", f"{_mismatch(wrong, fields)}, so the rule never hits",
-                         "detection", wrong.selection)  # fmt: skip
-        else:
-            yield remark("never_holds", "the condition contradicts itself, so the rule never hits",
-                         "detection", "condition")  # fmt: skip
+    wrong = {test: why for v in rule.variants for test in tests_of(v.node) if (why := _mismatch(test, fields))}
+    if not all(_never(variant.node, fields) for variant in rule.variants):
+        for test, why in wrong.items():
+            yield remark("type", f"{why}, so this value never matches", "detection", test.selection)
+    elif wrong:
+        test, why = next(iter(wrong.items()))
+        yield remark("never_holds", f"{why}, so the rule never hits", "detection", test.selection)
     else:
-        for test in {t for v in rule.variants for t in tests_of(v.node)}:
-            if (why := _mismatch(test, fields)) is not None:
-                yield remark("type", f"{why}, so this value never matches", "detection", test.selection)
+        yield remark("never_holds", "the condition contradicts itself, so the rule never hits",
+                     "detection", "condition")  # fmt: skip
     for own, mapped in {name: field for v in rule.variants for name, field in v.names.items()}.items():
         if mapped.startswith(_EVENT_DATA) and (close := _misspelt(mapped.removeprefix(_EVENT_DATA))):
             yield remark("misspelt", f"'{own}' is a name we never saw in a Windows event; did you mean '{close}'?",

@@ -10,8 +10,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from soc.collectors.certify import days_left, fingerprint
 from soc.config import Settings
-from soc.model.canonical import digest
 from soc.model.clock import VIETNAM, Clock, utc
 from soc.model.finding import Finding, finding_id
 
@@ -79,11 +79,12 @@ def _standing(use: str, path: Path, clock: Clock) -> Standing:
     except (OSError, ValueError) as error:
         return Standing(use, str(path), UNREADABLE, getattr(error, "strerror", None) or str(error))
     first = min(held, key=lambda each: each.not_valid_after_utc)
-    days = (first.not_valid_after_utc - utc(clock.now_ns())).total_seconds() / 86_400
+    pem, until = first.public_bytes(Encoding.PEM), first.not_valid_after_utc
+    days = days_left(pem, clock)
     state = next((state for most, state, _ in STAGES if days <= most), GOOD)
     return Standing(
-        use, str(path), state, first.subject.rfc4514_string(), digest([first.public_bytes(Encoding.PEM).decode()])[:16],
-        int(first.not_valid_after_utc.timestamp()) * 1_000_000, round(days, 2),
+        use, str(path), state, first.subject.rfc4514_string(), fingerprint(pem), int(until.timestamp()) * 1_000_000,
+        round(days, 2),
     )  # fmt: skip
 
 

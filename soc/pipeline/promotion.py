@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from soc.alerts.withheld import SHADOW, TOTAL
+from soc.model import rule_policy
 from soc.model.cases import CaseTx as Tx
 from soc.model.clock import DAY_US
 from soc.pipeline.rules import MOST, VERSION, AnyRule, Rules
@@ -27,7 +28,7 @@ def ready(rules: Rules, tx: Tx) -> list[dict[str, Any]]:
                 for _, stored in tx.find(TOTAL, keys={"why": SHADOW}, limit=MOST)}  # fmt: skip
     found = []
     for rule in rules.all():
-        if rules.state(rule, decisions) != "shadow":
+        if rules.state(rule, decisions) != rule_policy.SHADOW:
             continue
         since_us = _since(tx, rule, decisions.get(rule.id), now_us)
         days, kept = (now_us - since_us) / DAY_US, withheld.get(rule.id, 0)
@@ -45,7 +46,7 @@ def ready(rules: Rules, tx: Tx) -> list[dict[str, Any]]:
 
 def _since(tx: Tx, rule: AnyRule, decision: dict[str, Any] | None, now_us: int) -> int:
     """When it came into shadow: by whose decision, else when its version was first seen; µs UTC."""
-    if decision is not None and decision["state"] == "shadow":
+    if decision is not None and decision["state"] == rule_policy.SHADOW:
         return int(decision["at_us"])
     stored = tx.get(VERSION, f"{rule.id}@{rule.version}")
     return int(stored.document["first_us"]) if stored is not None else now_us

@@ -21,7 +21,7 @@ from soc.detections.anomaly.model import Definition
 from soc.detections.correlation.definition import Correlation
 from soc.detections.load import DetectionSet
 from soc.detections.sigma.collection import merged
-from soc.detections.sigma.header import identity, version_of
+from soc.detections.sigma.header import identity, lacking, version_of
 from soc.detections.sigma.rule import Rule
 from soc.errors import Conflict, ContentError, NotFound, SocError, UsageError
 from soc.model.cases import CaseTx as Tx
@@ -120,11 +120,7 @@ class Rules:
         data: dict[str, Any] = document.data if document is not None else {}
         if data.get("regression_tests_path"):
             return ""
-        tests = data.get("tests") or data.get("x-tests") or ()
-        kinds = (
-            {bool(test.get("hit")) for test in tests if isinstance(test, dict)} if isinstance(tests, list) else set()
-        )
-        return "hit" if True not in kinds else "miss" if False not in kinds else ""
+        return next(iter(lacking(data.get("tests") or data.get("x-tests"))), "")
 
     def described(self, tx: Tx, rules: Iterable[AnyRule]) -> list[dict[str, Any]]:
         """Definitions for people: the state of each, who decided it, and how many findings it withheld."""
@@ -168,10 +164,10 @@ class Rules:
             raise Conflict(
                 f"'{rule.title}' is off in soc.toml", hint="take it out of [detections] disable, then restart"
             )
-        lacking = self.lacking(rule) if state == LIVE else ""
-        if lacking and not untested:
+        missing = self.lacking(rule) if state == LIVE else ""
+        if missing and not untested:
             raise Conflict(
-                f"'{rule.title}' has no test that is a {lacking}",
+                f"'{rule.title}' has no test that is a {missing}",
                 hint="soc rule new and soc rule test help to write one; --untested promotes it all the same",
             )
         stored = tx.get(DECISION, rule.id)
@@ -182,7 +178,7 @@ class Rules:
         decision = {"state": "" if state == DEFAULT else state, "by": person, "at_us": now_us, "reason": reason.strip(),
                     "version": rule.version}  # fmt: skip
         tx.put(DECISION, rule.id, decision, stored.version if stored else None)
-        after = {"state": state, "version": rule.version, **({"untested": True} if lacking else {})}
+        after = {"state": state, "version": rule.version, **({"untested": True} if missing else {})}
         tx.ledger(f"rule.{state}", f"rule:{rule.id}", {"state": before}, after, reason)
         tx.change("rule", rule.id, state)
         return rule

@@ -146,16 +146,7 @@ def test_a_kill_at_random_moments_under_load_changes_nothing(tmp_path: Path) -> 
         time.sleep(chosen.uniform(0.0, 1.5))
         process.kill()
         process.communicate(timeout=30)
-    wanted = sum(block.n for block in LogReader(places.queue(settings), places.MATCHED).read({}, None, 100_000))
-    process = started(settings)
-    until(lambda: documents(settings) == wanted)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    there = shutil.copytree(settings.home, tmp_path / "again")
-    (there / "run" / "correlate.state").unlink()
-    shutil.rmtree(there / "queue" / places.FINDINGS)
-    [undisturbed] = program(there, 0)
-    disturbed = outcome(settings.home)
+    disturbed, undisturbed = run_out(settings, tmp_path)
     assert len(disturbed["findings"]) > 10
     assert same(disturbed, undisturbed)
 
@@ -238,6 +229,20 @@ def started(settings: Settings, index: int = 0, of: int = 1) -> subprocess.Popen
         env=environment,
         stderr=subprocess.DEVNULL,
     )
+
+
+def run_out(settings: Settings, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What came of everything once one process worked off the rest, and what comes of it in one undisturbed run."""
+    wanted = sum(block.n for block in LogReader(places.queue(settings), places.MATCHED).read({}, None, 100_000))
+    process = started(settings)
+    until(lambda: documents(settings) == wanted)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    there = shutil.copytree(settings.home, tmp_path / "again")
+    (there / "run" / "correlate.state").unlink()
+    shutil.rmtree(there / "queue" / places.FINDINGS)
+    [undisturbed] = program(there, 0)
+    return outcome(settings.home), undisturbed
 
 
 def documents(settings: Settings, name: str = "correlate") -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ from typing import Any
 import pytest
 
 from soc.errors import UnfitEvents
-from soc.model.batch import EventBatch
 from soc.model.multiline import PATTERN
 from soc.model.position import partition_of
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet
 from soc.pipeline import Worker, joining, places
 from soc.pipeline.joining import together
-from tests.pipeline.test_robust import POISON, frames
+from tests.pipeline.test_robust import POISON, frames, poison_matching, poison_store
 from tests.pipeline.world import World, failures
 
 ONE = "127.1.2.3"
@@ -128,14 +126,7 @@ def test_a_frame_that_the_store_refuses_goes_aside_alone(tmp_path: Path, monkeyp
     world, poisoned = World.make(tmp_path), 2
     received(world, poisoned)
     worker = Worker(world.settings, world.clock)
-    append = worker.store.append
-
-    def breaks(batches: Sequence[EventBatch], *rest: Any) -> int:
-        if any(POISON in batch.values("source.ip") for batch in batches):
-            raise UnfitEvents("fields not in the dictionary: x")
-        return append(batches, *rest)
-
-    monkeypatch.setattr(worker.store, "append", breaks)
+    poison_store(worker, monkeypatch, UnfitEvents("fields not in the dictionary: x"))
     ran(world, worker)
     assert [one.n for one in frames(world, places.DEAD)] == [2]
     assert stored(world) == wanted(world, poisoned)
@@ -148,14 +139,7 @@ def test_only_the_frame_that_breaks_a_rule_is_not_searched(tmp_path: Path, monke
     world = World.make(tmp_path)
     received(world, 3)
     worker = Worker(world.settings, world.clock)
-    match = worker._detector.match
-
-    def breaks(batch: EventBatch) -> Any:
-        if POISON in batch.values("source.ip"):
-            raise TypeError("a bug")
-        return match(batch)
-
-    monkeypatch.setattr(worker._detector, "match", breaks)
+    poison_matching(worker, monkeypatch)
     ran(world, worker)
     assert worker.counts["unmatched"] == 2
     assert stored(world) == wanted(world)

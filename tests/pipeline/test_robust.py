@@ -19,6 +19,30 @@ from tests.pipeline.world import NOW_NS, World, failures
 POISON = "203.0.113.66"
 
 
+def poison_matching(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matching breaks on an event of POISON."""
+    match = worker._detector.match
+
+    def breaks(batch: EventBatch) -> Any:
+        if POISON in batch.values("source.ip"):
+            raise TypeError("a bug")
+        return match(batch)
+
+    monkeypatch.setattr(worker._detector, "match", breaks)
+
+
+def poison_store(worker: Worker, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    """The store raises `fault` for an event of POISON."""
+    append = worker.store.append
+
+    def breaks(batches: Sequence[EventBatch], *rest: Any) -> int:
+        if any(POISON in batch.values("source.ip") for batch in batches):
+            raise fault
+        return append(batches, *rest)
+
+    monkeypatch.setattr(worker.store, "append", breaks)
+
+
 def frames(world: World, log: str) -> list[RawBlock]:
     """Every frame of a log."""
     return LogReader(places.queue(world.settings), log).read({}, None, 1000)
@@ -90,14 +114,7 @@ def test_events_that_break_a_rule_are_stored_and_their_neighbours_are_searched(
     world.receive(failures(2, source=POISON), peer="127.9.9.9")
     world.receive(failures(4))
     worker = Worker(world.settings, world.clock)
-    match = worker._detector.match
-
-    def breaks(batch: EventBatch) -> Any:
-        if POISON in batch.values("source.ip"):
-            raise TypeError("a bug")
-        return match(batch)
-
-    monkeypatch.setattr(worker._detector, "match", breaks)
+    poison_matching(worker, monkeypatch)
     while worker.step():
         pass
     worker.close()
@@ -115,14 +132,7 @@ def test_what_the_store_cannot_take_is_kept_aside_alone(
     world.receive(failures(2, source=POISON), peer="127.9.9.9")
     world.receive(failures(4))
     worker = Worker(world.settings, world.clock)
-    append = worker.store.append
-
-    def breaks(batches: Sequence[EventBatch], *rest: Any) -> int:
-        if any(POISON in batch.values("source.ip") for batch in batches):
-            raise fault
-        return append(batches, *rest)
-
-    monkeypatch.setattr(worker.store, "append", breaks)
+    poison_store(worker, monkeypatch, fault)
     while worker.step():
         pass
     worker.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
-import signal
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,9 +15,7 @@ from soc.errors import ConfigError, TryAgain
 from soc.pipeline import places
 from soc.pipeline.correlate import state_path
 from soc.pipeline.sharing import Shard, opened
-from soc.store.queue import LogReader
-from tests.pipeline.correlate_program import outcome
-from tests.pipeline.test_correlate_kill import documents, home, program, receive, started, until, world
+from tests.pipeline.test_correlate_kill import documents, home, program, receive, run_out, started, until, world
 
 __all__ = ["home"]
 CHANGING = "2,3,1"
@@ -67,16 +63,7 @@ def test_real_processes_that_are_killed(tmp_path: Path) -> None:
         for process in processes:
             process.kill()
             process.communicate(timeout=30)
-    wanted = sum(block.n for block in LogReader(places.queue(settings), places.MATCHED).read({}, None, 100_000))
-    process = started(settings)
-    until(lambda: documents(settings) == wanted)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    there = shutil.copytree(settings.home, tmp_path / "again")
-    (there / "run" / "correlate.state").unlink()
-    shutil.rmtree(there / "queue" / places.FINDINGS)
-    [undisturbed] = program(there, 0)
-    shared = outcome(settings.home)
+    shared, undisturbed = run_out(settings, tmp_path)
     assert len(shared["findings"]) > 10
     assert alike(shared) == alike(undisturbed)
 

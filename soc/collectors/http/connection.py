@@ -73,6 +73,8 @@ class Receiver(Protocol):
 
     def later(self, call: Callable[[], None]) -> None: ...
 
+    def left(self, peer: str) -> None: ...
+
     def refuse(self, spec: ListenerSpec, peer: str, reason: str, text: str) -> None: ...
 
 
@@ -492,12 +494,9 @@ class Connection(asyncio.Protocol):
         self._leave_peer()
 
     def _leave_peer(self) -> None:
-        if not self._is_of_peer:
-            return
-        self._is_of_peer = False
-        self._receiver.of_peer[self._peer] -= 1
-        if not self._receiver.of_peer[self._peer]:
-            del self._receiver.of_peer[self._peer]
+        if self._is_of_peer:
+            self._is_of_peer = False
+            self._receiver.left(self._peer)
 
     # what the head says -----------------------------------------------------------------------------------------------
 

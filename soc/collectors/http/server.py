@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import time
-from collections import Counter
 
 from soc.collectors.acceptor import Acceptor
 from soc.collectors.counters import Counters
@@ -35,7 +34,6 @@ class HttpReceiver(Acceptor[Door]):
         super().__init__("listen-http", listeners, intake, counters, clock)
         self.dialects: dict[str, Dialect] = {"plain": plain.Plain(), "elastic": elastic.Elastic(), "hec": hec.Hec()}
         self.connections: set[Connection] = set()
-        self.of_peer: Counter[str] = Counter()
         self.body_bytes = 0
         self.is_ending = False
 

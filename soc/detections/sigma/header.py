@@ -39,6 +39,12 @@ def tests_in(data: Any) -> int:
     return len(own) if isinstance(own, list) else int(bool(data.get("regression_tests_path")))
 
 
+def lacking(tests: Any) -> list[str]:
+    """Of `hit` and `miss` those that no test of a definition is."""
+    kinds = {bool(test.get("hit")) for test in tests if isinstance(test, dict)} if isinstance(tests, list) else set()
+    return [word for word, is_hit in (("hit", True), ("miss", False)) if is_hit not in kinds]
+
+
 def vietnamese_title(data: dict[str, Any]) -> str:
     """`i18n.vi.title`, or an empty text."""
     words = (data.get("i18n") or {}).get("vi") or {}
