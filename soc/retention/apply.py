@@ -58,8 +58,11 @@ class Deletion:
     def apply(self, plan: Plan, plan_hash: str, approver: str, reason: str = "") -> Applied:
         """Delete what the plan says; `plan_hash` is what the approver saw.
 
+        A plan that was begun and stopped half-way goes on, in the name of who began it.
+
         Raises PermissionRefused when the approver planned it, Conflict when the plan is not the one approved, was
-        begun already, or no longer holds (a hold, a raised level, a merged file): then nothing is deleted.
+        applied already, or no longer holds (a hold, a raised level, a merged file): then nothing is deleted. TryAgain
+        when the store is busy too long.
         """
         if not approver or approver == plan.planner:
             raise PermissionRefused(
@@ -67,15 +70,22 @@ class Deletion:
             )
         if plan.computed_hash() != plan.hash or plan_hash != plan.hash:
             raise Conflict("this is not the plan that was approved", hint="plan again: soc retention plan")
+        if (begun := self._begun(plan)) is not None:
+            return self._finish(begun)
         self._refuse_stale(plan)
         with self._cases.begin(approver) as tx:
-            if tx.get(KIND, plan.hash) is not None:
-                raise Conflict("this plan was applied already", hint="plan again: soc retention plan")
             run = self._run(plan, approver)
             tx.put(KIND, plan.hash, run, None)
             intent = {"plan": plan.hash, "segments": len(plan.to_delete), "planner": plan.planner}
             tx.ledger("retention.apply", f"plan:{plan.hash}", None, intent, reason)
         return self._finish(run)
+
+    def _begun(self, plan: Plan) -> dict[str, Any] | None:
+        with self._cases.begin("engine") as tx:
+            stored = tx.get(KIND, plan.hash)
+        if stored is not None and stored.document["state"] != "begun":
+            raise Conflict("this plan was applied already", hint="plan again: soc retention plan")
+        return None if stored is None else stored.document
 
     def resume(self) -> list[Applied]:
         """Finish every deletion that was begun and not certified; called at start-up, before anything else drops."""
@@ -146,6 +156,8 @@ class Deletion:
             stored = tx.get(KIND, run["plan"])
             if stored is None:
                 raise NotFound(f"the record of plan {run['plan']} is gone")
+            if stored.document["state"] == "done":
+                return  # somebody else finished it at the same time
             tx.put(KIND, run["plan"], {**run, "state": "done", "certificate": path.name}, stored.version)
             tx.ledger("retention.certify", f"plan:{run['plan']}", None, {"certificate": path.name}, "")
 

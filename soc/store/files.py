@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import orjson
 
 from soc.errors import DiskFull, NewerStore, StoreError, TryAgain
 
+LOCK_PAUSE_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -81,11 +83,13 @@ def take_lock(path: Path, *, wait: bool = False) -> int | None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock for a block; raises TryAgain when another process does the same work."""
-    fd = take_lock(path)
-    if fd is None:
-        raise TryAgain(f"{what} is running in another process", hint="wait for it to finish")
+def locked(path: Path, what: str, *, wait_s: float = 0) -> Iterator[None]:
+    """Hold a lock for a block; raises TryAgain when another process has not ended the same work in `wait_s`."""
+    until = time.monotonic() + wait_s
+    while (fd := take_lock(path)) is None:
+        if time.monotonic() >= until:
+            raise TryAgain(f"{what} is running in another process", hint="wait for it to finish")
+        time.sleep(LOCK_PAUSE_S)
     try:
         yield
     finally:

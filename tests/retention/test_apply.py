@@ -129,6 +129,19 @@ def test_resume_spares_what_was_held_meanwhile(house):
     assert len(done.tombstones) == 1
 
 
+def test_what_was_begun_goes_on_when_it_is_applied_again(house):
+    """The store was too busy after one of three drops: the same plan again finishes it, in the name of who began it."""
+    house.store.cut_after = 1
+    made = house.plan()
+    with pytest.raises(PowerCut):
+        house.deletion().apply(made, made.hash, "binh")
+    house.store.cut_after = None
+    done = house.deletion().apply(made, made.hash, "dung")
+    assert sorted(stone["segment_id"] for stone in done.tombstones) == ["old1", "old2", "old3"]
+    assert [entry[0] for entry in house.cases.entries] == ["retention.apply", "retention.certify"]
+    assert house.verify().ok
+
+
 def test_a_plan_is_applied_once(house):
     """The same plan again is refused."""
     made = house.plan()

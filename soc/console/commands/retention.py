@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from soc.client import Answer
 
 HASH_SHOWN = 12
+APPLY_WAIT_S = 600
+"""How long a deletion may take the service, which first lets a compaction end."""
 
 
 def _gaps(row: Mapping[str, Any]) -> str:
@@ -201,7 +203,7 @@ def _deleting(retention: typer.Typer) -> None:
         gone = [item for item in answer.data["items"] if item["action"] == "delete"]
         amount = {"files": number(len(gone)), "bytes": size(sum(item["bytes"] for item in gone))}
         call.confirm(t("cmd.retention.ask", **amount), yes=yes, show=lambda aside: show_plan(aside, answer))
-        done = call.client.post(f"/v1/retention/plans/{whole}/apply", {"reason": reason})
+        done = call.client.post(f"/v1/retention/plans/{whole}/apply", {"reason": reason}, wait_s=APPLY_WAIT_S)
         if call.json:
             call.output.envelope(done)
             return

@@ -42,6 +42,8 @@ MERGE_FILES = 8
 MERGE_ROWS = 1_000_000
 GRACE_US = 60 * 1_000_000
 """How long the files that a merge replaced stay, for the readers that are in them."""
+DROP_WAIT_S = 60.0
+"""How long a deletion waits for a compaction to end."""
 MEMORY_MIB = 256
 """What all searches of a process may hold together."""
 NO_COUNTS: Counts = {}
@@ -301,11 +303,11 @@ class EventStore:
     def drop(self, segment_id: str, authorisation: str) -> Tombstone:
         """Delete a sealed file for good: noted, unlinked, tombstone. Asked again, it answers the same tombstone.
 
-        Raises NotFound, Conflict when a merge replaced the file, TryAgain while `compact` runs.
+        Raises NotFound, Conflict when a merge replaced the file, TryAgain when `compact` runs and goes on for a minute.
         """
         if not authorisation:
             raise StoreError("nothing is dropped without an authorisation")
-        with files.locked(self._root / "compact.lock", "compaction"):
+        with files.locked(self._root / "compact.lock", "compaction", wait_s=DROP_WAIT_S):
             found = self._manifest.get(segment_id)
             if found is None or found.state == "writing":
                 raise NotFound(f"no segment '{segment_id}'")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from soc.model.clock import FixedClock
 from soc.model.fields import FIELDS, FieldType
 from soc.model.query import And, Between, Equals, Exists, InNetwork, MatchAll, Not, Query, Word
 from soc.model.scope import Scope
+from soc.store import files
 from soc.store.events import Aggregate, EventStore, proof
 from soc.store.events.reading import View
 from soc.store.query import parse
@@ -211,6 +214,22 @@ def test_drop_again_answers_the_same(store: EventStore) -> None:
     seal(store)
     (only,) = store.segments()
     assert store.drop(only.id, "a") == store.drop(only.id, "b")
+
+
+def test_drop_waits_for_a_compaction_to_end(store: EventStore, tmp_path: Path, monkeypatch) -> None:
+    """Whoever approved a deletion need not know that files are merged every few seconds; a minute of it is said."""
+    store.append([frame(1)], upto(1, 4))
+    seal(store)
+    (found,) = store.segments()
+    held = files.take_lock(tmp_path / "compact.lock")
+    assert held is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("soc.store.events.store.DROP_WAIT_S", 0.1)
+        with pytest.raises(TryAgain, match="compaction"):
+            store.drop(found.id, "plan:x")
+    assert [s.id for s in store.segments()] == [found.id]
+    threading.Timer(0.3, os.close, [held]).start()
+    assert store.drop(found.id, "plan:x").segment_id == found.id
 
 
 def test_drop_takes_the_merged_files_too(store: EventStore) -> None:
