@@ -29,7 +29,7 @@ from soc.model.record import RawBlock
 from soc.parsers import ParserSet
 from soc.pipeline import places
 from soc.pipeline.worker import Worker
-from soc.processes import STEP_S
+from soc.processes.process import STEP_S
 from soc.registry import Registry
 from soc.simulate.province import Province, build
 from soc.store.events import EventStore

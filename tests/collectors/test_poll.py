@@ -376,10 +376,11 @@ def test_a_log_that_was_trimmed_is_not_needed_for_the_place(tmp_path: Path) -> N
 def test_soc_poll_without_sources_says_so(tmp_path: Path) -> None:
     """Exit 2, with the page that helps."""
     from soc import processes
+    from soc.processes.starting import commands
     from tests.collectors.polls import settings
 
     with pytest.raises(ConfigError, match="no \\[poll"):
         processes.poll(settings(tmp_path, ""))
-    assert ("poll", ("poll",)) not in processes._commands(settings(tmp_path, ""), False)
+    assert ("poll", ("poll",)) not in commands(settings(tmp_path, ""), False)
     with_one = settings(tmp_path, '[poll.a]\ndriver = "rest"\nurl = "https://a.example/x"\n')
-    assert ("poll", ("poll",)) in processes._commands(with_one, False)
+    assert ("poll", ("poll",)) in commands(with_one, False)

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from scapy.utils import rdpcap
 
-from soc import processes
 from soc.collectors.capture import compiled
 from soc.collectors.packet_ring import FILE_BYTES, PacketRing, between, files
 from soc.config import Sense, load
@@ -29,6 +28,8 @@ from soc.model.clock import SystemClock
 from soc.model.query import Equals
 from soc.model.scope import Scope
 from soc.pipeline import Services, Worker
+from soc.processes import starting
+from soc.processes.supervisor import Supervisor
 from soc.store.queue import DiskLog
 from tests.parsers.packet_oracles import capture, kind, of, ours, tshark
 
@@ -191,7 +192,7 @@ def test_a_monitoring_point_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "soc.toml").write_text('[sense.edge]\ninterface = "eth9"\npromiscuous = true\nring_max_bytes = 0\n')
     settings = load(environ={}, home=tmp_path)
     assert settings.sense == (Sense("edge", "eth9", promiscuous=True, ring_max_bytes=0),)
-    assert ("sense-edge", ("sense", "eth9", "--name", "edge")) in processes._commands(settings, False)
+    assert ("sense-edge", ("sense", "eth9", "--name", "edge")) in starting.commands(settings, False)
     wrong = '[listen.edge]\nprotocol = "netflow"\nport = 5\n[sense.edge]\ninterface = "e"\n[sense."a b"]\n'
     (tmp_path / "soc.toml").write_text(wrong + 'interface = "e"\nring_max_bytes = 5\n[sense.c]\n')
     with pytest.raises(ConfigError) as error:
@@ -368,11 +369,12 @@ def test_a_file_that_is_not_durable_still_counts(tmp_path: Path, monkeypatch: py
 def test_a_sensor_that_cannot_start_keeps_nothing_else_from_running(tmp_path: Path) -> None:
     """`soc up` waits for every process but the sensors; those are tried again while it watches."""
     (tmp_path / "soc.toml").write_text('[sense.edge]\ninterface = "nosuch0"\n')
-    supervisor = processes.Supervisor(settings := load(environ={}, home=tmp_path), processes._commands(settings, False))
+    settings = load(environ={}, home=tmp_path)
+    supervisor = Supervisor(settings, starting.commands(settings, False))
     asked: list[str] = []
     supervisor.watch = lambda: []  # type: ignore[method-assign]
     supervisor.wait_ready = lambda names, stop: asked.extend(names) or []  # type: ignore[method-assign,func-returns-value]
-    processes._start(supervisor, False, threading.Event())
+    starting._start(supervisor, False, threading.Event())
     assert {"collect", "serve"} <= set(asked)
     assert "sense-edge" not in asked
     assert "sense-edge" in {child.name for child in supervisor.children}

@@ -12,7 +12,7 @@ from soc.collectors.counters import Counters
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import ListenerSpec
 from soc.config import load
-from soc.processes import spec_of
+from soc.processes.listeners import spec_of
 from tests.pipeline.world import NOW_NS, World
 
 SYSTEM = {
