@@ -170,7 +170,7 @@ class QueryLooker:
         for batch in batches:
             columns = Columns(batch)
             rows = (Row(columns, i) for i in range(batch.n))
-            found += [finding_of(Hit(row.i, self._rule, All(())), row, row) for row in rows]
+            found += [finding_of(Hit(row.i, self._rule, All(())), row) for row in rows]
         return sorted((replace(each, kind=QUERY_RULE) for each in found), key=_when)
 
     def finish(self) -> list[Finding]:

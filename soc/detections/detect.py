@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def _hit(finding: Finding, place: Place, timed: bool) -> dict[str, Any]:
         "level": finding.level,
         "file": place[0],
         "record": place[1],
-        "matched": [asdict(m) for m in finding.matched],
+        "matched": [dict(vars(m)) for m in finding.matched],
         **({"group": dict(finding.group)} if finding.group else {}),
         **({"exception": finding.exception} if finding.exception else {}),
         **({"at_us": finding.last_us} if timed else {}),

@@ -11,11 +11,12 @@ from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
 from soc.detections.profile import Profile
 from soc.detections.sigma.bucket import BREAKS, Bucket, Condition
-from soc.detections.sigma.evaluate import Columns, Row, explain
+from soc.detections.sigma.evaluate import Columns, Row
+from soc.detections.sigma.explanation import Explanation, explanation
 from soc.detections.sigma.memory import Budget
 from soc.detections.sigma.rule import Node, Route, Rule, Variant
 from soc.model.batch import EventBatch
-from soc.model.finding import Finding, finding_id
+from soc.model.finding import Finding, Matched, finding_id
 
 MAX_ROUTES = 4_096
 """Remembered (dataset, channel, event id) triples; a stranger can write any, so the memory begins anew when full."""
@@ -63,6 +64,7 @@ class Detector:
             self._by_way.setdefault(variant.route, []).append(n)
         self._exceptions = Exceptions(detections.exceptions, rules)
         self._conditions: dict[int, Condition] = {}
+        self._explanations: dict[int, Explanation] = {}  # by the id of a condition, which a rule keeps alive
         self._budget = Budget()
         self._buckets: dict[tuple[int, ...], _Routed] = {}
         self._routes: dict[tuple[str, str, str], _Routed | None] = {}
@@ -87,12 +89,20 @@ class Detector:
         rows = list(dict.fromkeys(hit.i for hit in told))
         about = dict(zip(rows, _rows(batch, rows), strict=True))
         findings = []
+        row = Row(columns, -1)
         for hit in told:
+            row = row if row.i == hit.i else Row(columns, hit.i)
             try:
-                findings.append(finding_of(hit, Row(columns, hit.i), about[hit.i]))
+                findings.append(finding_of(hit, about[hit.i], self._explanation(hit.node)(row)))
             except BREAKS as error:
                 self._failed(hit.i, hit.rule, error)
         return findings
+
+    def _explanation(self, node: Node) -> Explanation:
+        found = self._explanations.get(id(node))
+        if found is None:
+            found = self._explanations[id(node)] = explanation(node)
+        return found
 
     def hits(self, batch: EventBatch, columns: Columns | None = None) -> list[Hit]:
         """Every rule that holds, those that make no findings of their own included, in row order."""
@@ -281,8 +291,8 @@ def _rows(batch: EventBatch, rows: Sequence[int]) -> list[Row]:
     return [Row(few, k) for k in range(len(rows))]
 
 
-def finding_of(hit: Hit, row: Row, about: Row) -> Finding:
-    """What is told of a hit: why, by the row that the rule saw, and about whom, by the same event as `about`."""
+def finding_of(hit: Hit, about: Row, matched: Iterable[Matched] = ()) -> Finding:
+    """What is told of a hit: about whom, by its event, and why."""
     rule = hit.rule
     at_us, event_id = _first(about, "@timestamp", 0), _event_id(about)
     entity = next((f"{name}={about.values(name)[0]}" for name in ENTITIES if about.values(name)), "")
@@ -294,12 +304,12 @@ def finding_of(hit: Hit, row: Row, about: Row) -> Finding:
         title=rule.title,
         level=rule.level,
         kind="sigma",
-        dataset=row.columns.batch.dataset,
+        dataset=about.columns.batch.dataset,
         event_ids=(event_id,),
         first_us=at_us,
         last_us=at_us,
         entity=entity,
-        matched=tuple(dict.fromkeys(explain(hit.node, row))),
+        matched=tuple(dict.fromkeys(matched)),
         tags=rule.tags,
         status=rule.status,
         title_vi=rule.title_vi,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import ipaddress
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,11 +19,8 @@ from soc.detections.sigma.rule import STAR, All, AnyOf, Glob, Node, Not, Test
 from soc.detections.sigma.values import address_of, fold, number_of, text_of
 from soc.model.batch import EventBatch
 from soc.model.fields import FieldType
-from soc.model.finding import Matched
 from soc.model.said import DATA_OF_WINDOWS, REST
 
-SHOWN = 2048
-"""Longer values are cut in an explanation, with an ellipsis; the event keeps the whole."""
 Check = Callable[[Any], bool]
 Holds = Callable[["Row"], bool]
 EVENT_DATA, USER_DATA = DATA_OF_WINDOWS
@@ -146,6 +142,7 @@ def glob_matches(glob: Glob, text: str) -> bool:
 
 
 def text_check(test: Test) -> Callable[[str], bool]:
+    """A comparison of one text, folded unless the test is cased."""
     wanted = test.value
     match test.op:
         case "equals":
@@ -167,7 +164,7 @@ def text_check(test: Test) -> Callable[[str], bool]:
     raise ValueError(f"'{test.op}' is no comparison of text")
 
 
-_TEXT_OPS = ("equals", "prefix", "suffix", "contains", "any", "glob", "re")
+TEXT_OPS = ("equals", "prefix", "suffix", "contains", "any", "glob", "re")
 
 
 def _compare(op: str, wanted: int | float) -> Check:
@@ -252,7 +249,8 @@ def _refers(test: Test) -> Holds:
     return lambda row: any(check(a, b) for a in row.folded(name) for b in row.folded(other))
 
 
-def _holds_test(test: Test) -> Holds:
+def holds_test(test: Test) -> Holds:
+    """One comparison as a predicate over events."""
     name = test.field
     match test.op:
         case "null":
@@ -261,7 +259,7 @@ def _holds_test(test: Test) -> Holds:
             return lambda row: bool(row.values(name)) is test.value
         case "fieldref":
             return _refers(test)
-    if test.op in _TEXT_OPS and not test.cased:
+    if test.op in TEXT_OPS and not test.cased:
         check = text_check(test)
         return lambda row: any(map(check, row.folded(name)))
     raw = value_check(test)
@@ -272,7 +270,7 @@ def compiled(node: Node) -> Holds:
     """A condition as one predicate over events."""
     match node:
         case Test():
-            return _holds_test(node)
+            return holds_test(node)
         case Not():
             part = compiled(node.part)
             return lambda row: not part(row)
@@ -282,44 +280,3 @@ def compiled(node: Node) -> Holds:
         case AnyOf():
             parts = tuple(map(compiled, node.parts))
             return lambda row: any(part(row) for part in parts)
-
-
-def explain(node: Node, row: Row) -> list[Matched]:
-    """Why a condition holds: the comparisons that do, outside of any negation; call it for hits only."""
-    match node:
-        case Test():
-            return _explain_test(node, row) if _holds(node, row) else []
-        case Not():
-            return []
-        case All():
-            return [m for part in node.parts for m in explain(part, row)]
-        case AnyOf():
-            return [m for part in node.parts if isinstance(part, Test) or _holds(part, row) for m in explain(part, row)]
-
-
-def _holds(node: Node, row: Row) -> bool:
-    """What `compiled(node)(row)` says; quicker for a condition that is asked once."""
-    match node:
-        case Test():
-            return _holds_test(node)(row)
-        case Not():
-            return not _holds(node.part, row)
-        case All():
-            return all(_holds(part, row) for part in node.parts)
-        case AnyOf():
-            return any(_holds(part, row) for part in node.parts)
-
-
-def _explain_test(test: Test, row: Row) -> list[Matched]:
-    if test.op in ("null", "exists", "fieldref"):
-        values = [text_of(v) for v in row.values(test.field)]
-        return [_matched(test, test.field or "", values[0] if values else "")]
-    check = value_check(test)
-    names = row.columns.searched() if test.field is None else [test.field]
-    found = [(n, v) for n in names for v in row.values(n) if check(v)]
-    return [_matched(test, name, text_of(value)) for name, value in found[:1]]
-
-
-def _matched(test: Test, name: str, value: str) -> Matched:
-    shown = value if len(value) <= SHOWN else value[:SHOWN] + "…"
-    return Matched(test.selection, name, shown, re.sub(r"[\r\n]+", " ", test.pattern))

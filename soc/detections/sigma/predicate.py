@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from soc.detections.sigma.evaluate import Row, compiled, text_check, value_check
-from soc.detections.sigma.rule import All, AnyOf, Node, Not, Test
+from soc.detections.sigma.evaluate import Row, compiled, glob_matches, text_check, value_check
+from soc.detections.sigma.rule import ONE, All, AnyOf, Glob, Node, Not, Test
 from soc.detections.sigma.values import fold, text_of
+from soc.detections.sigma.witness import hints
 
 Values = Mapping[str, Sequence[Any]]
 Predicate = Callable[[Values, int, Row], bool]
@@ -22,7 +24,6 @@ LONGEST = 2_048
 _DEPTH = 60
 """Deeper conditions are evaluated without a generated expression: Python's parser has a bound of its own."""
 _TOGETHER = ("equals", "prefix", "suffix", "contains")
-_TEXT_OPS = (*_TOGETHER, "any", "glob")
 _Holds = Callable[[Sequence[Any], Sequence[str]], bool]
 """Of the values of a field as they are, and folded."""
 
@@ -47,10 +48,15 @@ class Verdicts(dict[Any, bool]):
         self._holds = _of_values(node)
 
     def __missing__(self, value: Any) -> bool:
-        values = value if isinstance(value, tuple) else () if value is None else (value,)
-        texts = [_folded(each) if type(each) is str else fold(text_of(each)) for each in values]
+        texts: Sequence[str]
+        if type(value) is str:  # nearly always
+            values, texts, size = (value,), (_folded(value),), len(value)
+        else:
+            values = value if isinstance(value, tuple) else () if value is None else (value,)
+            texts = [fold(text_of(each)) for each in values]
+            size = sum(map(len, texts))
         verdict = self._holds(values, texts)
-        if sum(map(len, texts)) <= LONGEST:
+        if size <= LONGEST:
             if len(self) >= KEPT:
                 self.clear()
             self[value] = verdict
@@ -111,10 +117,34 @@ def _of_values(node: Node) -> _Holds:
             part = _of_values(node.part)
             return lambda values, texts: not part(values, texts)
         case All():
-            parts = tuple(map(_of_values, node.parts))
-            return lambda values, texts: all(part(values, texts) for part in parts)
-    parts = (*_alternatives(node.parts), *(_of_values(part) for part in node.parts if not _is_simple(part)))
-    return lambda values, texts: any(part(values, texts) for part in parts)
+            return _all(tuple(map(_of_values, node.parts)))
+    return _any((*_alternatives(node.parts), *(_of_values(part) for part in node.parts if not _is_simple(part))))
+
+
+def _all(parts: Sequence[_Holds]) -> _Holds:
+    if len(parts) == 1:
+        return parts[0]
+
+    def all_hold(values: Sequence[Any], texts: Sequence[str]) -> bool:
+        for part in parts:  # noqa: SIM110 - a generator costs more than what it would ask
+            if not part(values, texts):
+                return False
+        return True
+
+    return all_hold
+
+
+def _any(parts: Sequence[_Holds]) -> _Holds:
+    if len(parts) == 1:
+        return parts[0]
+
+    def any_holds(values: Sequence[Any], texts: Sequence[str]) -> bool:
+        for part in parts:  # noqa: SIM110 - as above
+            if part(values, texts):
+                return True
+        return False
+
+    return any_holds
 
 
 def _is_simple(node: Node) -> bool:
@@ -130,11 +160,15 @@ def _alternatives(parts: Sequence[Node]) -> Iterator[_Holds]:
     if equal := frozenset(by_op.get("equals", ())):
         yield lambda values, texts: not equal.isdisjoint(texts)
     if begins := tuple(by_op.get("prefix", ())):
-        yield lambda values, texts: any(text.startswith(begins) for text in texts)
+        yield _any_text(lambda text: text.startswith(begins))
     if ends := tuple(by_op.get("suffix", ())):
-        yield lambda values, texts: any(text.endswith(ends) for text in texts)
+        yield _any_text(lambda text: text.endswith(ends))
     if inner := tuple(by_op.get("contains", ())):
-        yield lambda values, texts: any(word in text for text in texts for word in inner)
+        yield _any_text(lambda text: any(map(text.__contains__, inner)))
+
+
+def _any_text(check: Callable[[str], bool]) -> _Holds:
+    return lambda values, texts: any(map(check, texts))
 
 
 def _test(test: Test) -> _Holds:
@@ -143,11 +177,58 @@ def _test(test: Test) -> _Holds:
             return lambda values, texts: not values
         case "exists":
             return lambda values, texts: bool(values) is test.value
-    if test.op in _TEXT_OPS and not test.cased:
-        check = text_check(test)
-        return lambda values, texts: any(map(check, texts))
+        case "re":
+            return _regex(test)
+    if _is_simple(test):
+        return next(_alternatives((test,)))
+    if test.op in ("any", "glob") and not test.cased:
+        return _any_text(text_check(test) if test.op == "any" else _glob(test.value))
     raw = value_check(test)
     return lambda values, texts: any(map(raw, values))
+
+
+def _glob(glob: Glob) -> Callable[[str], bool]:
+    """`glob_matches`, where it can be piece by piece: of what stands between stars the first place is the best one."""
+    pieces = [part for part in glob if isinstance(part, str)]
+    if len(glob) == len(pieces) or ONE in glob or any(map(_are_texts, pairwise(glob))):
+        return lambda text: all(map(text.__contains__, pieces)) and glob_matches(glob, text)
+    head = pieces.pop(0) if isinstance(glob[0], str) else ""
+    tail = pieces.pop() if isinstance(glob[-1], str) else ""
+
+    def holds(text: str) -> bool:
+        if not (text.startswith(head) and text.endswith(tail)):
+            return False
+        at, stop = len(head), len(text) - len(tail)
+        for piece in pieces:
+            at = text.find(piece, at, stop)
+            if at < 0:
+                return False
+            at += len(piece)
+        return at <= stop
+
+    return holds
+
+
+def _are_texts(pair: tuple[str | int, str | int]) -> bool:
+    return isinstance(pair[0], str) and isinstance(pair[1], str)
+
+
+def _regex(test: Test) -> _Holds:
+    """Of ASCII texts only those are searched in which one of the pattern's hints stands."""
+    check, needed = value_check(test), hints(test.value)
+    if not needed:
+        return lambda values, texts: any(map(check, values))
+    may_hold = next(_alternatives([Test("", None, "contains", text, "") for text in needed]))
+
+    def holds(values: Sequence[Any], texts: Sequence[str]) -> bool:
+        return (may_hold(values, texts) or not all(map(_is_ascii, values))) and any(map(check, values))
+
+    return holds
+
+
+def _is_ascii(value: Any) -> bool:
+    """Of what is not, letters may be folded to ASCII: K (Kelvin) to k."""
+    return type(value) is str and value.isascii()
 
 
 def _constant(value: Any, names: dict[str, Any]) -> str:

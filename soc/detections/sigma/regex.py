@@ -26,11 +26,13 @@ def with_flags(pattern: str, flags: str) -> str:
 
 def searches(pattern: str, text: str) -> bool:
     """Whether RE2 finds the pattern anywhere in the text."""
-    compiled = compile_re2(pattern)
     try:
-        return compiled.search(text) is not None
+        data = text.encode()
     except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form
-        return compiled.search(text.encode("utf-8", "replace").decode()) is not None
+        data = text.encode("utf-8", "replace")
+    return (
+        compile_re2(pattern).search(data) is not None
+    )  # of bytes no places have to be turned into those of characters
 
 
 class QuietEngine:

@@ -18,9 +18,16 @@ FACT_OPS = ("equals", "prefix", "suffix", "contains", "glob", "any")
 HINT = "hint"
 """A text that stands in every value which a regular expression matches; never part of a rule itself."""
 _SHORTEST_HINT = 2
+_RARE = frozenset("`^~|<>{}!;&#@$")
+"""These are a hint alone."""
 _MOST_HINTS = 24
 # Nearly every event of a route has the same few values of these, so they tell rules apart badly.
 _COARSE = ("winlog.event_id", "winlog.channel", "winlog.provider_name", "http.request.method", "event.outcome")
+# Nor do these: nearly every process lies there, was made by them, or says so.
+_USUAL = frozenset({
+    ".exe", "c:\\", "\\windows\\", "c:\\windows\\", "\\system32\\", "c:\\windows\\system32\\", "\\program files",
+    "\\users\\", "c:\\users\\", "microsoft", "microsoft corporation", "true", "false", "system",
+})  # fmt: skip
 _LONGEST_WEIGHED = 12
 Hints = tuple[str, ...]
 
@@ -64,8 +71,12 @@ def _of_test(test: Test) -> list[Test] | None:
 
 def _weight(tests: Sequence[Test]) -> float:
     """How seldom they hold, roughly: the shortest literal decides."""
-    lengths = [min(len(literal(t)), _LONGEST_WEIGHED) / (8 if t.field in _COARSE else 1) for t in tests]
-    return min(lengths) - len(tests) / 100
+    return min(map(_rareness, tests)) - len(tests) / 100
+
+
+def _rareness(test: Test) -> float:
+    text = literal(test)
+    return min(len(text), _LONGEST_WEIGHED) / (8 if test.field in _COARSE or text in _USUAL else 1)
 
 
 @functools.lru_cache(maxsize=16384)
@@ -115,7 +126,7 @@ def _inside(kind: Any, value: Any) -> list[str] | None:
 
 
 def _better(one: list[str] | None, other: list[str] | None) -> list[str] | None:
-    if other is None or min(map(len, other)) < _SHORTEST_HINT:
+    if other is None or any(len(text) < _SHORTEST_HINT and text not in _RARE for text in other):
         return one
     if one is None:
         return other

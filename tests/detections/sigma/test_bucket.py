@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from soc.detections.sigma import lookup, memory, predicate, words
 from soc.detections.sigma.bucket import Bucket, Condition
-from soc.detections.sigma.evaluate import Columns, Row, compiled
+from soc.detections.sigma.evaluate import Columns, Row, compiled, glob_matches
 from soc.detections.sigma.lookup import Lookup
 from soc.detections.sigma.memory import Budget, Memory
 from soc.detections.sigma.regex import searches
@@ -189,6 +189,7 @@ def test_a_small_set_of_words_becomes_a_table(monkeypatch: pytest.MonkeyPatch) -
         ("(?:Ab)+", ("ab",)),
         ("[[:alpha:]]x+yz", ()),
         ("a?bc{2}", ()),
+        (r"\w+`(?:\w+|-|.)`\s", ("`",)),  # one character is a hint where it is a rare one
         ("đường dẫn", ("ng d",)),
     ],
 )
@@ -208,6 +209,17 @@ def test_a_hint_is_never_missing_from_a_match(pattern: str, text: str) -> None:
     found = hints(pattern)
     if found and searches(pattern, text):
         assert any(hint in fold(text) for hint in found)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "ab", STAR, ONE]), max_size=6), st.text("ab", max_size=8))
+@example([STAR, "ab", STAR, "ba", STAR], "aba")  # two pieces that would share a letter
+@example(["ab", STAR, "ba"], "aba")
+@settings(max_examples=500)
+def test_globs_piece_by_piece_agree_with_the_walk(parts: list[str | int], text: str) -> None:
+    """Whatever stands between their stars."""
+    holds = predicate.predicate(Comparison("s", F, "glob", tuple(parts), ""))
+    row = Row(Columns(EventBatch.from_rows("windows.x", [{F: text}])), 0)
+    assert holds({F: [text]}, 0, row) is glob_matches(tuple(parts), text)
 
 
 def test_a_condition_deeper_than_the_parser_allows_still_runs() -> None:
@@ -230,3 +242,10 @@ def test_what_nearly_every_event_has_is_no_witness() -> None:
     keywords = AnyOf(tuple(Comparison("k", None, "contains", word, word) for word in ("={{", "=${", "=<%=")))
     method = Comparison("s", "http.request.method", "equals", "get", "GET")
     assert witnesses(All((method, keywords))) == list(keywords.parts)
+
+
+def test_a_folder_in_which_everything_lies_is_no_witness() -> None:
+    """`\\Windows\\` is longer than what tells something: each process would be looked at."""
+    image = Comparison("s", F, "contains", "\\windows\\", "*\\Windows\\*")
+    climbs = Comparison("s", G, "contains", "\\..\\", "*\\..\\*")
+    assert witnesses(All((image, climbs))) == [climbs]

@@ -7,7 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soc.detections.sigma.evaluate import compiled, explain, glob_matches, row_of
+from soc.detections.sigma.evaluate import compiled, glob_matches, row_of
+from soc.detections.sigma.explanation import explanation
 from soc.detections.sigma.rule import ONE, STAR, Refused, Rule
 from soc.model.finding import Matched
 from tests.detections.support import CHANNEL, holds, read
@@ -34,7 +35,7 @@ def test_a_hit_is_explained_by_its_comparisons() -> None:
     rule = read("  s: {F|contains: WHO}\n  n: {F: x}\n  condition: s and not n")
     assert isinstance(rule, Rule)
     row = row_of({"winlog.channel": CHANNEL, "winlog.event_data.F": "whoami"})
-    assert explain(rule.variants[0].node, row) == [Matched("s", "winlog.event_data.F", "whoami", "*WHO*")]
+    assert explanation(rule.variants[0].node)(row) == [Matched("s", "winlog.event_data.F", "whoami", "*WHO*")]
 
 
 @given(st.lists(st.sampled_from(["a", "b", STAR, ONE]), max_size=6), st.text("ab", max_size=8))
