@@ -95,7 +95,7 @@ def _service(home: Path, rules: Path) -> Iterator[Settings]:
 def _measured(settings: Settings, lines: Sequence[bytes], rate: int, seconds: int) -> list[Entry]:
     states = {state["name"]: state for state in read_states(settings)}
     port = states["collect"]["ports"]["tcp"]
-    rest = {name: _memory(state["pid"], "VmRSS") for name, state in states.items()}
+    rest = {name: memory("VmRSS", state["pid"]) for name, state in states.items()}
     for state in states.values():
         _forget_peak(state["pid"])
     cpu_before = {name: _cpu_s(state["pid"]) for name, state in states.items()}
@@ -121,7 +121,7 @@ def _measured(settings: Settings, lines: Sequence[bytes], rate: int, seconds: in
         *_percentiles("live.search", searching.took_ms),
     ]  # fmt: skip
     for name, state in states.items():
-        rows.append(entry(f"live.memory.{name}", _memory(state["pid"], "VmHWM"), "MiB at most", None, None))
+        rows.append(entry(f"live.memory.{name}", memory("VmHWM", state["pid"]), "MiB at most", None, None))
         rows.append(entry(f"live.memory.{name}.rest", rest[name], "MiB at rest", None, None))
         spent_us = 1e6 * (_cpu_s(state["pid"]) - cpu_before[name])
         rows.append(entry(f"live.cpu.{name}", spent_us / sent, "CPU-µs/event", None, None))
@@ -136,8 +136,8 @@ def _percentiles(name: str, delays_ms: Sequence[float]) -> list[Entry]:
     return [entry(f"{name}.{which}", value, "ms since receipt", None, None) for which, value in values.items()]
 
 
-def _memory(pid: int, what: str) -> float:
-    """MiB."""
+def memory(what: str, pid: int | str = "self") -> float:
+    """MiB that a process has (`VmRSS`) or had at most (`VmHWM`)."""
     text = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(what)) / 1024
 

@@ -37,6 +37,14 @@ def framed(payload: bytes) -> bytes:
     return _FRAME.pack(FRAME_MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
+def frame_length(head: bytes) -> int:
+    """How many bytes the frame has that begins so; 0 when none does."""
+    if len(head) < FRAME_HEADER_SIZE:
+        return 0
+    magic, length, _ = _FRAME.unpack_from(head)
+    return FRAME_HEADER_SIZE + int(length) if magic == FRAME_MAGIC else 0
+
+
 def _frame_at(data: memoryview, at: int, base: int) -> Frame | None:
     if len(data) - at < FRAME_HEADER_SIZE:
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,11 @@ from soc.model.position import Partition, Position
 from soc.store import files
 from soc.store.events import frame
 from soc.store.events.marks import Marks, advance
-from soc.store.frames import FRAME_HEADER_SIZE, scan
+from soc.store.frames import FRAME_HEADER_SIZE, frame_length, scan
 
 _NAME = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>\d{8})\.hot\Z")
-COALESCE, SMALL = 32, 4_096
-"""So many pieces of fewer rows each are put together …"""
-PACKED = 64 << 20
-"""… while all in memory have less than so many bytes; others are read where they lie."""
+COALESCE, SMALL, GATHERED = 32, 2_048, 4_096
+"""So many pieces of fewer rows each are put together, up to so many rows in one."""
 
 
 def hot_name(writer: str, number: int) -> str:
@@ -45,42 +45,35 @@ def list_hot(folder: Path) -> list[str]:
 
 
 class _Held:
-    """A hot file held open, so that what lies in it can be read although it was sealed and unlinked meanwhile."""
+    """A file held open, so that what lies in it can be read although it has no name, or was sealed meanwhile."""
 
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
 
     def __del__(self) -> None:
         os.close(self.fd)
 
 
+def _hold(path: Path) -> _Held:
+    return _Held(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+
 @dataclass(frozen=True)
 class Piece:
-    """Rows of one dataset in a hot file, compressed until somebody reads them; @timestamp min to max (µs, inclusive).
-
-    They lie in the file, or in memory where small ones were put together.
-    """
+    """Rows of one dataset in a file, compressed until somebody reads them; @timestamp min to max (µs, inclusive)."""
 
     dataset: str
     rows: int
     min_us: int
     max_us: int
     schema: Any
-    _held: _Held | None
+    _held: _Held
     _at: int
     _length: int
-    _packed: bytes = b""
 
     def read(self, columns: Collection[str] | None = None) -> Any:
         """The table, or only these of its columns. Raises OSError or ArrowException when it is not there any more."""
-        if self._held is None:
-            return frame.read(self._packed, columns)
         return frame.read(_pread_all(self._held.fd, self._length, self._at), columns)
-
-    @property
-    def packed_bytes(self) -> int:
-        """What it keeps in memory."""
-        return len(self._packed)
 
 
 def _piece(held: _Held, at: int, stream: memoryview) -> Piece:
@@ -95,10 +88,32 @@ def _of(table: Any) -> tuple[str, int, int, int]:
     return dataset or "", table.num_rows, times["min"].as_py(), times["max"].as_py()
 
 
-def together(pieces: Sequence[Piece]) -> Piece:
-    """Small ones of one dataset as one in memory: to read many costs more than to read much."""
-    table = frame.concat([piece.read() for piece in pieces]).combine_chunks()
-    return Piece(*_of(table), table.schema, None, 0, 0, frame.stream(table))
+class Aside:
+    """Small pieces of one dataset as one, in a file without a name: to read many costs more than to read much."""
+
+    def __init__(self, folder: Path) -> None:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            self._held = _Held(os.dup(file.fileno()))
+        self._end = 0
+
+    def together(self, pieces: Sequence[Piece]) -> Piece:
+        """All their rows. Raises OSError when there is no room for them."""
+        table = frame.concat([piece.read() for piece in pieces]).combine_chunks()
+        data = frame.stream(table)
+        files.write_all(self._held.fd, data)
+        at, self._end = self._end, self._end + len(data)
+        return Piece(*_of(table), table.schema, self._held, at, len(data))
+
+
+def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Some after the other, each with about `GATHERED` rows."""
+    group: list[Piece] = []
+    for piece in pieces:
+        if group and sum(each.rows for each in group) + piece.rows > GATHERED:
+            yield group
+            group = []
+        group.append(piece)
+    yield group
 
 
 class HotFile:
@@ -108,6 +123,7 @@ class HotFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._held: _Held | None = None
+        self._aside: Aside | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -117,12 +133,12 @@ class HotFile:
         self.pieces: list[Piece] = []
         self._last: tuple[int, bytes] | None = None
 
-    def refresh(self, *, with_rows: bool = True, room: int = 0) -> None:
+    def refresh(self, *, with_rows: bool = True, gather: bool = False) -> None:
         """Read the frames that came since; raises FileNotFoundError when the file was sealed and removed.
 
-        Up to `room` bytes of small pieces are put together in memory.
+        With `gather`, small pieces are put together.
         """
-        held = _Held(self.path)
+        held = _hold(self.path)
         # A failed write is rolled back and its place used again, so the last frame known must still stand there.
         if self._last is not None and os.pread(held.fd, len(self._last[1]), self._last[0]) != self._last[1]:
             self._forget()
@@ -132,11 +148,24 @@ class HotFile:
             return
         if self._last is None:
             frame.check_file_header(os.pread(held.fd, frame.FILE_HEADER_SIZE, 0), str(self.path))
-        self._read(_pread_all(held.fd, size - self.end, self.end), with_rows)
-        if with_rows:
-            self._put_together(room)
+        self._read(size, with_rows)
+        if gather:
+            with contextlib.suppress(OSError):  # on a full disk they are read where they lie
+                self._put_together()
 
-    def _read(self, data: bytes, with_rows: bool) -> None:
+    def _read(self, size: int, with_rows: bool) -> None:
+        """Frame by frame: together they may have 32 MiB. Where none begins, the rest is looked through for more."""
+        assert self._held is not None
+        fd = self._held.fd
+        while self.end < size:
+            length = frame_length(os.pread(fd, FRAME_HEADER_SIZE, self.end))
+            is_whole = 0 < length <= size - self.end
+            if not is_whole or not self._take(_pread_all(fd, length, self.end), with_rows):
+                self._take(_pread_all(fd, size - self.end, self.end), with_rows)
+                return
+
+    def _take(self, data: bytes, with_rows: bool) -> bool:
+        """Note the frames in these bytes, which stand at `end`; whether there was one."""
         base = self.end
         assert self._held is not None
         for found in scan(data, base):
@@ -152,23 +181,20 @@ class HotFile:
                 ]
             self.end = found.end
             self._last = (found.start, data[found.start - base : found.start - base + FRAME_HEADER_SIZE])
+        return self.end > base
 
-    def _put_together(self, room: int) -> None:
+    def _put_together(self) -> None:
         small: dict[str, list[Piece]] = {}
         for piece in self.pieces:
             if piece.rows < SMALL:
                 small.setdefault(piece.dataset, []).append(piece)
         for several in small.values():
-            if len(several) >= COALESCE and self.packed_bytes < room:
-                one = together(several)
-                gone = set(map(id, several))
+            for group in _groups(several) if len(several) >= COALESCE else ():
+                self._aside = self._aside or Aside(self.path.parent)
+                one = self._aside.together(group)
+                gone = set(map(id, group))
                 self.pieces = [piece for piece in self.pieces if id(piece) not in gone]
                 self.pieces.append(one)
-
-    @property
-    def packed_bytes(self) -> int:
-        """What its pieces keep in memory."""
-        return sum(piece.packed_bytes for piece in self.pieces)
 
 
 def _pread_all(fd: int, length: int, at: int) -> bytes:
@@ -203,11 +229,10 @@ class HotCache:
         names = list_hot(self._folder)
         for gone in set(self._files) - set(names):
             del self._files[gone]
-        room = PACKED - sum(file.packed_bytes for file in self._files.values())
         for name in names:
             file = self._files.setdefault(name, HotFile(self._folder / name))
             try:
-                file.refresh(with_rows=self._with_rows, room=room)
+                file.refresh(with_rows=self._with_rows, gather=self._with_rows)
             except FileNotFoundError:
                 # Sealed between the listing and the reading: the manifest, read after this, has its rows.
                 del self._files[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from soc.model.clock import FixedClock
 from soc.model.query import Equals, MatchAll, Word
 from soc.store.events import EventStore, hot, proof, segment
 from soc.store.events.nouns import Aggregate
+from soc.store.frames import scan
 from tests.store.events.samples import ALL, START_US, batch, event, upto
 
 DAY_US = 86_400_000_000
@@ -59,6 +62,11 @@ def filled(store: EventStore, frames: range, *, roll: bool = True) -> list[dict[
 def ids(store: EventStore) -> list[str]:
     """Of every event that a search finds."""
     return sorted(row["event.id"] for row in store.search(ALL, MatchAll(), limit=10_000).rows)
+
+
+def pieces_of(store: EventStore) -> list[hot.Piece]:
+    """Of all hot files."""
+    return [piece for pieces in store._cache.snapshot()[0].values() for piece in pieces]
 
 
 def of(rows: list[dict[str, Any]]) -> list[str]:
@@ -114,19 +122,19 @@ def test_no_more_than_the_bound_is_held(store: EventStore, monkeypatch: pytest.M
     assert max(held) < 3_000 + 2_000  # and the piece that came last
 
 
-@pytest.mark.parametrize(("coalesce", "packed"), [(2, 1 << 20), (3, 0), (2, 900)])
-def test_small_pieces_are_read_the_same_from_memory_and_from_the_file(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch, coalesce: int, packed: int
+@pytest.mark.parametrize(("coalesce", "gathered", "kept"), [(2, 4_096, 3), (100, 4_096, 24), (2, 6, 12), (2, 2, 24)])
+def test_small_pieces_are_read_the_same_when_put_together(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, coalesce: int, gathered: int, kept: int
 ) -> None:
     """Put together or not, whole or with some columns: every question has the same answer."""
     monkeypatch.setattr(hot, "COALESCE", coalesce)
-    monkeypatch.setattr(hot, "PACKED", packed)
+    monkeypatch.setattr(hot, "SMALL", gathered)
+    monkeypatch.setattr(hot, "GATHERED", gathered)
     given: list[dict[str, Any]] = []
     for start in range(1, 9, 2):  # it is looked at while it grows
         given += filled(store, range(start, start + 2), roll=False)
         assert ids(store) == of(given)
-    kept = sum(file.packed_bytes for file in store._cache._files.values())
-    assert (kept == 0) == (packed == 0)
+    assert len(pieces_of(store)) == kept
     assert len(store.search(ALL, Equals("user.name", "u3"), limit=100).rows) == 3
     assert len(store.search(ALL, Word("record"), limit=100).rows) == 72
     assert {row["process.name"] for row in store.get(ALL, [r["event.id"] for r in given if "process.name" in r])} == {
@@ -135,6 +143,46 @@ def test_small_pieces_are_read_the_same_from_memory_and_from_the_file(
     counted = store.aggregate(ALL, MatchAll(), Aggregate(group_by=("event.dataset",)))
     assert {row["event.dataset"]: row["count"] for row in counted} == dict.fromkeys(DATASETS, 24)
     assert sorted(found.n for found in store.scan(ALL, MatchAll(), ["user.name"])) == [24, 24, 24]
+
+
+def test_what_is_put_together_takes_no_memory(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies in a file without a name: no Arrow buffer stays, and no name is left in the folder."""
+    monkeypatch.setattr(hot, "COALESCE", 2)
+    names = set(os.listdir(store._root / "hot"))
+    before = pa.total_allocated_bytes()
+    filled(store, range(1, 9), roll=False)
+    assert [piece.rows for piece in pieces_of(store)] == [24, 24, 24]
+    assert pa.total_allocated_bytes() <= before
+    assert set(os.listdir(store._root / "hot")) == names
+
+
+def test_on_a_full_disk_small_pieces_are_read_where_they_lie(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search needs no room on the disk."""
+
+    def full(fd: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    given = filled(store, range(1, 9), roll=False)
+    monkeypatch.setattr(hot, "COALESCE", 2)
+    monkeypatch.setattr(hot.files, "write_all", full)
+    assert ids(store) == of(given)
+    assert len(pieces_of(store)) == 24
+
+
+def test_frames_behind_a_damaged_one_are_read(store: EventStore) -> None:
+    """A file is read frame by frame; where one does not begin or does not hold, the rest is looked through."""
+    filled(store, range(1, 6), roll=False)
+    [path] = (store._root / "hot").glob("*.hot")
+    data = bytearray(path.read_bytes())
+    starts = [found.start for found in scan(bytes(data), 0)]
+    data[starts[1] + 40] ^= 1  # its checksum does not hold
+    data[starts[3]] ^= 1  # it has no magic
+    path.write_bytes(data)
+    file = hot.HotFile(path)
+    file.refresh()
+    assert (file.rows, file.damaged, file.end) == (27, 2, len(data))
 
 
 def test_a_hot_file_that_is_sealed_meanwhile_is_still_read(store: EventStore) -> None:
