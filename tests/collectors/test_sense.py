@@ -174,10 +174,10 @@ def test_the_accounts_balance_from_the_wire_to_the_store(wire: None, tmp_path: P
     services = Services.open(settings, clock)
     try:
         since = clock.now_ns() // 1000 - 3_600_000_000
-        [row] = services.sources(since)["sources"]
+        [row] = services.books.sources(since)["sources"]
         assert (row["listener"], row["peer"], row["received"], row["stored"]) == (OUT, OUT, len(records), len(records))
         assert row["balanced"] is True
-        [point] = [p for p in services.points(since) if p["listener"] == OUT]
+        [point] = [p for p in services.books.points(since) if p["listener"] == OUT]
         assert (point["protocol"], point["address"]) == ("packets", OUT)
         asked = Equals("dns.question.name", "www.haiphong.test")
         rows = services.store.search(Scope.everything("test", "test"), asked, limit=500).rows

@@ -53,7 +53,7 @@ def sources(home: Path) -> dict[str, object]:
     """`soc source list` of the last hour."""
     clock = SystemClock()
     services = Services.open(settings_of(home), clock)
-    found = services.sources(clock.now_ns() // 1000 - 3_600_000_000)
+    found = services.books.sources(clock.now_ns() // 1000 - 3_600_000_000)
     services.close()
     return found
 

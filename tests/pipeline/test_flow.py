@@ -131,7 +131,7 @@ def test_what_was_kept_aside_is_tried_again_at_a_start(tmp_path: Path, monkeypat
         rows = world.events()
         assert len(rows) == len({row["event.id"] for row in rows}) == 33 - kept
         services = Services.open(world.settings, world.clock)
-        totals, aside = services.sources(0)["totals"], services.kept_aside(10)
+        totals, aside = services.books.sources(0)["totals"], services.books.kept_aside(10)
         services.close()
         assert (totals["dead"], totals["stored"]) == (kept, 33 - kept)
         assert (sum(frame["records"] for frame in aside["frames"]), aside["total"]) == (kept, {33: 2, 3: 1, 0: 0}[kept])

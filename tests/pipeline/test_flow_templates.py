@@ -126,7 +126,7 @@ def test_forgotten_exporters_and_templates_are_counted_at_their_source(
     world.work()
     services = Services.open(world.settings, world.clock)
     try:
-        found = services.sources(0)
+        found = services.books.sources(0)
     finally:
         services.close()
     assert found["sources"][0]["forgotten"] == {"exporter_forgotten": 3, "template_forgotten": 2}

@@ -184,7 +184,7 @@ def _forgotten(world: World) -> dict[str, dict[str, int]]:
     """What parsers had no room for, by source, as `soc source list` shows it."""
     services = Services.open(world.settings, world.clock)
     try:
-        rows = services.sources(NOW_NS // 1000)["sources"]
+        rows = services.books.sources(NOW_NS // 1000)["sources"]
     finally:
         services.close()
     return {row["peer"]: row["forgotten"] for row in rows if row["forgotten"]}
@@ -206,7 +206,7 @@ def test_the_accounting_balances_while_lines_wait_and_after(tmp_path: Path) -> N
     def account() -> tuple[int, int, int]:
         services = Services.open(world.settings, world.clock)
         try:
-            [row] = services.sources(NOW_NS // 1000)["sources"]
+            [row] = services.books.sources(NOW_NS // 1000)["sources"]
         finally:
             services.close()
         assert row["balanced"] is True

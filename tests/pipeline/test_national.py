@@ -13,8 +13,7 @@ from soc.config import National
 from soc.connectors.national.receiver import Receiver
 from soc.model.clock import FixedClock, SystemClock
 from soc.pipeline import Services
-from tests.pipeline.test_services import finding
-from tests.pipeline.world import NOW_NS, settings_of
+from tests.pipeline.world import NOW_NS, finding, settings_of
 
 MINUTE_US = 60_000_000
 

@@ -65,7 +65,7 @@ def test_polled_records_are_stored_and_the_sources_health_is_shown(tmp_path: Pat
 
 def _sources(settings: Any) -> dict[str, dict[str, Any]]:
     services = Services.open(settings, SystemClock())
-    found = services.sources(0)["sources"]
+    found = services.books.sources(0)["sources"]
     services.close()
     return {row["listener"]: row for row in found}
 

@@ -14,8 +14,7 @@ from soc.alerts import told, withheld
 from soc.model.clock import FixedClock
 from soc.pipeline import Services, pruning, rules
 from soc.pipeline.rules import KEPT_VERSIONS, VERSION
-from tests.pipeline.test_services import finding
-from tests.pipeline.world import NOW_NS, settings_of
+from tests.pipeline.world import NOW_NS, finding, settings_of
 
 LONG_S = 5 * 366 * 86_400
 """Longer than any log of nobody's system is owed."""

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from soc.errors import DiskFull, SocError, StoreError, TryAgain, UnfitEvents
+from soc.errors import DiskFull, StoreError, TryAgain, UnfitEvents
 from soc.model.batch import EventBatch
 from soc.model.record import RawBlock
-from soc.pipeline import Correlating, Services, Worker, places, services
+from soc.pipeline import Correlating, Worker, places
 from soc.store.queue import DiskLog, LogReader
-from tests.pipeline.world import NOW_NS, World, failures
+from tests.pipeline.world import World, failures
 
 POISON = "203.0.113.66"
 
@@ -195,87 +195,6 @@ def test_a_broken_registry_file_is_said_once(tmp_path: Path, caplog: pytest.LogC
         worker.step()
     worker.close()
     assert len([r for r in caplog.records if "stays in use" in r.message]) == 1
-
-
-def test_many_waiting_frames_are_not_all_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An import of gigabytes waits: the accounts read it a few frames at a time."""
-    world = World.make(tmp_path)
-    for peer in range(200):
-        world.receive(failures(1), peer=f"127.1.2.{peer}")
-    asked: list[int] = []
-    read = LogReader.read
-
-    def watched(self: LogReader, after: Any, partitions: Any, max_frames: int) -> list[RawBlock]:
-        asked.append(max_frames)
-        return read(self, after, partitions, max_frames)
-
-    monkeypatch.setattr(LogReader, "read", watched)
-    opened = Services.open(world.settings, world.clock)
-    totals = opened.sources(NOW_NS // 1000)["totals"]
-    opened.close()
-    assert (totals["pending"], totals["balanced"]) == (200, True)
-    assert max(asked) <= 64
-
-
-def test_what_was_not_counted_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the bound nobody knows: `balanced` is null and not false."""
-    world = World.make(tmp_path)
-    for _ in range(9):
-        world.receive(failures(1))
-    monkeypatch.setattr(services, "MAX_PENDING_FRAMES", 5)
-    opened = Services.open(world.settings, world.clock)
-    found = opened.sources(NOW_NS // 1000)
-    opened.close()
-    assert found["totals"]["balanced"] is None
-    assert [row["balanced"] for row in found["sources"]] == [None]
-
-
-def test_accounts_reach_no_further_back_than_the_counters(tmp_path: Path) -> None:
-    """Events of last month are in the store, what the collector counted then is forgotten."""
-    world = World.make(tmp_path)
-    world.receive(failures(3))
-    world.work()
-    world.clock.advance(8 * 86_400)
-    opened = Services.open(world.settings, world.clock)
-    totals = opened.sources(0)["totals"]
-    opened.close()
-    assert (totals["stored"], totals["balanced"]) == (0, True)
-
-
-def test_an_import_that_crosses_the_hour_balances(tmp_path: Path) -> None:
-    """It was announced before the span of the account and read inside it."""
-    world = World.make(tmp_path)
-    opened = Services.open(world.settings, world.clock)
-    data = b"".join(line + b"\n" for line in failures(5))
-    id = opened.uploads.begin("auth.log", len(data), "lan", format="lines")["id"]
-    opened.uploads.put(id, 0, data)
-    opened.uploads.commit(id)
-    world.clock.advance(3600)
-    opened.uploads.read(id, services.threading.Event())
-    world.work()
-    totals = opened.sources(world.clock.now_ns() // 1000)["totals"]
-    opened.close()
-    assert (totals["received"], totals["stored"], totals["balanced"]) == (5, 5, True)
-
-
-def test_what_fails_again_and_again_is_said_once_and_asked_less_often(caplog: pytest.LogCaptureFixture) -> None:
-    """A finding that cannot be taken in would fill the log with the same traceback four times a second."""
-    waits: list[float] = []
-
-    class Stop(services.threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waits.append(timeout or 0.0)
-            if len(waits) == 20:
-                self.set()
-            return self.is_set()
-
-    def fails() -> None:
-        raise KeyError("entity") if len(waits) < 10 else SocError("no")
-
-    services._repeat(Stop(), "findings", 0.25, fails)
-    assert waits[:3] == [0.5, 1.0, 2.0]
-    assert max(waits) == services.MOST_PAUSE_S
-    assert len(caplog.records) == 2
 
 
 def test_a_step_takes_no_more_than_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def test_habits_come_from_what_correlate_tells(tmp_path: Path) -> None:
     world.work()
     world.correlate()
     services = Services.open(world.settings, world.clock)
-    [found] = services.sources(NOW_NS // 1000 - HOUR_US)["sources"]
+    [found] = services.books.sources(NOW_NS // 1000 - HOUR_US)["sources"]
     services.close()
     assert found["drift_us"] == 1_767_225_600_000_000 - NOW_NS // 1000
     assert (found["silence"]["silent"], found["silence"]["cadence_us"]) == (False, None)

@@ -12,6 +12,7 @@ from typing import Any
 
 from soc.config import Settings, load
 from soc.model.clock import FixedClock
+from soc.model.finding import Finding, finding_id
 from soc.model.query import MatchAll
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
@@ -55,6 +56,24 @@ while worker.step():
     pass
 die()
 """
+
+
+def finding(n: int = 1, **changes: object) -> Finding:
+    """A finding of its own entity."""
+    made = Finding(
+        id=finding_id("rule", str(n)),
+        rule_id="rule",
+        rule_version="1",
+        title="SSH password guessing",
+        level="high",
+        kind="sigma",
+        dataset="linux.sshd",
+        event_ids=("00" * 16,),
+        first_us=NOW_NS // 1000,
+        last_us=NOW_NS // 1000,
+        entity=f"source.ip=203.0.113.{n}",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 @dataclass

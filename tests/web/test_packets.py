@@ -100,7 +100,7 @@ def test_a_distant_unit_is_asked_and_its_answer_is_the_callers_alone(world: Worl
     state = world.caller("binh").get(f"/v1/packets/{id}").json()["data"]
     assert (state["is_done"], state["units"][0]["bytes"], state["units"][0]["size"]) == (False, 0, None)
     assert world.caller("binh").get(f"/v1/packets/{id}/file").status_code == 503
-    asks = world.services.packet_asks()
+    asks = world.services.units.packet_asks()
     [open_one] = asks.open("xa-dakbla")
     assert (open_one["id"], open_one["flow"], open_one["points"][0]["name"]) == (id, AWAY, "edge")
     asks.take("xa-dakbla", id, 0, b"octets", 6, {"packets": 2, "is_cut": False})
@@ -117,7 +117,7 @@ def test_a_distant_unit_is_asked_and_its_answer_is_the_callers_alone(world: Worl
 def test_a_unit_that_has_them_no_more_says_so(world: World) -> None:
     """Its events are here, its ring has gone on."""
     id = world.caller("binh").post("/v1/packets", {**ASK, "community_id": AWAY}).json()["data"]["id"]
-    world.services.packet_asks().take("xa-dakbla", id, 0, b"", 0, {"packets": 0, "is_cut": False})
+    world.services.units.packet_asks().take("xa-dakbla", id, 0, b"", 0, {"packets": 0, "is_cut": False})
     answer = world.caller("binh").get(f"/v1/packets/{id}/file")
     assert (answer.status_code, "overwritten" in answer.text) == (404, True)
 
@@ -132,7 +132,7 @@ def test_a_flow_that_was_seen_here_and_there_is_one_file(world: World) -> None:
             })  # fmt: skip
     for flow, n in ((FLOW, 1), (OLD, 0)):
         id = world.caller("binh").post("/v1/packets", {**ASK, "community_id": flow}).json()["data"]["id"]
-        world.services.packet_asks().take("xa-dakbla", id, 0, b"octets", 6, {"packets": 2, "is_cut": False})
+        world.services.units.packet_asks().take("xa-dakbla", id, 0, b"octets", 6, {"packets": 2, "is_cut": False})
         got = world.caller("binh").get(f"/v1/packets/{id}/file")
         assert (got.headers["x-soc-packets"], FRAME in got.content) == (str(2 + n), bool(n))
         assert got.content.endswith(b"octets")

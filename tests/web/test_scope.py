@@ -157,7 +157,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world.services.cases.read("test") as tx:
         [(kept, _)] = tx.find("withheld")
     wanted = {"flow": FLOW, "points": [], "actor": "binh", "reason": SECRET[A]}
-    world.services.packet_asks().ask("xa-a", "018f00000000000000000000000000aa", wanted)
+    world.services.units.packet_asks().ask("xa-a", "018f00000000000000000000000000aa", wanted)
     world.ids[A] |= {"rule": RULE, "withheld": kept, "packets": "018f00000000000000000000000000aa"}
     yield world
     world.close()

@@ -86,4 +86,4 @@ def commit(ask: Create, id: Id) -> Response:
 def one(ask: Create, id: Id) -> Response:
     """How far an import is, and what it brought."""
     ask.whole()
-    return answer("import", ask.services.import_state(_checked(id), ask.scope))
+    return answer("import", ask.services.imports.state(_checked(id), ask.scope))

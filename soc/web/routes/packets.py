@@ -38,9 +38,9 @@ def packets(ask: Read, body: Wanted) -> Response:
     """
     since_us, until_us = moment_us(body.since, ask.now_us), moment_us(body.until, ask.now_us)
     flow, services = body.community_id, ask.services
-    found = services.flow_packets(ask.scope, flow, since_us, until_us, ask.person.name, body.reason)
+    found = services.units.flow_packets(ask.scope, flow, since_us, until_us, ask.person.name, body.reason)
     if isinstance(found, str):
-        rows = services.packet_asks().states(found)
+        rows = services.units.packet_asks().states(found)
         units = [row["unit"] for row in rows if row["unit"]]
         with ask.change() as tx:
             tx.ledger("packet.ask", f"flow:{flow}", None, {"request": found, "units": units}, body.reason)
@@ -57,7 +57,7 @@ def packets(ask: Read, body: Wanted) -> Response:
 @router.get("/v1/packets/{id}")
 def asked(ask: Read, id: Id) -> Response:
     """How far each unit is with a request of the caller; of units also when they were last heard."""
-    heard = {unit["name"]: unit["heard_us"] for unit in ask.services.relays()}
+    heard = {unit["name"]: unit["heard_us"] for unit in ask.services.units.relays()}
     rows = [{**row, "heard_us": heard.get(row["unit"])} for row in _mine(ask, id)]
     return answer("packet.request", {"id": id, "is_done": all(row["is_done"] for row in rows), "units": rows})
 
@@ -78,12 +78,12 @@ def answered(ask: Read, id: Id) -> Response:
     with ask.change() as tx:
         said = {"request": id, "packets": packets, "bytes": sum(row["bytes"] for row in rows), "truncated": is_cut}
         tx.ledger("packet.get", f"flow:{rows[0]['flow']}", None, said, rows[0]["reason"])
-    return _file(ask.services.packet_asks().pieces(id), packets, is_cut)
+    return _file(ask.services.units.packet_asks().pieces(id), packets, is_cut)
 
 
 def _mine(ask: Asking, id: str) -> list[dict[str, Any]]:
     """The state of a request that the caller made; another's does not exist for them."""
-    rows = [row for row in ask.services.packet_asks().states(id) if row["actor"] == ask.person.name]
+    rows = [row for row in ask.services.units.packet_asks().states(id) if row["actor"] == ask.person.name]
     if not rows:
         raise NotFound(f"no request '{id}' for packets")
     return rows

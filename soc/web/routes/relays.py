@@ -30,14 +30,14 @@ class Reason(Body):
 def listed(ask: Annotated[Asking, Depends(Allowed("source.read"))]) -> Response:
     """Every unit that was invited, with what it last said of itself."""
     ask.whole()
-    return answer("relay.list", ask.services.relays())
+    return answer("relay.list", ask.services.units.relays())
 
 
 @router.post("/v1/relays", status_code=201)
 def invite(ask: Manage, body: NewRelay) -> Response:
     """A token with which a unit joins, shown once."""
     ask.whole()
-    token = ask.services.relay_authority().invite(body.name)
+    token = ask.services.units.authority().invite(body.name)
     with ask.services.cases.begin(ask.person.name, ask.caller.via) as tx:
         tx.ledger("relay.invite", f"relay:{body.name}", None, {"name": body.name}, "")
     return answer("relay.token", {"name": body.name, "token": str(token)}, status=201)
@@ -47,7 +47,7 @@ def invite(ask: Manage, body: NewRelay) -> Response:
 def forget(ask: Manage, id: Id, body: Reason) -> Response:
     """Shut a unit out at once; what it sent before stays."""
     ask.whole()
-    ask.services.relay_authority().forget(id)
+    ask.services.units.authority().forget(id)
     with ask.services.cases.begin(ask.person.name, ask.caller.via) as tx:
         tx.ledger("relay.forget", f"relay:{id}", {"name": id}, None, body.reason)
     return answer("relay", {"name": id, "forgotten": True})

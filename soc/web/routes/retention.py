@@ -50,7 +50,7 @@ class Release(Body):
 @router.get("/v1/retention")
 def standings(ask: Read) -> Response:
     """Every system's standing against the law, and whether none is in breach."""
-    found = [s for s in ask.services.retention_check() if _is_mine(ask, s)]
+    found = [s for s in ask.services.retention.standings() if _is_mine(ask, s)]
     rows = [{**s.to_document(), "label": s.label} for s in found]
     return answer("retention.standing", {"standings": rows, "compliant": is_compliant(found)})
 
@@ -64,7 +64,7 @@ def _is_mine(ask: Asking, standing: Standing) -> bool:
 def plan(ask: Annotated[Asking, Depends(Allowed("retention.plan"))]) -> Response:
     """Plan what may be deleted at this moment, and why the rest may not; nothing is deleted."""
     ask.whole()
-    made = ask.services.plan(ask.person.name)
+    made = ask.services.retention.plan(ask.person.name)
     with ask.change() as tx:
         if tx.get(KIND, made.hash) is None:
             tx.put(KIND, made.hash, made.to_document(), None, keys={"planner": made.planner})
@@ -155,7 +155,7 @@ def release(ask: HoldIt, id: Id, body: Release) -> Response:
 def verify(ask: Read) -> Response:
     """Hold files, tombstones, certificates and ledger against each other."""
     ask.whole()
-    return answer("retention.verdict", ask.services.retention_verify())
+    return answer("retention.verdict", ask.services.retention.verdict())
 
 
 @router.get("/v1/retention/certificates")

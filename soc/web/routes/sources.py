@@ -39,7 +39,7 @@ class Adopted(Owned):
 def listed(ask: Read, since: When = "24h", unknown: bool = False) -> Response:
     """Every source's account since the full hour before `since` (at most a week), and the totals; `balanced` is null
     while more waits than is counted. With `unknown` only those whose address no system owns."""
-    accounts = ask.services.sources(moment_us(since, ask.now_us) or 0)
+    accounts = ask.services.books.sources(moment_us(since, ask.now_us) or 0)
     # Totals of everybody would tell a unit about the others; its own sources it can add up.
     rows, totals = _mine(ask, accounts["sources"]), accounts["totals"] if ask.scope.units is None else None
     if unknown:
@@ -53,8 +53,8 @@ def points(ask: Read, since: When = "24h") -> Response:
     person of some units is shown what their own sources are seen by."""
     since_us = moment_us(since, ask.now_us) or 0
     if ask.scope.units is None:
-        return answer("source.points", ask.services.points(since_us))
-    return answer("source.points", sources.points(_mine(ask, ask.services.sources(since_us)["sources"])))
+        return answer("source.points", ask.services.books.points(since_us))
+    return answer("source.points", sources.points(_mine(ask, ask.services.books.sources(since_us)["sources"])))
 
 
 @router.get("/v1/sources/dead")
@@ -62,7 +62,7 @@ def dead(ask: Read, limit: Limit = 100) -> Response:
     """Frames that could not become events, the newest first, with the reason; `total` counts all of them. Workers try
     them once more at each start."""
     ask.whole()
-    kept = ask.services.kept_aside(limit)
+    kept = ask.services.books.kept_aside(limit)
     return answer("source.dead", kept["frames"], truncated=kept["total"] > limit, total=kept["total"])
 
 
