@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-from urllib.parse import quote
+from typing import Any
 
 from soc.collectors.counters import Counters
-from soc.collectors.datagrams import DatagramReceiver
 from soc.collectors.intake import MAX_WAITING, QUEUE_FULL, Intake
 from soc.collectors.listeners import ListenerSpec, open_socket
 from soc.collectors.memory import Calm
+from soc.collectors.opening import follower, receivers_of
 from soc.collectors.reload import differences
-from soc.collectors.streams import StreamReceiver
+from soc.collectors.roles import Changeable, Keeping, Making, QueueWriter, Receiver, Recountable, Reloading
+from soc.collectors.watermarks import USUAL, Pressure, Watermarks
 from soc.errors import ConfigError, SocError, StoreError, TryAgain
 from soc.model.clock import Clock
 from soc.model.record import RawBlock
@@ -28,117 +26,11 @@ COMMIT_S = 0.05
 AWAITED_S = 0.004
 """Seconds in which a group gathers when peers wait to be told that their records are durable (RELP, informs)."""
 _SAVE_NS = 1_000_000_000
-_LOOK_NS = 200_000_000
-_SELDOM_NS = 2_000_000_000
 _SAVE_DROPS_NS = 200_000_000
 KEEP_NS = 10_000_000_000
 KEEP_BYTES = 16 << 20
 """Receivers keep their places so often: the frames that complete them after a crash must not be trimmed before."""
-TAILS = "tail"
 _log = logging.getLogger("soc.collectors")
-
-
-class QueueWriter(Protocol):
-    """Where blocks go: durable when `append` returns; it raises DiskFull or StoreError and then keeps none of them."""
-
-    def append(self, blocks: Sequence[RawBlock]) -> Sequence[int] | None:
-        """The sequence numbers of the frames written, or None when the queue does not number them."""
-        ...
-
-
-class Receiver(Protocol):
-    """What serves one or several listeners in threads of its own."""
-
-    def start(self) -> None:
-        """Begin to receive."""
-        ...
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it runs; asked only of those that were started and not stopped."""
-        ...
-
-    def stop(self) -> None:
-        """Begin to end: take what the kernel has already, then close."""
-        ...
-
-    def ended(self, wait_s: float) -> bool:
-        """Whether the end has come, within so many seconds."""
-        ...
-
-
-@dataclass(frozen=True)
-class Watermarks:
-    """Of the queue's share of the disk, in percent: from `high` on who can wait waits, until it is below `low`."""
-
-    high: int = 90
-    low: int = 70
-
-
-Making = Callable[[Intake, Counters, Clock], Receiver]
-
-
-@runtime_checkable
-class Changeable(Protocol):
-    """A receiver whose listeners can change while it runs."""
-
-    def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
-        """What makes its listener of that name be as `spec` says; what can fail fails now. Raises ConfigError."""
-        ...
-
-    def drop(self, name: str) -> bool:
-        """End one listener, or answer True: it is the only one left, so stop the receiver."""
-        ...
-
-
-@runtime_checkable
-class Keeping(Protocol):
-    """A receiver that keeps on disk how far the queue has its source, which can be read again."""
-
-    def save(self, seq: int) -> None:
-        """Everything up to frame `seq` is settled. Raises StoreError."""
-        ...
-
-
-class Reloading(Protocol):
-    """Who asks for other listeners while the collector runs; asked after every group commit, from its thread."""
-
-    def wanted(self) -> Sequence[ListenerSpec] | None:
-        """The listeners there should be, once for each wish; None when nobody wishes anything."""
-        ...
-
-    def done(self, ports: dict[str, int]) -> None:
-        """It is so; the ports by name."""
-        ...
-
-    def refused(self, error: SocError) -> None:
-        """It cannot be so, and everything is as it was."""
-        ...
-
-
-@runtime_checkable
-class Measurable(Protocol):
-    """A queue with a share of the disk."""
-
-    max_bytes: int | None
-
-    @property
-    def used(self) -> int:
-        """At most so many bytes it has on the disk; told without looking."""
-        ...
-
-    def measured(self) -> int:
-        """Bytes it has on the disk now."""
-        ...
-
-
-@runtime_checkable
-class Recountable(Protocol):
-    """A queue that can tell after a crash what it holds above a sequence number."""
-
-    def frames_after(self, seq: int) -> Iterable[RawBlock]:
-        """Durable frames in order."""
-        ...
 
 
 class Collector:
@@ -153,22 +45,18 @@ class Collector:
         counters_path: Path,
         max_waiting: int = MAX_WAITING,
         others: Mapping[ListenerSpec, Making] | None = None,
-        watermarks: Watermarks = Watermarks(),
+        watermarks: Watermarks = USUAL,
     ) -> None:
         """`others` are sources without a port of their own, and what makes the receiver of each."""
         self.specs = tuple(specs)
         self._others = dict(others or {})
         self._writer = writer
-        self._measurable = writer if isinstance(writer, Measurable) else None
         self._clock = clock
         self._counters = Counters(counters_path)
         self._intake = Intake(self._counters, max_waiting)
+        self.pressure = Pressure(writer, watermarks, clock, self._intake)
         self._refused: list[RawBlock] = []
         self._fault = ""
-        self._watermarks = watermarks
-        self._used = 0
-        self._looked_ns = 0
-        self._held_ns: int | None = None
         self._receivers: dict[str, Receiver] = {}
         self._ports: dict[str, int] = {}
         self._leaving: list[Receiver] = []
@@ -215,7 +103,7 @@ class Collector:
         try:
             while not self._waited(stop):
                 self._commit()
-                self._regulate()
+                self.pressure.regulate()
                 if self._save_when_due():
                     self._check_alive(others)
                 self._reload(reloading)
@@ -256,7 +144,9 @@ class Collector:
                 if spec.kind != "file":
                     opened.append((spec, open_socket(spec)))
             ports = {spec.name: sock.getsockname()[1] for spec, sock in opened}
-            receivers = self._made(opened) | self._followers([spec for spec in specs if spec.kind == "file"])
+            receivers = receivers_of(opened, self._intake, self._counters, self._clock) | self._followers(
+                [spec for spec in specs if spec.kind == "file"]
+            )
         except BaseException:
             for _, sock in opened:
                 sock.close()
@@ -271,41 +161,15 @@ class Collector:
         for receiver in dict.fromkeys(receivers.values()):
             receiver.start()
 
-    def _made(self, opened: Sequence[tuple[ListenerSpec, socket.socket]]) -> dict[str, Receiver]:
-        shared = (self._intake, self._counters, self._clock)
-        of: dict[str, list[tuple[ListenerSpec, socket.socket]]] = {}
-        for spec, sock in opened:
-            of.setdefault("stream" if spec.kind == "relp" else spec.kind, []).append((spec, sock))
-        receivers: dict[str, Receiver] = {
-            spec.name: DatagramReceiver(spec, sock, *shared) for spec, sock in of.get("datagram", ())
-        }
-        if "stream" in of:
-            receivers |= dict.fromkeys((spec.name for spec, _ in of["stream"]), StreamReceiver(of["stream"], *shared))
-        if "http" in of:
-            from soc.collectors.http import HttpReceiver
-
-            receivers |= dict.fromkeys((spec.name for spec, _ in of["http"]), HttpReceiver(of["http"], *shared))
-        if "gelf" in of:
-            from soc.collectors.gelf import GelfReceiver
-
-            receivers |= {spec.name: GelfReceiver(spec, sock, *shared) for spec, sock in of["gelf"]}
-        if "snmp" in of:
-            from soc.collectors.snmp import SnmpReceiver
-
-            receivers |= dict.fromkeys((spec.name for spec, _ in of["snmp"]), SnmpReceiver(of["snmp"], *shared))
-        return receivers
-
     def _followers(self, specs: Sequence[ListenerSpec]) -> dict[str, Receiver]:
         from soc.collectors.tail import TailReceiver
-        from soc.collectors.tail_streams import Book
 
         frames_after = self._writer.frames_after if isinstance(self._writer, Recountable) else None
         followers: dict[str, Receiver] = {}
         for spec in specs:
             if any(isinstance(one, TailReceiver) and one.name == spec.name for one in self._leaving):
                 raise TryAgain(f"[listen.{spec.name}] is still ending", hint="reload again in a moment")
-            book = Book(self._counters.path.parent / TAILS / f"{quote(spec.name, safe='')}.json")
-            followers[spec.name] = TailReceiver(spec, self._intake, self._counters, self._clock, book, frames_after)
+            followers[spec.name] = follower(spec, self._intake, self._counters, self._clock, frames_after)
         return followers
 
     def _is_gone(self, receiver: Receiver) -> bool:
@@ -390,36 +254,6 @@ class Collector:
         self._intake.settle()
         self._intake.is_stopped = False
         return True
-
-    def _regulate(self) -> None:
-        """Hold back who can wait while the queue is above its high watermark, until it is below the low one."""
-        writer = self._measurable
-        if writer is None or not writer.max_bytes:
-            return
-        now, share, marks = self._clock.monotonic_ns(), writer.max_bytes, self._watermarks
-        is_held, self._used = self._intake.is_held, writer.used
-        is_high = self._used * 100 >= share * marks.high
-        if now - self._looked_ns >= (_LOOK_NS if is_held else _SELDOM_NS) or (is_high and not is_held):
-            self._looked_ns, self._used = now, writer.measured()
-        percent = self._used * 100 / share
-        if not is_held and percent >= marks.high:
-            self._held_ns = now
-            _log.warning("the queue is %.0f %% full: streams and HTTP wait", percent)
-        elif is_held and percent < marks.low:
-            self._held_ns = None
-            _log.warning("the queue is down to %.0f %% of its share: nobody waits any more", percent)
-        self._intake.is_held = self._held_ns is not None
-
-    def pressure(self) -> dict[str, int]:
-        """How full the queue is: `queue_used` and `queue_share` (bytes, 0 = no bound), the watermarks in percent, and
-        for how many seconds those who can wait have waited (0 = nobody waits)."""
-        share = self._measurable.max_bytes if self._measurable else 0
-        held = self._held_ns
-        waited = 0 if held is None else (self._clock.monotonic_ns() - held) // 1_000_000_000 + 1
-        return {
-            "queue_used": self._used, "queue_share": share or 0, "queue_high": self._watermarks.high,
-            "queue_low": self._watermarks.low, "held_s": waited,
-        }  # fmt: skip
 
     def _give_up(self) -> None:
         """At the end nobody can try again: what the queue still refuses is counted as dropped."""

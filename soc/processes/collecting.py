@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from soc.collectors import memory
-from soc.collectors.collect import Collector, Watermarks
+from soc.collectors.collect import Collector
 from soc.collectors.listeners import ListenerSpec
+from soc.collectors.watermarks import Watermarks
 from soc.config import Settings
 from soc.errors import ConfigError, SocError, TryAgain
 from soc.pipeline import places
@@ -39,7 +40,7 @@ def collect(settings: Settings, read_again: Callable[[], Settings] | None = None
         memory.give_back()  # what reading the modules and the settings left
         marks = Watermarks(settings.queue_high, settings.queue_low)
         collector = Collector(specs, log, me.clock, counters_path=places.counters(settings), watermarks=marks)
-        again = _Again(me, settings, read_again or (lambda: settings), collector.pressure)
+        again = _Again(me, settings, read_again or (lambda: settings), collector.pressure.told)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGHUP, lambda *_: again.asked.set())
         try:

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from soc.collectors.collect import Watermarks
 from soc.collectors.http import connection
+from soc.collectors.watermarks import Watermarks
 from soc.model.clock import SystemClock
 from soc.model.position import Partition, Position, partition_of
 from soc.store.queue import DiskLog, LogReader, trim

@@ -4,10 +4,10 @@ import http.client
 import socket
 import threading
 
-from soc.collectors.collect import Watermarks
 from soc.collectors.counters import Counters
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import ListenerSpec
+from soc.collectors.watermarks import Watermarks
 from soc.model.clock import SystemClock
 from soc.store.queue import DiskLog
 from tests.collectors.running import balances, running, total, until
@@ -51,10 +51,10 @@ def test_streams_wait_between_the_marks_and_datagrams_go_on(tmp_path):
 
         thread = threading.Thread(target=pour)
         thread.start()
-        assert until(lambda: collector.pressure()["held_s"] > 0)
+        assert until(lambda: collector.pressure.told()["held_s"] > 0)
         assert until(lambda: settled(collector))
         held = queued(collector, "tcp")
-        used = collector.pressure()["queue_used"]
+        used = collector.pressure.told()["queue_used"]
         assert SHARE * 0.6 <= used < SHARE * 0.95
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for _ in range(50):
@@ -64,11 +64,11 @@ def test_streams_wait_between_the_marks_and_datagrams_go_on(tmp_path):
         # A removed listener ends also now: what its peers have sent is taken, for they believe it delivered.
         wishes.become(*specs, spec("more", "syslog-tcp"))
         log.freed = used - int(SHARE * 0.45)
-        assert until(lambda: collector.pressure()["queue_used"] < SHARE * 0.5)
-        assert collector.pressure()["held_s"] > 0, "between the marks it goes on to wait"
+        assert until(lambda: collector.pressure.told()["queue_used"] < SHARE * 0.5)
+        assert collector.pressure.told()["held_s"] > 0, "between the marks it goes on to wait"
         assert queued(collector, "tcp") == held
         log.freed = 1 << 40
-        assert until(lambda: collector.pressure()["held_s"] == 0)
+        assert until(lambda: collector.pressure.told()["held_s"] == 0)
         assert posted(ports["web"]) == 200
         stop.set()
         thread.join()
@@ -103,7 +103,7 @@ def test_a_collector_ends_while_senders_wait(tmp_path):
         socket.create_connection((HOST, ports["tcp"]), 5) as sock,
     ):
         sock.sendall(LINE * 200)
-        assert until(lambda: collector.pressure()["held_s"] > 0 and settled(collector))
+        assert until(lambda: collector.pressure.told()["held_s"] > 0 and settled(collector))
         before = queued(collector, "tcp")
         sock.sendall(LINE * 100)
         assert settled(collector)
@@ -114,7 +114,7 @@ def test_a_collector_ends_while_senders_wait(tmp_path):
 def test_without_a_share_nobody_is_held(tmp_path):
     """A log without a bound has no watermarks."""
     with DiskLog(tmp_path, "raw", "n1", SystemClock()) as log, running([], log, tmp_path / "c") as (collector, _):
-        assert collector.pressure() == {
+        assert collector.pressure.told() == {
             "queue_used": 0, "queue_share": 0, "queue_high": 90, "queue_low": 70, "held_s": 0,
         }  # fmt: skip
 
