@@ -144,7 +144,7 @@ class Kafka:
             "reconnect.backoff.ms": 500,  # each attempt that fails is a line in the log
             "partition.assignment.strategy": "range", "isolation.level": "read_committed",
             "security.protocol": poll["security"], "fetch.message.max.bytes": 1 << 20,
-            "queued.max.messages.kbytes": 32 << 10, "error_cb": self._noted,
+            "queued.max.messages.kbytes": 32 << 10, "error_cb": self._noted, "on_commit": self._answered,
         }  # fmt: skip
         files = {"ca": "ssl.ca.location", "certificate": "ssl.certificate.location", "key_file": "ssl.key.location"}
         options |= {name: str(home / poll[key]) for key, name in files.items() if poll[key]}
@@ -208,10 +208,16 @@ class Kafka:
             if offsets and asynchronous:
                 consumer.commit(offsets=offsets, asynchronous=True)
             elif offsets:
-                consumer.commit(offsets=offsets, asynchronous=False)
+                self._answered(None, consumer.commit(offsets=offsets, asynchronous=False))
         except KafkaException as error:
+            self._answered(error.args[0], ())
+
+    def _answered(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
+        """What became of a commit: it may fail as a whole, or for some of its partitions."""
+        faults = [error] if error is not None else [at.error for at in partitions if at.error is not None]
+        if faults:
             self._counts["commit_failed"] = self._counts.get("commit_failed", 0) + 1
-            _log.warning("[poll.%s] a commit failed: %s", self._poll.name, error.args[0].str())
+            _log.warning("[poll.%s] a commit failed: %s", self._poll.name, faults[0].str())
 
     def _lag(self, consumer: Consumer) -> int | None:
         """Messages that the broker had when it was last heard and that we have not taken; None without a partition."""

@@ -115,6 +115,10 @@ class Broker:
         admin = AdminClient({"bootstrap.servers": self.address})
         admin.delete_topics([name])[name].result(30)
 
+    def topics(self) -> set[str]:
+        """The topics there are."""
+        return set(AdminClient({"bootstrap.servers": self.address}).list_topics(timeout=10).topics)
+
     def expire(self, name: str, partition: int, offset: int) -> None:
         """Delete what lies before this offset, as retention does."""
         admin, at = AdminClient({"bootstrap.servers": self.address}), TopicPartition(name, partition, offset)

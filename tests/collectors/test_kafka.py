@@ -121,6 +121,25 @@ def test_without_our_own_offsets_that_would_double(tmp_path: Path, broker: Broke
     assert len(home.records()) == 100
 
 
+def test_a_commit_that_fails_is_counted(tmp_path: Path, broker: Broker) -> None:
+    """The broker's answer comes later; here it is that the topic is gone. What is queued is queued all the same."""
+    topic, home = broker.topic("refused", 1), Home(tmp_path)
+    broker.produce(topic, numbered(0, 10))
+    one = source(broker, topic, tmp_path)
+    poller = home.poller(one)
+    durable, one.durable = one.durable, lambda _cursor: None  # type: ignore[method-assign]
+    step_until(poller, home, 10)
+    broker.drop(topic)
+    until(lambda: topic not in broker.topics())
+    durable(poller.sources[0].place.cursor)
+    counts = poller.sources[0].health.counts
+    until(lambda: poller.sources[0].step() is not None and (one._counts or counts).get("commit_failed") == 1)
+    until(lambda: _made(broker, topic))  # without it a step only says that the topic is not there
+    until(lambda: poller.sources[0].step() is not None and counts["commit_failed"] == 1)
+    one.close()
+    assert Counter(home.records()) == Counter(numbered(0, 10))
+
+
 def test_a_wiped_home_goes_on_where_the_group_stands(tmp_path: Path, broker: Broker) -> None:
     """The group's offsets were committed behind our queue."""
     topic, home = broker.topic("wiped"), Home(tmp_path / "a")

@@ -17,6 +17,7 @@ import orjson
 import psycopg
 import pytest
 
+from soc.collectors.poll import databases
 from soc.collectors.poll.secrets import Secrets
 from soc.collectors.poll.table import MAX_GAPS, Table
 from soc.errors import ConfigError, SocError, TryAgain
@@ -263,6 +264,54 @@ def test_rows_that_change_come_again(tmp_path: Path, server: Server, table: Any)
     made.close()
     assert texts(home) == ["one", "two", "changed"]
     assert set(orjson.loads(home.records()[0])) == {"id", "at", "text"}
+
+
+def test_rows_without_a_time_are_counted(tmp_path: Path, server: Server, table: Any) -> None:
+    """A look by time cannot see them; each is told once, also when the look after it fails, and none by key."""
+    home = Home(tmp_path)
+    add(table, "seen")
+    made = source(server, tmp_path, time="at")
+    poller = home.poller(made)
+    all_of(poller)
+    assert "without_time" not in poller.health()[0]["counts"]
+    table.execute("INSERT INTO log (at, text) SELECT NULL, 'unseen' FROM generate_series(1, 3)")
+    table.commit()
+    all_of(poller)
+    all_of(poller)
+    assert poller.health()[0]["counts"] == {"without_time": 3}
+    table.execute("INSERT INTO log (at, text) VALUES (NULL, 'unseen too')")
+    table.execute("ALTER TABLE log RENAME COLUMN id TO other")
+    table.commit()
+    poller.sources[0].step()
+    assert poller.health()[0]["state"] == "failing"
+    table.execute("ALTER TABLE log RENAME COLUMN other TO id")
+    table.commit()
+    all_of(poller)
+    assert poller.health()[0]["counts"] == {"without_time": 4}
+    assert texts(home) == ["seen"]
+    made.close()
+    by_key = source(server, tmp_path)
+    assert (len(by_key.fetch(None).records), by_key.fetch(None).counts) == (5, {})
+    by_key.close()
+
+
+def test_a_column_that_is_mostly_empty_is_counted_up_to_a_bound(
+    tmp_path: Path, server: Server, table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL and SQLite stop at the same number."""
+    monkeypatch.setattr(databases, "MAX_WITHOUT_TIME", 5)
+    table.execute("INSERT INTO log (at) SELECT NULL FROM generate_series(1, 9)")
+    table.commit()
+    made = source(server, tmp_path, time="at")
+    assert made.fetch(None).counts == {"without_time": 5}
+    made.close()
+    path = tmp_path / "app.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE log (id INTEGER PRIMARY KEY, at TEXT)")
+        connection.executemany("INSERT INTO log (at) VALUES (?)", [(None,)] * 9 + [("2026-11-20 10:00:00",)])
+    light = driver(poll("sql", url=f"sqlite://{path}", table="log", key="id", time="at", time_form="sql"), tmp_path)
+    page = light.fetch(None)
+    assert (len(page.records), page.counts) == (1, {"without_time": 5})
 
 
 def test_times_beyond_all_bounds_come_once(tmp_path: Path, server: Server, table: Any) -> None:

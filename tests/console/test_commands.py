@@ -570,13 +570,15 @@ def test_a_polled_source_says_how_it_is_doing(soc: Soc, client: FakeClient) -> N
     health = {
         "name": "cloud", "driver": "rest", "state": "failing", "fault": "cloud.example answers 500", "errors": 7,
         "errors_in_row": 3, "last_success_us": 1_795_600_000_000_000, "lag_records": 12, "lag_s": None,
+        "counts": {"commit_failed": 2, "without_time": 1_400},
     }  # fmt: skip
     accounts = client.answers[("GET", "/v1/sources")]
     [row] = accounts["sources"]
     client.answers[("GET", "/v1/sources")] = {**accounts, "sources": [{**row, "poll": health}]}
     said = soc("source", "list").err
     assert "cloud (rest): FAILING; last success 2026" in said
-    assert "3 errors in a row, 7 in all; 12 records behind: cloud.example answers 500" in said
+    assert "3 errors in a row, 7 in all; 12 records behind; commits that failed: 2, " in said
+    assert "records without a time: 1,400: cloud.example answers 500" in said
 
 
 def test_habits_stand_in_the_list(soc: Soc, client: FakeClient) -> None:

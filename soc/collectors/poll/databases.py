@@ -20,6 +20,8 @@ from soc.model.poll import Poll
 CONNECT_S = 10
 BATCH = 50
 """Rows that come over the wire at a time."""
+MAX_WITHOUT_TIME = 10_000
+"""So many rows without a time are counted: a column that is mostly empty must not make each look slow."""
 
 
 class Row(NamedTuple):
@@ -52,6 +54,10 @@ class Look(Protocol):
 
     def newest(self) -> Any:
         """The highest key; None in an empty table."""
+        ...
+
+    def without_time(self) -> int:
+        """Rows whose time is NULL, at most `MAX_WITHOUT_TIME`; a look by time never sees them."""
         ...
 
     def oldest_start(self) -> float | None:
@@ -158,6 +164,13 @@ class _PostgresLook:
         found = self._connection.execute(query).fetchone()
         return None if found is None else found[0]
 
+    def without_time(self) -> int:
+        query = sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {} IS NULL LIMIT {}) r").format(
+            sql.Identifier(*self._poll["table"].split(".")), sql.Identifier(self._poll["time"]), MAX_WITHOUT_TIME
+        )
+        found = self._connection.execute(query).fetchone()
+        return 0 if found is None else int(found[0])
+
     def oldest_start(self) -> float | None:
         found = self._connection.execute(
             "SELECT extract(epoch FROM min(xact_start))::float8 FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
@@ -215,7 +228,7 @@ class _SqliteLook:
     def rows(self, where: Where, order: Sequence[str], limit: int) -> Iterator[Row]:
         poll = self._poll
         names = {"key": _quoted(poll["key"]), "time": _quoted(poll["time"] or poll["key"])}
-        table = ".".join(map(_quoted, poll["table"].split(".")))
+        table = _table(poll)
         listed = ", ".join(map(_quoted, poll["columns"])) if poll["columns"] else "*"
         condition = where.text.format(*("?" for _ in where.values), **names)
         by = ", ".join(names[name] for name in order)
@@ -231,12 +244,19 @@ class _SqliteLook:
             )
 
     def newest(self) -> Any:
-        table = ".".join(map(_quoted, self._poll["table"].split(".")))
-        query = f"SELECT max({_quoted(self._poll['key'])}) FROM {table}"  # noqa: S608 -- names are quoted
+        query = f"SELECT max({_quoted(self._poll['key'])}) FROM {_table(self._poll)}"  # noqa: S608 -- names are quoted
         return _text(self._connection.execute(query).fetchone()[0])
+
+    def without_time(self) -> int:
+        rows = f"SELECT 1 FROM {_table(self._poll)} WHERE {_quoted(self._poll['time'])} IS NULL LIMIT ?"  # noqa: S608 -- names are quoted
+        return int(self._connection.execute(f"SELECT count(*) FROM ({rows})", (MAX_WITHOUT_TIME,)).fetchone()[0])  # noqa: S608
 
     def oldest_start(self) -> float | None:
         return None
+
+
+def _table(poll: Poll) -> str:
+    return ".".join(map(_quoted, poll["table"].split(".")))
 
 
 def _quoted(name: str) -> str:

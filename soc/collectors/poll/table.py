@@ -39,6 +39,7 @@ class Table:
         self._database = Postgres(poll, secrets) if poll["url"].startswith("postgresql:") else Sqlite(poll)
         self.source = f"sql {poll['url']} {poll['table']} {poll['key']} {poll['time']}".rstrip()
         self.peer, self.format, self.dataset = self._database.peer, "json", poll["dataset"]
+        self._without_time = 0
 
     def fetch(self, cursor: Cursor) -> Page:
         """One look, see `Driver`."""
@@ -104,8 +105,8 @@ class Table:
     def _by_time(self, look: Look, cursor: Cursor) -> Page:
         now = self._clock.now_ns() / 1e9
         state = cursor or {"high": self._start(now), "at": None, "low": None}
-        low = state["low"]
-        if state["at"] is None:
+        low, is_new = state["low"], state["at"] is None
+        if is_new:
             oldest = look.oldest_start()
             high = state["high"]
             starts = [] if high is None else [high - self._poll["overlap_s"], *([oldest] if oldest is not None else [])]
@@ -115,17 +116,24 @@ class Table:
             where = Where("({time}, {key}) > ({}, {})", tuple(state["at"]))
         found = _Budget()
         found.take(look.rows(where, ("time", "key"), self._poll["limit"]))
+        unseen = self._more_without_time(look) if is_new else 0
         times = [min(row.at, now) for row in found.rows if row.at is not None]
         high = max([*times, *([state["high"]] if state["high"] is not None else [])], default=None)
         page = Page(
             [row.record for row in found.rows], None, keys=[_named(row) for row in found.rows],
             at=max([LATEST if row.at is None else min(row.at, LATEST) for row in found.rows], default=now),
+            counts={"without_time": unseen} if unseen else {},
         )  # fmt: skip
         if found.is_full or len(found.rows) >= self._poll["limit"]:
             last = found.rows[-1]
             return replace(page, cursor={"high": high, "at": [last.time, last.key], "low": low})
         cursor = {"high": high, "at": None, "low": None}
         return replace(page, cursor=cursor, wait_s=self._poll["every_s"], forget_before=low)
+
+    def _more_without_time(self, look: Look) -> int:
+        """Rows without a time, which no look by time sees, that were not there in the look before."""
+        before, self._without_time = self._without_time, look.without_time()
+        return max(self._without_time - before, 0)
 
     def _start(self, now: float) -> float | None:
         start = self._poll["start"]

@@ -9,7 +9,7 @@ import typer
 
 from soc.console.commands.call import Call, command, group, moment
 from soc.console.i18n import t
-from soc.console.render import Column, number, size, word, yes_no
+from soc.console.render import Column, counted, number, size, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.console.words import span
@@ -190,6 +190,7 @@ def _polled(poll: Mapping[str, Any]) -> str:
         name=clean(poll["name"]), driver=clean(poll["driver"]), state=word("poll")(poll["state"]),
         when=shown_moment(poll.get("last_success_us")) or "-", errors=number(poll["errors_in_row"]),
         all_errors=number(poll["errors"]), lag=lag, fault=f": {clean(poll['fault'])}" if poll["fault"] else "",
+        counts=f"; {counted('poll_count', poll['counts'])}" if poll.get("counts") else "",
     )  # fmt: skip
 
 

@@ -659,9 +659,19 @@ SENTENCES: Catalogue = {
         "{peer}: {count} records kept but not believed ({reason})",
     ),
     "cmd.source.poll": (
-        "{name} ({driver}): {state}; lần cuối được {when}; {errors} lỗi liên tiếp, {all_errors} tất cả{lag}{fault}",
-        "{name} ({driver}): {state}; last success {when}; {errors} errors in a row, {all_errors} in all{lag}{fault}",
+        "{name} ({driver}): {state}; lần cuối được {when}; {errors} lỗi liên tiếp, "
+        "{all_errors} tất cả{lag}{counts}{fault}",
+        "{name} ({driver}): {state}; last success {when}; {errors} errors in a row, "
+        "{all_errors} in all{lag}{counts}{fault}",
     ),
+    "cmd.poll_count.late_rows": ("dòng đến muộn", "rows that came late"),
+    "cmd.poll_count.gaps_given_up": ("khoảng trống khóa không còn theo dõi", "gaps between keys no longer watched"),
+    "cmd.poll_count.without_time": ("bản ghi không có thời gian", "records without a time"),
+    "cmd.poll_count.cursor_gone": ("lần vị trí đã đọc không còn", "times our place was gone"),
+    "cmd.poll_count.tombstones": ("bản ghi xóa (không nội dung)", "tombstones"),
+    "cmd.poll_count.offset_reset": ("phân vùng đọc lại từ đầu", "partitions begun anew"),
+    "cmd.poll_count.rows_left_out": ("dòng bảng SNMP vượt giới hạn", "rows of SNMP tables beyond the bound"),
+    "cmd.poll_count.commit_failed": ("lần báo vị trí cho Kafka thất bại", "commits that failed"),
     "cmd.source.lag": ("; còn chậm {lag}", "; {lag} behind"),
     "cmd.source.lag.records": ("{count} bản ghi", "{count} records"),
     "cmd.source.lag.seconds": ("{count} giây", "{count} s"),
