@@ -127,7 +127,7 @@ class ParserSet:
         return formats.wire_format(form)
 
     def _work(self, envelope: Envelope, state: ParserState) -> Work:
-        audit = Events(state, envelope.block.source)
+        audit = Events(state, envelope.block)
         return Work(envelope, self._index, self.fields, self._zone(envelope.block), self._trap_reader, audit)
 
     def parse_alone(

@@ -11,7 +11,7 @@ from soc.collectors.archives import Member
 from soc.collectors.files import Captures, Datagram, PacketStream, read_blocks
 from soc.model.batch import EventBatch
 from soc.model.clock import Clock
-from soc.parsers import ParserSet, ParserState
+from soc.parsers import ParserSet, ParserState, audit
 
 
 def _records(stream: PacketStream) -> Iterator[bytes]:
@@ -58,6 +58,7 @@ def parse_file(
         path, clock=clock, format=format, max_bytes=BLOCK_BYTES, captures=CAPTURES, members=members
     ):
         batches, state = parsers.parse(block, state, clock.now_ns(), as_product=product)
+        state = audit.settled(state, {block.node: block.seq})
         yield batches
 
 

@@ -23,7 +23,7 @@ from soc.model.fields import FieldType
 from soc.model.finding import Finding
 from soc.model.position import PARTITIONS, Position
 from soc.model.record import RawBlock
-from soc.parsers import ParserState
+from soc.parsers import ParserState, audit
 from soc.parsers.groups import PAUSE, Group
 from soc.pipeline import aside, joining, places, records
 from soc.pipeline.coverage import counting
@@ -330,11 +330,15 @@ class Worker:
         """What the parsers remember of a partition's sources; read from disk when another worker had it before."""
         if number not in self._states:
             state = self._restored(self._state_file(number))
-            raw = places.passed(self._cursors, places.RAW)
-            passed = {where.node: at.seq for where, at in raw.items() if where.number == number}
-            state = self.parsers.resumed(state) if state.is_behind(passed) else state
+            passed = self._passed(number)
+            state = audit.at(self.parsers.resumed(state) if state.is_behind(passed) else state, passed)
             self._states[number] = replace(state, groups=self._waiting.of(number).at(self._cursors, number))
         return self._states[number]
+
+    def _passed(self, number: int) -> dict[str, int]:
+        """By node the last raw frame of a partition that the store has."""
+        raw = places.passed(self._cursors, places.RAW)
+        return {where.node: at.seq for where, at in raw.items() if where.number == number}
 
     @staticmethod
     def _restored(path: Path) -> ParserState:
@@ -350,7 +354,8 @@ class Worker:
         return self._settings.path("run", "parsers", f"{number:02d}.json")
 
     def _keep_states(self, age_ns: int = COUNTS_AGE_NS) -> None:
-        """What was learned, before the cursor moves: a state that is newer than the cursor only knows more.
+        """What was learned, before the cursor moves: a state that is newer than the cursor only knows more, or also
+        what it knew before (`Groups.at`, `audit.at`).
 
         Counts are written after a while: 64 files a step, with two syncs each, would cost more than reading the flows.
         """
@@ -363,6 +368,7 @@ class Worker:
         now = self._clock.monotonic_ns()
         due = self._learned | {number for number, since in self._aged.items() if now - since >= age_ns}
         for number in sorted(due):
+            self._states[number] = audit.settled(self._states[number], self._passed(number))
             files.replace(self._state_file(number), self._states[number].snapshot())
             self._aged.pop(number, None)
         self._learned.clear()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
-from soc.parsers.audit import MEMORY, OPEN_EVENTS, SOURCES
+from soc.parsers.audit import MEMORY, OPEN_EVENTS, SOURCES, at, settled
 from soc.parsers.decoders.auditd import decode
 from tests.parsers.conftest import RECEIPT_NS
 
@@ -32,12 +32,16 @@ def lines(n: int, shapes: Sequence[str] = EVENT, node: str = "") -> list[bytes]:
 
 
 def parse(
-    parsers: ParserSet, *blocks: Sequence[bytes], peer: str = "10.0.0.1", state: ParserState | None = None
+    parsers: ParserSet,
+    *blocks: Sequence[bytes],
+    peer: str = "10.0.0.1",
+    state: ParserState | None = None,
+    first: int = 0,
 ) -> tuple[list[dict[str, Any]], ParserState]:
     """Blocks one after another, each with the state of the one before, saved and restored."""
     rows: list[dict[str, Any]] = []
     state = state or ParserState()
-    for seq, records in enumerate(blocks):
+    for seq, records in enumerate(blocks, first):
         block = RawBlock.of(list(records), receipt_ns=RECEIPT_NS, seq=seq, peer=peer)
         batches, state = parsers.parse(block, ParserState.restore(state.snapshot()), RECEIPT_NS)
         rows += sorted((row for batch in batches for row in batch.rows()), key=lambda row: row["soc.position"])
@@ -63,7 +67,25 @@ def test_an_event_goes_on_in_the_next_block(parsers: ParserSet, cut: int) -> Non
     rows, state = parse(parsers, lines(1)[:cut], lines(1)[cut:])
     assert {row["process.executable"] for row in rows} == {"/usr/bin/cat"}
     assert rows[1]["process.command_line"] == "cat /etc/1"
-    assert state.memory[MEMORY] == {}
+    assert settled(state, {"test": 1}).memory[MEMORY] == {}
+
+
+@pytest.mark.parametrize("passed", range(-1, 4))
+@pytest.mark.parametrize("saved", range(-1, 4))
+def test_a_state_can_be_taken_back_to_any_frame(parsers: ParserSet, passed: int, saved: int) -> None:
+    """What goes on from there is what went on the first time, whatever was put together meanwhile."""
+    parts = [
+        lines(1, (SYSCALL, EXECVE)),
+        lines(2) + lines(3, (SYSCALL,)),
+        lines(1, (EXECVE, CWD)),
+        lines(1, (PATH, TITLE)),
+    ]
+    parts += [lines(3, (EXECVE, TITLE))]
+    _, state = parse(parsers, *parts[: max(saved, passed) + 1])
+    whole, _ = parse(parsers, *parts)
+    back = at(settled(state, {"test": min(saved, passed)}), {"test": passed})
+    rest, _ = parse(parsers, *parts[passed + 1 :], state=back, first=passed + 1)
+    assert rest == whole[len(whole) - len(rest) :]
 
 
 def test_events_that_lie_between_each_other(parsers: ParserSet) -> None:

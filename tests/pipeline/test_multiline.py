@@ -30,6 +30,8 @@ from tests.collectors.running import running, until
 from tests.collectors.test_rsyslog import rsyslogd
 from tests.pipeline.world import NOW_NS, World, settings_of
 
+pytestmark = pytest.mark.usefixtures("content_once")
+
 TOP = Path(__file__).resolve().parents[2]
 ORIGIN = {multiline.PATTERN: "stack", multiline.WAIT_S: "5", multiline.MAX_BYTES: "65536"}
 TRACE = (
@@ -41,15 +43,6 @@ TRACE = (
     "\t... 12 more",
 )
 """As log4j writes it; only what is set in, and what Java begins so, goes on with the line before."""
-
-
-@pytest.fixture(autouse=True)
-def content_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that start often read their content once; neither parsers nor rules remember anything."""
-    parsers = places.load_parsers(settings_of(tmp_path))
-    detections = places.load_detections(settings_of(tmp_path), parsers)
-    monkeypatch.setattr(places, "load_parsers", lambda _: parsers)
-    monkeypatch.setattr(places, "load_detections", lambda *_: detections)
 
 
 def line(message: str, program: str = "portal[7]", host: str = "web1") -> bytes:
