@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,15 +47,18 @@ class Standing:
 
 
 def coverage(standings: Iterable[Standing]) -> dict[str, Any]:
-    """By technique, and by tactic in the order of an attack: the rules that count, and others with what they lack."""
+    """By technique, and by tactic in the order of an attack: the rules that count, and others with what they lack.
+    `named`: how many rules of a technique name each tactic."""
     techniques: dict[str, dict[str, Any]] = {}
     tactics: dict[str, dict[str, Any]] = {}
     for each in standings:
         row = {"id": each.id, "title": each.title, "title_vi": each.title_vi, "level": each.level}
         found, phases = techniques_of(each.tags), tactics_of(each.tags)
         for name in found:
-            technique = techniques.setdefault(name, {"technique": name, "tactics": [], "counted": [], "others": []})
-            technique["tactics"] = list(dict.fromkeys([*technique["tactics"], *phases]))
+            technique = techniques.setdefault(
+                name, {"technique": name, "named": Counter(), "counted": [], "others": []}
+            )
+            technique["named"].update(phases)
             _enter(technique, each, row)
         for phase in phases:
             tactic = tactics.setdefault(phase, {"tactic": phase, "techniques": set(), "counted": [], "others": []})
@@ -63,7 +67,7 @@ def coverage(standings: Iterable[Standing]) -> dict[str, Any]:
             _enter(tactic, each, row)
     known = [name for name in (*TACTICS, *sorted(set(tactics) - set(TACTICS))) if name in tactics]
     return {
-        "techniques": [techniques[name] for name in sorted(techniques)],
+        "techniques": [{**techniques[name], "tactics": list(techniques[name]["named"])} for name in sorted(techniques)],
         "tactics": [{**tactics[name], "techniques": sorted(tactics[name]["techniques"])} for name in known],
         "counted": sum(bool(each["counted"]) for each in techniques.values()),
     }
@@ -73,10 +77,19 @@ def gaps(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Techniques for which no rule counts though events come for one: what each such rule lacks, the nearest first."""
     rows = []
     for technique in found["techniques"]:
-        fed = [each for each in technique["others"] if "not_fed" not in each["missing"]]
-        if fed and not technique["counted"]:
-            rows.append({**technique, "others": sorted(fed, key=lambda each: (len(each["missing"]), each["title"]))})
+        if is_gap(technique):
+            fed = sorted(_fed(technique), key=lambda each: (len(each["missing"]), each["title"]))
+            rows.append({**technique, "others": fed})
     return rows
+
+
+def is_gap(technique: Mapping[str, Any]) -> bool:
+    """Whether no rule counts for it though events come for one."""
+    return bool(not technique["counted"] and _fed(technique))
+
+
+def _fed(technique: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in technique["others"] if "not_fed" not in each["missing"]]
 
 
 def csv_rows(found: Mapping[str, Any]) -> Iterator[Sequence[Any]]:

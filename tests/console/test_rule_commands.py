@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,7 +13,7 @@ import pytest
 
 from soc.console.cli import run
 from soc.console.commands.call import World
-from soc.detections import DetectionSet, Detector
+from soc.detections import DetectionSet, Detector, attack_picture
 from soc.model.batch import EventBatch
 from soc.model.clock import FixedClock
 from tests.console.fake_client import NOW_US, FakeClient
@@ -219,7 +221,8 @@ def test_an_untested_rule_is_promoted_with_a_word(client: FakeClient) -> None:
 
 ATTACK = {
     "techniques": [
-        {"technique": "T1110", "tactics": ["credential-access"], "counted": [{"id": "a", "title": "Guessing"}],
+        {"technique": "T1110", "tactics": ["credential-access"], "named": {"credential-access": 2},
+         "counted": [{"id": "a", "title": "Guessing"}],
          "others": [{"id": "b", "title": "Spraying", "missing": ["untested", "not_fed"]}]},
     ],
     "tactics": [{"tactic": "credential-access", "techniques": ["T1110"], "counted": [{}], "others": [{}]}],
@@ -241,6 +244,31 @@ def test_coverage_says_what_counts_and_what_others_lack(
     assert run(["rule", "coverage", "--kill-chain"], world(client)) == 0
     assert "T1110" in capsys.readouterr().out
     assert run(["rule", "coverage", "--navigator", str(tmp_path)], world(client)) == 2
+    picture = tmp_path / "coverage.png"
+    assert run(["rule", "coverage", "--png", str(picture)], world(client)) == 0
+    assert f"{picture} is written" in capsys.readouterr().err
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n")
+    assert run(["rule", "coverage", "--png", str(tmp_path)], world(client)) == 2
+
+
+def test_the_picture_says_in_both_languages_whose_it_is_and_of_when(
+    client: FakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The date in Vietnam, and how many count; nothing is left to be filled in."""
+    told: dict[str, tuple[str, str]] = {}
+    monkeypatch.setattr(attack_picture, "draw", lambda _, texts: told.update(texts) or b"")
+    client.answers["GET", "/v1/attack"] = ATTACK
+    assert run(["rule", "coverage", "--png", str(tmp_path / "x.png")], world(client)) == 0
+    assert told.keys() == {"site", *attack_picture.TEXTS}
+    assert all("(Asia/Ho_Chi_Minh)" in text for text in told["site"])
+    assert told["counts"][1] == "1 of 1 techniques have a rule that is live, tested and fed; 2 rules"
+    assert not [text for pair in told.values() for text in pair if "{" in text]
+
+
+def test_what_draws_is_read_when_a_picture_is_asked_for() -> None:
+    """`soc --help` and every other command start without it."""
+    code = "import sys, soc.console.cli, soc.detections.attack; sys.exit('PIL' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_noise_gives_the_command_that_would_help(

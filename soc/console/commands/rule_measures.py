@@ -12,9 +12,9 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.commands.shared import title
-from soc.console.i18n import t
+from soc.console.i18n import both, t
 from soc.console.render import Column, number, word
-from soc.console.text import clean
+from soc.console.text import clean, when
 from soc.errors import UsageError
 
 
@@ -71,7 +71,7 @@ def add(rule: typer.Typer) -> None:
 
     @command(
         rule, "coverage", "soc rule coverage", "soc rule coverage --kill-chain",
-        "soc rule coverage --gaps", "soc rule coverage --navigator layer.json --csv coverage.csv",
+        "soc rule coverage --gaps", "soc rule coverage --navigator layer.json --csv coverage.csv --png coverage.png",
     )  # fmt: skip
     def coverage(
         call: Call,
@@ -86,6 +86,9 @@ def add(rule: typer.Typer) -> None:
         table: Annotated[
             Path | None, typer.Option("--csv", help="Also write a row for each technique and rule.")
         ] = None,
+        picture: Annotated[
+            Path | None, typer.Option("--png", help="Also draw it: tactics side by side, techniques by their rules.")
+        ] = None,
     ) -> None:
         """Show which ATT&CK techniques are covered by rules that are live, tested and fed; and what others lack."""
         answer = call.client.get("/v1/attack")
@@ -93,6 +96,8 @@ def add(rule: typer.Typer) -> None:
             _write_layer(call, navigator, answer.data)
         if table is not None:
             _write_csv(call, table, answer.data)
+        if picture is not None:
+            _draw(call, picture, answer.data)
         if gaps:
             from soc.detections.attack import gaps as uncovered
 
@@ -132,6 +137,24 @@ def _write_csv(call: Call, path: Path, found: Mapping[str, Any]) -> None:
     try:
         with path.open("w", encoding="utf-8", newline="") as out:
             csv.writer(out).writerows([_harmless(cell) for cell in row] for row in csv_rows(found))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    call.output.say(t("cmd.rule.csv", path=path))
+
+
+def _draw(call: Call, path: Path, found: Mapping[str, Any]) -> None:
+    from soc.detections import attack_picture
+
+    rules = {each["id"] for row in found["techniques"] for each in (*row["counted"], *row["others"])}
+    words = {
+        "counted": number(found["counted"]), "all": number(len(found["techniques"])), "rules": number(len(rules)),
+        "few": attack_picture.FEW, "most": attack_picture.MANY - 1, "many": attack_picture.MANY,
+    }  # fmt: skip
+    site, at = call.settings, f"{when(call.world.clock.now_ns() // 1000, seconds=False)} (Asia/Ho_Chi_Minh)"
+    texts = {name: both(f"cmd.picture.{name}", **words) for name in attack_picture.TEXTS}
+    texts["site"] = (f"{clean(site.site_name or site.site_id, 60)}, {at}", f"{clean(site.site_id, 60)}, {at}")
+    try:
+        path.write_bytes(attack_picture.draw(found, texts))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
     call.output.say(t("cmd.rule.csv", path=path))

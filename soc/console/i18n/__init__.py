@@ -30,6 +30,12 @@ def t(id: str, **params: Any) -> str:
     return _catalogue[id][LANGUAGES.index(language())].format(**params)
 
 
+def both(id: str, **params: Any) -> tuple[str, str]:
+    """The message in Vietnamese and in English. Raises KeyError for an unknown id."""
+    vietnamese, english = _catalogue[id]
+    return vietnamese.format(**params), english.format(**params)
+
+
 def pick(english: str, vietnamese: str) -> str:
     """Of a content's two texts the one for the language of now; English where there is no Vietnamese."""
     return vietnamese if vietnamese and language() == "vi" else english

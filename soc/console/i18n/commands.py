@@ -250,6 +250,22 @@ STORED: Catalogue = {
         "{counted} of {all} techniques count: by a rule that is live, tested and fed",
     ),
     "cmd.rule.csv": ("đã ghi {path}", "{path} is written"),
+    "cmd.picture.title": ("Độ phủ MITRE ATT&CK", "MITRE ATT&CK coverage"),
+    "cmd.picture.counts": (
+        "{counted} trên {all} kỹ thuật có luật đang bật, đã thử và có dữ liệu; {rules} luật",
+        "{counted} of {all} techniques have a rule that is live, tested and fed; {rules} rules",
+    ),
+    "cmd.picture.note": (
+        "Ô: kỹ thuật, số luật được tính / số luật có nhắc đến; kỹ thuật không luật nào nhắc đến thì không có ô. "
+        "Cột: chiến thuật mà ít nhất 1/3 số luật nêu",
+        "A cell: technique, rules that count / rules that name it; what no rule names has no cell. "
+        "A column: what a third of its rules name",
+    ),
+    "cmd.picture.no_data": ("chưa có dữ liệu", "no data for its rules"),
+    "cmd.picture.gap": ("có dữ liệu, chưa phủ", "data, not covered"),
+    "cmd.picture.one": ("1 luật", "1 rule counts"),
+    "cmd.picture.few": ("{few} đến {most} luật", "{few} to {most} rules count"),
+    "cmd.picture.many": ("từ {many} luật", "{many} rules or more"),
     "cmd.rule.layer": ("đã ghi {path} cho ATT&CK Navigator", "{path} is written for the ATT&CK Navigator"),
     "cmd.rule.advice": (
         "«{title}»: {share} % bị đánh giá là báo nhầm; cân nhắc ngoại lệ cho {entity}: {command}",
