@@ -23,7 +23,18 @@ SEGMENT_BYTES = 64 << 20
 MARK_NAME = "durable"
 _LOCK_NAME = "lock"
 _SEQ_JUMP = 1 << 16
+_IOV_MAX = 1024
+"""Pieces of one write (limits.h of Linux)."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _behind(pieces: list[memoryview], n: int) -> list[memoryview]:
+    """What is left of pieces whose first n octets are written."""
+    for i, piece in enumerate(pieces):
+        if n < len(piece):
+            return [piece[n:], *pieces[i + 1 :]]
+        n -= len(piece)
+    return []
 
 
 class DiskLog:
@@ -171,32 +182,33 @@ class DiskLog:
             return fresh
 
     def _durable(self, frames: list[bytes], next_seq: int) -> None:
-        data = b"".join(frames)  # the one copy, for one write
-        if not data:
+        size = sum(map(len, frames))
+        if not size:
             return
-        self._check_share(len(data))
+        self._check_share(size)
         try:
             self._restore()
             if self._length >= self._segment_bytes:
                 self._new_segment()
-            self._write(data)
+            self._write(frames)
         except OSError as error:
             self._roll_back()
             raise self._failure("write", error) from error
-        self._length += len(data)
-        self._used += len(data)
+        self._length += size
+        self._used += size
         self._next_seq = next_seq
         self._publish()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, pieces: Sequence[bytes]) -> None:
         """Raises OSError, then the end of the file is undefined."""
         self._unclean = True
-        view = memoryview(data)
         at = self._length
-        while view:
-            written = os.pwrite(self._fd, view, at)
-            view = view[written:]
-            at += written
+        for start in range(0, len(pieces), _IOV_MAX):
+            left = [memoryview(piece) for piece in pieces[start : start + _IOV_MAX]]
+            while left:
+                written = os.pwritev(self._fd, left, at)
+                at += written
+                left = _behind(left, written)
         self._sync()
         self._unclean = False
 

@@ -16,7 +16,8 @@ TOP = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "tests.store.queue.append_program"]
 FAULTS = [
     *[("fdatasync", error, when) for error in ("EIO", "ENOSPC") for when in (1, 2, 5)],
-    *[("pwrite64", error, when) for error in ("EIO", "ENOSPC") for when in (1, 2, 3, 6)],
+    *[("pwritev,pwritev2", error, when) for error in ("EIO", "ENOSPC") for when in (1, 2, 3, 6)],
+    ("pwrite64", "EIO", 1),  # of the mark
     *[("fsync", "EIO", when) for when in (1, 2, 3, 4, 5)],
     *[("ftruncate", "EIO", when) for when in (1, 2)],
 ]

@@ -133,24 +133,45 @@ def test_the_share_of_the_disk_is_kept(tmp_path):
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     """ENOSPC in the middle of a write raises DiskFull, and the file is as long as before."""
-    real, calls = os.pwrite, []
+    real, calls = os.pwritev, []
 
-    def full(fd, data, at):
+    def full(fd, pieces, at):
         calls.append(at)
         if len(calls) == 1:
-            return real(fd, bytes(data[:20]), at)
+            return real(fd, [b"".join(pieces)[:20]], at)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with open_log(tmp_path) as log:
         log.append([block("a")])
         size = newest(tmp_path).stat().st_size
-        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(os, "pwritev", full)
         with pytest.raises(DiskFull):
             log.append([block("b")])
         monkeypatch.undo()
         assert newest(tmp_path).stat().st_size == size
         log.append([block("b")])
     assert contents(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("most", [1, 7, 20, 333])
+def test_a_write_that_stops_goes_on_where_it_stopped(tmp_path, monkeypatch, most):
+    """The system may take fewer octets than it was given, wherever that ends; the log is the same, octet by octet."""
+    blocks = [block("a" * 30, "b", peer="10.0.0.2"), block("c" * 400), block("d")]
+    with open_log(tmp_path / "whole") as log:
+        log.append(blocks)
+    real = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda fd, pieces, at: real(fd, [b"".join(pieces)[:most]], at))
+    with open_log(tmp_path / "halting") as log:
+        log.append(blocks)
+    assert newest(tmp_path / "halting").read_bytes() == newest(tmp_path / "whole").read_bytes()
+
+
+def test_more_sources_than_one_write_takes(tmp_path):
+    """Linux takes 1,024 pieces in a call; a group of 700 frames has 2,100."""
+    texts = [f"{i}" for i in range(700)]
+    with open_log(tmp_path) as log:
+        log.append([block(text, peer=f"10.0.{i >> 8}.{i & 255}") for i, text in enumerate(texts)])
+    assert contents(tmp_path) == texts
 
 
 def test_readers_do_not_see_what_is_not_durable(tmp_path, monkeypatch):
