@@ -32,14 +32,18 @@ class KernelDrops:
     """Datagrams that found the socket's buffer full, as the kernel counts them.
 
     `SO_RXQ_OVFL` (Linux 2.6.33) brings the count only along with a later datagram, so that the end of a burst stays
-    unknown; `SO_MEMINFO` (Linux 4.12) tells the same counter at any time and is asked where it exists.
+    unknown, and for each datagram; `SO_MEMINFO` (Linux 4.12) tells the same counter at any time and is asked where it
+    exists.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._seen: int = 0
         self._ancillary: int = 0
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        self.is_noted = not memory_of(sock)
+        """Whether the count must be read with `note`."""
+        if self.is_noted:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
 
     def note(self, ancillary: Iterable[tuple[int, int, bytes]]) -> None:
         """Read what `recvmsg` brought along."""

@@ -19,9 +19,17 @@ from soc.model.record import OVERSIZE
 
 KERNEL = "kernel"
 _POLL_MS = 50
-_GATHER_S, _GATHER_MANY_S, _MANY = 0.004, 0.016, 32
+_GATHER_S, _GATHER_MANY_S, _GATHER_MOST_S, _MANY = 0.004, 0.016, 0.04, 32
 """When little is there more is waited for: a system call for each datagram costs the most. Where so many come in that
-time, waiting and waking cost as much as receiving, and more are waited for."""
+time, waiting and waking cost as much as receiving: more are waited for, though no longer than a group commit does."""
+_WANTED = BATCH * 3 // 4
+
+
+def gathering_s(before_s: float, n: int) -> float:
+    """How long to wait for more when `n` came in the last `before_s` seconds: until most of a batch is there."""
+    if n < _MANY:
+        return _GATHER_S
+    return min(max(before_s * _WANTED / n, _GATHER_MANY_S), _GATHER_MOST_S)
 
 
 class DatagramReceiver(Threaded):
@@ -50,9 +58,14 @@ class DatagramReceiver(Threaded):
         return name == self._spec.name
 
     def _run(self) -> None:
+        pause_s, came = _GATHER_S, 0
         while not self._stop.is_set():
-            if self._sockets.wait(_POLL_MS) and (n := self._drain()) < BATCH:
-                time.sleep(min(_GATHER_S if n < _MANY else _GATHER_MANY_S, self._sockets.patience_s))
+            if self._sockets.wait(_POLL_MS):
+                n = self._drain()
+                came += n
+                if n < BATCH:
+                    pause_s, came = min(gathering_s(pause_s, came), self._sockets.patience_s), 0
+                    time.sleep(pause_s)
             self._between()
             self._count_drops(self._sockets.dropped())
         self._sockets.shut()

@@ -124,7 +124,8 @@ class Sockets:
         n = 0 if first is None else len(first)
         is_empty = n < BATCH
         if first is not None:
-            self._drops.note(self._inbox.controls(n - 1))
+            if self._drops.is_noted:
+                self._drops.note(self._inbox.controls(n - 1))
             if not is_empty:
                 self._look(first)
         found = [first] if first is not None else []
@@ -137,18 +138,19 @@ class Sockets:
         return found
 
     def dropped(self) -> list[tuple[str, int]]:
-        """What the kernel dropped since the last call, by source; `*` where it does not say whose it was."""
+        """What the kernel dropped since the last look, by source; `*` where it does not say whose it was."""
+        now = self._clock()
+        if now - self._counted_s < _COUNT_S:
+            return []
+        self._counted_s = now
         if fresh := self._drops.new():
             self._lost[EVERYBODY] += fresh
-        now = self._clock()
-        if now - self._counted_s >= _COUNT_S:
-            self._counted_s = now
-            for lane in self._lanes:
-                self._count(lane)
-                if lane.peer and not lane.behind and now - lane.heard_s > SILENT_S:
-                    self._give_back(lane)
-            if self._crowd and now - self._crowded_s > SILENT_S:
-                self._thin_out(now)
+        for lane in self._lanes:
+            self._count(lane)
+            if lane.peer and not lane.behind and now - lane.heard_s > SILENT_S:
+                self._give_back(lane)
+        if self._crowd and now - self._crowded_s > SILENT_S:
+            self._thin_out(now)
         lost, self._lost = self._lost, Counter()
         return list(lost.items())
 

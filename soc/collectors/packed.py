@@ -10,17 +10,21 @@ import numpy as np
 
 
 class Packed(Sequence[bytes]):
-    """Records one behind another in `data`; record i has `sizes[i]` bytes (array of type `I`)."""
+    """Records one behind another in `data`; record i has `sizes[i]` bytes (array of type `I`), the longest `longest`,
+    where that is known already."""
 
-    __slots__ = ("data", "sizes")
+    __slots__ = ("_longest", "data", "sizes")
 
-    def __init__(self, data: bytes, sizes: array[int]) -> None:
+    def __init__(self, data: bytes, sizes: array[int], longest: int | None = None) -> None:
         self.data = data
         self.sizes = sizes
+        self._longest = longest
 
     def has_longer(self, most: int) -> bool:
         """Whether a record has more bytes than that."""
-        return bool(np.frombuffer(self.sizes, np.uintc).max() > most)
+        if self._longest is None:
+            self._longest = int(np.frombuffer(self.sizes, np.uintc).max())
+        return self._longest > most
 
     def has_begun(self, byte: bytes) -> bool:
         """Whether a record begins with this byte."""

@@ -11,7 +11,7 @@ from collections import Counter
 from types import ModuleType
 from typing import Any
 
-VERSION = 5
+VERSION = 6
 """Of what the kernel offers; one of another version is left out."""
 
 

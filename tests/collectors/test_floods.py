@@ -7,10 +7,13 @@ import time
 
 import pytest
 
-from soc.collectors import floods, listeners
+from soc.collectors import datagram_kernel, floods, listeners
 from soc.collectors.floods import MAX_CROWD, MAX_LANES, SILENT_S, Sockets
 from soc.collectors.listeners import ListenerSpec
 from tests.collectors.running import MemoryQueue, balances, running, until
+from tests.parsers.conftest import way
+
+__all__ = ["way"]
 
 HOST = "127.7.0.1"
 FLOODER = "127.7.1.1"
@@ -52,8 +55,8 @@ class Hand:
 
 
 @pytest.fixture
-def made():
-    """Makes a bound socket and `Sockets` around it; closes all at the end."""
+def made(way):
+    """Makes a bound socket and `Sockets` around it, compiled and in pure Python; closes all at the end."""
     kept = []
 
     def make(host=HOST, buffer=1 << 20, family=socket.AF_INET, clock=None):
@@ -176,6 +179,18 @@ def test_drops_of_a_flooder_are_its_own(made, monkeypatch):
     assert len(found["127.7.2.1"]) == 50
     assert lost[FLOODER] > 0
     assert {source: len(found[source]) + lost[source] for source in lost} == {FLOODER: 1000, "127.7.1.2": 700}
+
+
+def test_an_old_kernel_tells_drops_along_with_a_datagram(made, monkeypatch):
+    """Where it cannot be asked (before Linux 4.12) the count that comes beside the next datagram is exact."""
+    monkeypatch.setattr(datagram_kernel, "memory_of", lambda sock: ())
+    sockets = made(buffer=4096)
+    send(sockets, "127.7.2.1", 200)
+    found = read(sockets)["127.7.2.1"]
+    assert len(found) < 200
+    send(sockets, "127.7.2.1", 1, first=200)
+    found += read(sockets)["127.7.2.1"]
+    assert sockets.dropped() == [("*", 201 - len(found))]
 
 
 def test_ipv6_sources_and_ipv4_sources_of_one_socket(made):

@@ -24,7 +24,7 @@ collect_ignore = [] if kernel.kernel is not None else ["test_flow_kernel.py"]
 
 @contextmanager
 def without_kernel() -> Iterator[None]:
-    """Flows are read by the pure code inside."""
+    """Flows are read, and datagrams received, by the pure code inside."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "kernel", None)
         yield
@@ -32,7 +32,7 @@ def without_kernel() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["pure"] if kernel.kernel is None else ["compiled", "pure"])
 def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each way in which flows are read, where there are two: a module that uses this is run once for each."""
+    """Each way in which flows are read and datagrams received, where there are two: its user runs once for each."""
     if request.param == "pure":
         with without_kernel():
             yield
