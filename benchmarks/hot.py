@@ -30,7 +30,7 @@ from soc.model.query import MatchAll
 from soc.model.record import RawBlock
 from soc.model.scope import Scope
 from soc.parsers import ParserSet, ParserState
-from soc.processes import FRUGAL
+from soc.processes.supervisor import FRUGAL
 from soc.store.events import Aggregate, EventStore
 from soc.store.query import parse
 

@@ -94,14 +94,13 @@ class Client:
 
     # Calls
 
-    def get(self, path: str, **params: Any) -> Answer:
-        """Read; parameters that are None are left out."""
-        return self._call("GET", path, params=_given(params))
+    def get(self, path: str, *, wait_s: float | None = None, **params: Any) -> Answer:
+        """Read; parameters that are None are left out. `wait_s` is for what takes the service longer than others."""
+        return self._call("GET", path, params=_given(params), **_patient(wait_s))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, *, wait_s: float | None = None) -> Answer:
         """Change something; `wait_s` is for what takes the service longer than others."""
-        more = {} if wait_s is None else {"timeout": wait_s}
-        return self._call("POST", path, content=orjson.dumps(dict(body or {})), headers=_JSON, **more)
+        return self._call("POST", path, content=orjson.dumps(dict(body or {})), headers=_JSON, **_patient(wait_s))
 
     def put(self, path: str, body: Mapping[str, Any]) -> Answer:
         """Put a document in its place."""
@@ -256,6 +255,10 @@ def again(call: Callable[[], Answer], pause: Callable[[float], None] = time.slee
         except TryAgain:
             pause(wait_s(attempt))
     return call()
+
+
+def _patient(wait_s: float | None) -> dict[str, float]:
+    return {} if wait_s is None else {"timeout": wait_s}
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,13 @@
-"""The signed list of every sealed file, tombstone and certificate: what `verify` holds the folder against."""
+"""The signed manifests, a chain: each says which files were sealed, merged and deleted since the one before.
+
+What was signed once is not said anew: whoever changes a file, or what the store knows of it, is held against it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,14 +16,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from soc.retention import certificate
 from soc.retention.certificate import Tombstone
 from soc.retention.keys import write_durable
+from soc.retention.verify import GENESIS, Chain, file_digest, read_chain
 
-SCHEMA = "soc.retention.manifest/v1"
-NAME = "manifest.json"
+SCHEMA = "soc.retention.manifest/v2"
 CERTIFICATES = "certificates"
+FACTS = (
+    "day", "rows", "bytes", "sha256", "content_root",
+    "min_event_us", "max_event_us", "min_receipt_us", "max_receipt_us",
+)  # fmt: skip
 
 
 class SealedFile(Protocol):
-    """A segment with the place of its file; `sha256` is over the bytes of the file."""
+    """A segment with the place of its file; `sha256` is over its bytes, `content_root` over its events; times in µs."""
 
     @property
     def id(self) -> str: ...
@@ -35,46 +44,89 @@ class SealedFile(Protocol):
     @property
     def sha256(self) -> str: ...
     @property
+    def content_root(self) -> str: ...
+    @property
+    def min_event_us(self) -> int: ...
+    @property
+    def max_event_us(self) -> int: ...
+    @property
+    def min_receipt_us(self) -> int: ...
+    @property
+    def max_receipt_us(self) -> int: ...
+    @property
     def path(self) -> Path | str: ...
 
 
-def build(
-    segments: Iterable[SealedFile],
-    tombstones: Iterable[Tombstone],
-    certificates: Path,
-    *,
-    root: Path,
-    key: Ed25519PrivateKey,
-    now_us: int,
-) -> bytes:
-    """The manifest's bytes. Paths inside are relative to `root` (the store's own folder), with `/`."""
+@dataclass(frozen=True)
+class Inventory:
+    """What the store says of itself at one moment: the files it holds, those that were merged (and into which), and
+    the tombstones. Paths are below `root`."""
+
+    root: Path
+    segments: Sequence[SealedFile]
+    merged: Sequence[tuple[SealedFile, str]]
+    tombstones: Sequence[Tombstone]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A manifest that was written."""
+
+    seq: int
+    sha256: str
+    added: int
+    gone: int
+
+
+def extend(
+    folder: Path, inventory: Inventory, certificates: Path, *, key: Ed25519PrivateKey, now_us: int
+) -> Signed | None:
+    """Sign what came since the last manifest, durably; None when nothing did, or somebody else just signed.
+
+    What the inventory says otherwise of a file that was signed is not taken: `verify` and `audit` tell it.
+    """
+    chain = read_chain(folder)
+    added, gone = _news(chain, inventory)
+    fresh = [c for c in certificate.digests(certificates) if c["name"] not in chain.certificates]
+    if chain.seq and not (added or gone or fresh):
+        return None
+    seq = chain.seq + 1
     body = {
-        "schema": SCHEMA,
-        "made_us": now_us,
-        "segments": [_segment(segment, root) for segment in sorted(segments, key=lambda segment: segment.id)],
-        "tombstones": sorted(map(certificate.tombstone_document, tombstones), key=lambda stone: stone["segment_id"]),
-        "certificates": certificate.digests(certificates),
-    }
-    return certificate.sign(body, key)
+        "schema": SCHEMA, "seq": seq, "prev": chain.head if chain.seq else GENESIS, "made_us": now_us,
+        "added": added, "gone": gone, "certificates": fresh,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{seq:08d}.json"
+    with contextlib.suppress(FileExistsError):
+        write_durable(path, certificate.sign(body, key), exclusive=True)
+        return Signed(seq, file_digest(path), len(added), len(gone))
+    return None
 
 
-def write(data: bytes, folder: Path) -> Path:
-    """Write the manifest durably into the folder."""
-    path = folder / NAME
-    write_durable(path, data)
-    return path
+def _news(chain: Chain, inventory: Inventory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    merged = {file.id: (document(file, inventory.root), into) for file, into in inventory.merged}
+    held = {file.id: document(file, inventory.root) for file in inventory.segments}
+    everything = {**{name: said for name, (said, _) in merged.items()}, **held}
+    added = [said for name, said in sorted(everything.items()) if name not in chain.known]
+    gone: list[dict[str, Any]] = [
+        {"id": name, "into": into}
+        for name, (said, into) in sorted(merged.items())
+        if name not in chain.gone and chain.known.get(name, said) == said
+    ]
+    stones = sorted(map(certificate.tombstone_document, inventory.tombstones), key=lambda stone: stone["segment_id"])
+    gone += [{"id": s["segment_id"], "tombstone": s} for s in stones if s["segment_id"] not in chain.gone]
+    return added, gone
 
 
-def _segment(segment: SealedFile, root: Path) -> dict[str, Any]:
-    path = Path(segment.path)
+def document(file: SealedFile, root: Path) -> dict[str, Any]:
+    """What is signed of a file; its path is relative to `root`, with `/`."""
+    path = Path(file.path)
     relative = path.relative_to(root) if path.is_absolute() else path
+    facts = {name: getattr(file, name) for name in FACTS}
     return {
-        "id": segment.id,
+        "id": file.id,
         "path": relative.as_posix(),
-        "day": segment.day,
-        "level": int(segment.level),
-        "systems": sorted(segment.systems),
-        "rows": segment.rows,
-        "bytes": segment.bytes,
-        "sha256": segment.sha256,
+        "level": int(file.level),
+        "systems": sorted(file.systems),
+        **facts,
     }

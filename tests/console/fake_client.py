@@ -276,7 +276,8 @@ class FakeClient:
         data = found(asked) if callable(found) else found
         return Answer("soc.fake/v1", copy.deepcopy(data), self.truncated, self.warnings, self.cursor, self.total)
 
-    def get(self, path: str, **params: Any) -> Answer:
+    def get(self, path: str, *, wait_s: float | None = None, **params: Any) -> Answer:
+        self.waits[path] = wait_s
         return self._answer("GET", path, {k: v for k, v in params.items() if v is not None})
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, *, wait_s: float | None = None) -> Answer:

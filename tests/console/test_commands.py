@@ -368,6 +368,9 @@ def test_compliant_is_exit_0(soc: Soc, client: FakeClient) -> None:
              "ledger": {"ok": True, "entries": 1, "faults": []}}  # fmt: skip
     client.answers[("GET", "/v1/retention/verify")] = whole
     assert [soc(*line.split()).code for line in ("retention check", "ledger verify", "retention verify")] == [0, 0, 0]
+    assert soc("retention", "verify", "--content").code == 0
+    assert ("GET", "/v1/retention/verify", {"content": True}) in client.calls
+    assert client.waits["/v1/retention/verify"] == 4 * 3600
 
 
 def test_deletion_asks_first(soc: Soc, client: FakeClient) -> None:

@@ -29,6 +29,8 @@ class FakeSegment:
     min_event_us: int
     max_event_us: int
     max_receipt_us: int
+    min_receipt_us: int = 0
+    content_root: str = "cd" * 32
     rows: int = 10
     bytes: int = 100
     sha256: str = "ab" * 32

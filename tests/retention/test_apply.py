@@ -11,7 +11,7 @@ from soc.retention.apply import Deletion
 from soc.retention.hold import Extent, Holds
 from soc.retention.keys import load_or_create, public_hex
 from soc.retention.plan import Policy, make_plan
-from soc.retention.verify import verify
+from soc.retention.verify import MANIFESTS, verify
 from tests.retention.fakes import FakeCases, FolderStore, PowerCut, segment, system, us
 
 NOW = us(2026, 11, 25)
@@ -48,10 +48,8 @@ class House:
 
     def verify(self):
         certificates = self.folder / manifest.CERTIFICATES
-        data = manifest.build(
-            self.store.segments, self.store.stones, certificates, root=self.folder, key=self.key, now_us=NOW
-        )
-        manifest.write(data, self.folder)
+        inventory = manifest.Inventory(self.folder, self.store.segments, (), self.store.stones)
+        manifest.extend(self.folder / MANIFESTS, inventory, certificates, key=self.key, now_us=NOW)
         return verify(self.folder, public_hex(self.key))
 
 

@@ -20,7 +20,7 @@ from soc.retention.check import Standing, check, is_compliant
 from soc.retention.hold import Holds
 from soc.retention.keys import load_or_create, public_hex
 from soc.retention.plan import Plan, Policy, make_plan
-from soc.retention.verify import Verdict, verify
+from soc.retention.verify import MANIFESTS, Verdict, verify
 from soc.store.cases import Cases
 from soc.store.events import EventStore
 from soc.store.events import store as store_module
@@ -121,11 +121,10 @@ class House:
         return verify(self.root, public_hex(self.key))
 
     def sign(self) -> None:
-        data = manifest.build(
-            self.store.segments(), self.store.tombstones(), self.root / manifest.CERTIFICATES,
-            root=self.root, key=self.key, now_us=self.now_us(),
-        )  # fmt: skip
-        manifest.write(data, self.root)
+        merged = self.store.merged()
+        inventory = manifest.Inventory(self.root, self.store.segments(), merged, self.store.tombstones())
+        certificates = self.root / manifest.CERTIFICATES
+        manifest.extend(self.root / MANIFESTS, inventory, certificates, key=self.key, now_us=self.now_us())
 
     def check(self) -> dict[str, Standing]:
         standings = check(

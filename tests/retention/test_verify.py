@@ -26,7 +26,7 @@ def house(tmp_path_factory):
 
 
 def files(folder: Path) -> list[Path]:
-    return [*folder.glob("seg/*"), *folder.glob("certificates/*.json"), folder / "manifest.json"]
+    return [*folder.glob("seg/*"), *folder.glob("certificates/*.json"), *folder.glob("manifests/*.json")]
 
 
 @given(st.data())

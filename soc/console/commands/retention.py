@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from soc.client import Answer
 
 HASH_SHOWN = 12
+VERIFY_WAIT_S = 4 * 3600
+"""How long it may take the service to read every file that is kept."""
 APPLY_WAIT_S = 600
 """How long a deletion may take the service, which first lets a compaction end."""
 
@@ -146,10 +148,12 @@ def _checking(retention: typer.Typer) -> None:
                 call.output.say(t("cmd.retention.advice.total", months=advice))
         return 0 if answer.data["compliant"] else EXIT_FINDINGS
 
-    @command(retention, "verify", "soc retention verify")
-    def verify(call: Call) -> int:
-        """Hold files, tombstones, certificates and the ledger against their signatures. Exit 3 on a fault."""
-        answer = call.client.get("/v1/retention/verify")
+    @command(retention, "verify", "soc retention verify", "soc retention verify --content --json")
+    def verify(
+        call: Call, content: Annotated[bool, typer.Option("--content", help="Read every event as well.")] = False
+    ) -> int:
+        """Hold every file, manifest.db, deletions and the ledger against what was signed. Exit 3 on a fault."""
+        answer = call.client.get("/v1/retention/verify", content=content or None, wait_s=VERIFY_WAIT_S)
         data = answer.data
         ledger = [{"kind": "ledger", "what": "", "message": fault} for fault in data["ledger"]["faults"]]
         faults = [*data["faults"], *ledger]

@@ -1,23 +1,19 @@
-"""`Retention`: what may be deleted at this moment, whether each system keeps what it owes, and the proof of both."""
+"""`Retention`: what may be deleted at this moment, and whether each system keeps what it owes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from soc.config import Settings
 from soc.model.clock import DAY_US, Clock
 from soc.model.query import Between
 from soc.model.scope import Scope
-from soc.pipeline import places
 from soc.pipeline.services.cases import ENGINE
 from soc.registry import Registry
-from soc.retention import check, keys, manifest, verify
+from soc.retention import check
 from soc.retention.hold import Holds
 from soc.retention.plan import Plan, Policy, make_plan
 from soc.retention.plan import Segment as Inventory
-from soc.store.cases import Cases
 from soc.store.events import EventStore
 from soc.store.events.nouns import Aggregate
 
@@ -26,9 +22,7 @@ from soc.store.events.nouns import Aggregate
 class Retention:
     """The rules of keeping over the store of this site; `registry` gives the systems of now."""
 
-    settings: Settings
     clock: Clock
-    cases: Cases
     store: EventStore
     policy: Policy
     holds: Holds
@@ -73,28 +67,3 @@ class Retention:
             if row["soc.system.id"] and row["bucket"]:
                 found.setdefault(row["soc.system.id"], set()).add(row["bucket"][:10])
         return found
-
-    def verdict(self) -> dict[str, Any]:
-        """Sign the list of what is held, and hold files, certificates and ledger against it."""
-        root, proof = places.events(self.settings), self.settings.path("proof")
-        key = keys.load_or_create(self.settings.path("keys", "proof.key"))
-        certificates = proof / manifest.CERTIFICATES
-        data = manifest.build(
-            self.store.segments(),
-            self.store.tombstones(),
-            certificates,
-            root=root,
-            key=key,
-            now_us=self.clock.now_ns() // 1000,
-        )
-        manifest.write(data, root)
-        verdict = verify.verify(root, keys.public_hex(key), certificates=certificates)
-        ledger = self.cases.verify_ledger()
-        return {
-            "ok": verdict.ok and ledger.ok,
-            "faults": [{"kind": f.kind, "what": f.what, "message": f.message} for f in verdict.faults],
-            "segments": verdict.segments,
-            "tombstones": verdict.tombstones,
-            "certificates": verdict.certificates,
-            "ledger": {"ok": ledger.ok, "entries": ledger.entries, "faults": [str(f) for f in ledger.faults]},
-        }

@@ -40,6 +40,7 @@ from soc.pipeline.services.books import IMPORT, Books
 from soc.pipeline.services.cases import ENGINE, Systems, case_extent, new_id
 from soc.pipeline.services.imports import Imports
 from soc.pipeline.services.outgoing import Outgoing
+from soc.pipeline.services.proof import SIGN_S, Proof
 from soc.pipeline.services.retention import Retention
 from soc.pipeline.services.units import Units
 from soc.pipeline.states import read_states
@@ -87,6 +88,7 @@ class Services:
     units: Units
     books: Books
     retention: Retention
+    proof: Proof
     outgoing: Outgoing
     lookbacks: Jobs
     rules: Rules
@@ -164,7 +166,7 @@ class Services:
         units = Units(settings, clock, store)
         holds = Holds(cases, clock, lambda: new_id(clock), lambda case: case_extent(cases, case))
         policy = Policy(ladder.load(content.roots("retention", roots), settings.retention_profile))
-        retention = Retention(settings, clock, cases, store, policy, holds, lambda: made.registry)
+        retention = Retention(clock, store, policy, holds, lambda: made.registry)
         made = cls(
             settings=settings,
             clock=clock,
@@ -194,6 +196,7 @@ class Services:
             units=units,
             books=Books(settings, clock, store, uploads, units, lambda: made.registry),
             retention=retention,
+            proof=Proof(settings, clock, store, cases),
             outgoing=outgoing,
             lookbacks=lookbacks,
             rules=rules,
@@ -286,6 +289,7 @@ class Services:
             ("rule versions", 600.0, self.rules.note_versions),
             ("certificates", 3600.0, self.certificates.step),
             ("catch up", 15.0, self._waiting),
+            ("sign manifest", SIGN_S, self.proof.sign),
             ("imports", 0.5, lambda: [self.uploads.read(id, stop) for id in self.uploads.waiting()]),
         ]
         if self.national is not None:

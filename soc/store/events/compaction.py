@@ -27,6 +27,8 @@ Place = tuple[str, str]
 """Receipt day and level."""
 KEEP_HOT_NAMES_US = 3_600_000_000
 """How long the name of a sealed hot file is remembered, for readers that listed it before it was unlinked."""
+KEEP_MERGED_US = 30 * 86_400_000_000
+"""How long it is remembered which file a merged one became, for whoever signs the manifests."""
 
 
 class Compactor:
@@ -43,6 +45,7 @@ class Compactor:
         self._seal_all()
         self._merge_all(max_files, max_merge_rows)
         self._manifest.forget_hot(self._now_us - KEEP_HOT_NAMES_US)
+        self._manifest.forget_merged(self._now_us - KEEP_MERGED_US)
         return CompactReport(**self.report)
 
     def clean(self, grace_us: int) -> None:

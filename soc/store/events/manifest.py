@@ -38,7 +38,7 @@ _SCHEMA = (
     _TALLY,
     "CREATE TABLE writer (name TEXT PRIMARY KEY, last_sealed INTEGER NOT NULL)",
 )
-# States of a segment: writing → sealed → (retired | dropping → dropped). A reader sees `sealed` only.
+# States of a segment: writing → sealed → (retired → merged | dropping → dropped). A reader sees `sealed` only.
 _NAMES = (
     "id", "day", "level", "rows", "bytes", "min_event_us", "max_event_us", "min_receipt_us", "max_receipt_us",
     "sha256", "state", "path", "min_id", "max_id", "content_root",
@@ -142,6 +142,13 @@ class Manifest:
                 return self._select("state = 'retired' AND merged_into = ?", merged_into)
             return self._select("state = 'retired' AND changed_us <= ?", before_us)
 
+    def merged(self) -> list[tuple[Segment, str]]:
+        """Files whose rows live on in another, and which that is; as long as they are remembered."""
+        with self._lock, self._errors():
+            found = self._select("state IN ('retired', 'merged')")
+            into = dict(self._db.execute("SELECT id, merged_into FROM segment WHERE state IN ('retired', 'merged')"))
+        return [(segment, into[segment.id]) for segment in found if segment.id in into]
+
     def merged_into(self, segment_id: str) -> str | None:
         """The segment that took this one's rows over, if any."""
         rows = self._rows("SELECT merged_into FROM segment WHERE id = ?", segment_id)
@@ -221,9 +228,18 @@ class Manifest:
             )
 
     def forget(self, segment_id: str) -> None:
-        """Remove the row of a file that was never finished, or that a merge replaced."""
+        """Remove the row of a file that was never finished; of one that a merge replaced its facts stay."""
         with self.change() as db:
-            db.execute("DELETE FROM segment WHERE id = ? AND state IN ('writing', 'retired')", (segment_id,))
+            db.execute("DELETE FROM segment WHERE id = ? AND state = 'writing'", (segment_id,))
+            db.execute(
+                "UPDATE segment SET state = 'merged', units = '[]', columns = '[]' WHERE id = ? AND state = 'retired'",
+                (segment_id,),
+            )
+
+    def forget_merged(self, before_us: int) -> None:
+        """Remove the rows of files that were merged before a moment: the signed manifests have them."""
+        with self.change() as db:
+            db.execute("DELETE FROM segment WHERE state = 'merged' AND changed_us < ?", (before_us,))
 
     def forget_hot(self, before_us: int) -> None:
         """Remove the names of sealed hot files that no reader can still be looking at."""

@@ -37,6 +37,18 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Footer:
+    """What a sealed file says of itself: rows, least and largest times (µs UTC), and the levels of its events."""
+
+    rows: int
+    min_event_us: int
+    max_event_us: int
+    min_receipt_us: int
+    max_receipt_us: int
+    levels: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Tombstone:
     """What is left of a dropped segment; `dropped_us` is µs UTC, `authorisation` is the caller's own reference."""
 

@@ -19,7 +19,7 @@ from soc.errors import StoreError
 from soc.store import files
 from soc.store.events import proof
 from soc.store.events.frame import concat
-from soc.store.events.nouns import Segment
+from soc.store.events.nouns import Footer, Segment
 
 ROW_GROUP, GROUP_BYTES, SMALL_GROUP = 50_000, 24 << 20, 10_000
 """A row group ends with so many rows or bytes in memory, or with its dataset when that brought enough."""
@@ -223,6 +223,43 @@ class _Stats:
             sha256=files.sha256_of(path), state="sealed", path=str(path.relative_to(root)),
             columns=frozenset(self._columns), min_id=first, max_id=last, content_root=self._leaves.root(),
         )  # fmt: skip
+
+
+def footer(root: Path, segment: Segment) -> Footer:
+    """What the file's footer says; raises StoreError when it cannot be read."""
+    try:
+        with pq.ParquetFile(root / segment.path, pre_buffer=False) as file:
+            data = file.metadata
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{segment.path}: {error}") from error
+    events, receipts = (_span(data, name) for name in ("@timestamp", "event.created"))
+    has_level = "soc.system.level" in data.schema.names
+    levels = _extremes(data, "soc.system.level") if has_level else []
+    if not has_level or _nulls(data, "soc.system.level"):
+        levels.append(0)
+    return Footer(data.num_rows, *events, *receipts, frozenset(levels))
+
+
+def _chunks(data: Any, name: str) -> Iterator[Any]:
+    """The statistics of a column, row group by row group."""
+    at = data.schema.names.index(name)
+    return (data.row_group(n).column(at).statistics for n in range(data.num_row_groups))
+
+
+def _extremes(data: Any, name: str) -> list[Any]:
+    return [value for found in _chunks(data, name) if found.has_min_max for value in (found.min, found.max)]
+
+
+def _nulls(data: Any, name: str) -> int:
+    return sum(found.null_count for found in _chunks(data, name))
+
+
+def _span(data: Any, name: str) -> tuple[int, int]:
+    found = _extremes(data, name)
+    low, high = (
+        pa.scalar(moment, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py() for moment in (min(found), max(found))
+    )
+    return low, high
 
 
 def pieces(root: Path, segment: Segment) -> Iterator[tuple[str, Any]]:

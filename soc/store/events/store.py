@@ -29,7 +29,7 @@ from soc.store.events.frame import Counts
 from soc.store.events.hot import HotCache, HotWriter
 from soc.store.events.manifest import Manifest
 from soc.store.events.marks import Marks, advance, fresh
-from soc.store.events.nouns import Aggregate, CompactReport, Page, Segment, StoreFault, Tombstone
+from soc.store.events.nouns import Aggregate, CompactReport, Footer, Page, Segment, StoreFault, Tombstone
 from soc.store.events.segment import to_logical
 from soc.store.events.sql import Compiler, field_of, quote
 
@@ -300,6 +300,14 @@ class EventStore:
         """What was dropped, oldest first."""
         return self._manifest.tombstones()
 
+    def merged(self) -> list[tuple[Segment, str]]:
+        """The files of the last month whose rows live on in another, and the id of that one."""
+        return self._manifest.merged()
+
+    def footer(self, found: Segment) -> Footer:
+        """What the file says of itself, without its rows. Raises StoreError when it cannot be read."""
+        return segment.footer(self._root, found)
+
     def drop(self, segment_id: str, authorisation: str) -> Tombstone:
         """Delete a sealed file for good: noted, unlinked, tombstone. Asked again, it answers the same tombstone.
 
@@ -311,7 +319,7 @@ class EventStore:
             found = self._manifest.get(segment_id)
             if found is None or found.state == "writing":
                 raise NotFound(f"no segment '{segment_id}'")
-            if found.state == "retired":
+            if found.state in ("retired", "merged"):
                 raise Conflict(f"segment '{segment_id}' was merged into {self._manifest.merged_into(segment_id)}")
             if found.state != "dropped":
                 self._manifest.set_state(segment_id, "dropping", self._now_us(), authorisation)

@@ -119,6 +119,7 @@ def apply(
     made = _plan(ask, hash)
     reason = body.reason if body else ""
     done = ask.services.deletion.apply(made, hash, ask.person.name, reason)
+    ask.services.proof.sign()
     with ask.change() as tx:
         tx.change("retention", hash, "apply")
     proof = orjson.loads(done.certificate.read_bytes())
@@ -152,10 +153,10 @@ def release(ask: HoldIt, id: Id, body: Release) -> Response:
 
 
 @router.get("/v1/retention/verify")
-def verify(ask: Read) -> Response:
-    """Hold files, tombstones, certificates and ledger against each other."""
+def verify(ask: Read, content: bool = False) -> Response:
+    """Hold files, manifest.db, deletions and ledger against what was signed; with `content` every event."""
     ask.whole()
-    return answer("retention.verdict", ask.services.retention.verdict())
+    return answer("retention.verdict", ask.services.proof.verify(content=content))
 
 
 @router.get("/v1/retention/certificates")

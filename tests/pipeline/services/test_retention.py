@@ -60,12 +60,12 @@ def test_what_is_due_is_deleted_by_a_second_person_and_still_verifies(tmp_path: 
     kept = services.store.segments()
     assert [len(plan.to_delete), len(plan.items)] == [1, 2]
     assert len(applied.tombstones) == len(kept) == 1
-    assert services.retention.verdict()["ok"] is True
+    assert services.proof.verify(content=True)["ok"] is True
     path = places.events(settings) / kept[0].path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert services.retention.verdict()["ok"] is False
+    assert services.proof.verify()["ok"] is False
 
 
 def test_a_hold_that_came_after_the_plan_wins(tmp_path: Path) -> None:
