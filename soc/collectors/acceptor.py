@@ -21,6 +21,7 @@ from soc.model.clock import Clock
 NOT_ALLOWED, TOO_MANY, TOO_SLOW = "not_allowed", "too_many", "too_slow"
 MAX_CONNECTIONS = 4096
 _LOG_S = 10.0
+_WAIT_S = 0.1
 
 
 class Door(Protocol):
@@ -114,7 +115,7 @@ class Acceptor(Threaded, Generic[D]):
     def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
         """What makes the listener of this name be as `spec` says. Raises ConfigError."""
         fresh = self._door(spec)
-        return lambda: self.later(lambda: self._change(fresh))
+        return lambda: self._now(lambda: self._change(fresh))
 
     def drop(self, name: str) -> bool:
         """End one listener and its connections in order, or answer True: it is the only one, so stop all of it."""
@@ -132,6 +133,20 @@ class Acceptor(Threaded, Generic[D]):
         """Have the loop call this, from any thread; nothing happens when it is over."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(call)
+
+    def _now(self, call: Callable[[], None]) -> None:
+        """Have the loop call this and wait for it: who is told that a change holds may connect the next moment."""
+        is_done = threading.Event()
+
+        def called() -> None:
+            try:
+                call()
+            finally:
+                is_done.set()
+
+        self.later(called)
+        while self._thread.is_alive() and not is_done.wait(_WAIT_S):
+            pass
 
     # the loop ---------------------------------------------------------------------------------------------------------
 
