@@ -308,8 +308,8 @@ from soc import client
 from soc.config import load
 def progress(sent, size):
     print(sent, flush=True)
-    if sent * 2 > size:
-        time.sleep(60)
+    if sent * 4 > size * 3:
+        time.sleep(600)
 with client.Client.connect(load(home=Path(sys.argv[1])), socket=Path(sys.argv[2])) as made:
     made.upload(Path(sys.argv[3]), progress=progress)
 """
