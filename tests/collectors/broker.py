@@ -15,6 +15,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests import programs
+from tests.ports import free_port
 
 _PROPERTIES = """
 process.roles=broker,controller
@@ -38,13 +39,6 @@ log.retention.check.interval.ms=500
 log.segment.delete.delay.ms=100
 {own}
 """
-
-
-def free_port() -> int:
-    """A TCP port nobody has at the moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Broker:
@@ -80,7 +74,7 @@ class Broker:
         return ["java", heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", quiet, "-cp", self._jars, *words]
 
     def _java(self, heap: str, *words: str) -> None:
-        subprocess.run(self._command(heap, *words), check=True, capture_output=True, timeout=60)
+        subprocess.run(self._command(heap, *words), check=True, capture_output=True, timeout=180)
 
     def start(self) -> None:
         """Start and wait until it answers."""
@@ -89,7 +83,7 @@ class Broker:
                 self._command("-Xmx256m", "kafka.Kafka", str(self.folder / "server.properties")),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 break

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from tests.collectors.broker import free_port
+from tests.ports import free_port
 
 
 class Server:

@@ -20,6 +20,8 @@ from scapy.layers.netflow import NetflowDataflowsetV9, NetflowHeader, NetflowRec
 from scapy.packet import Packet, Raw
 from scapy.utils import wrpcap
 
+from tests.ports import free_port
+
 BEGIN_US = 1_795_140_000_250_000  # 2026-11-20T02:00:00.25Z
 UTC = {**os.environ, "TZ": "UTC"}
 _MAC = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:10")
@@ -123,7 +125,7 @@ def softflowd(pcap: Path, version: int) -> list[bytes]:
 def softflowd_to(pcap: Path, version: int, address: str) -> None:
     """softflowd over a capture, to the port that somebody listens on."""
     command = ["softflowd", "-d", "-r", str(pcap), "-v", str(version), "-n", address, "-T", "full"]
-    subprocess.run(command, capture_output=True, timeout=30, check=True, env=UTC)
+    subprocess.run(command, capture_output=True, timeout=120, check=True, env=UTC)
 
 
 def nfreplay_to(datagrams: Sequence[bytes], version: int, address: tuple[str, int], folder: Path) -> None:
@@ -131,7 +133,7 @@ def nfreplay_to(datagrams: Sequence[bytes], version: int, address: tuple[str, in
     nfdump(datagrams, folder)
     (stored,) = folder.glob("nfcapd.2*")
     command = ["nfreplay", "-r", str(stored), "-H", address[0], "-p", str(address[1]), "-v", str(version)]
-    subprocess.run(command, capture_output=True, timeout=30, check=True, env=UTC)
+    subprocess.run(command, capture_output=True, timeout=120, check=True, env=UTC)
 
 
 def scapy_records(datagrams: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -175,16 +177,14 @@ def pmacctd(pcap: Path, folder: Path) -> dict[str, list[bytes]]:
             )
             programs.append(stack.enter_context(program))
         for program in programs:
-            program.wait(timeout=30)  # about four seconds; told to end before, it reads the capture a second time
+            program.wait(timeout=120)  # about four seconds; told to end before, it reads the capture a second time
     return {name: sink.take() for name, sink in sinks.items()}
 
 
 def nfdump(datagrams: Sequence[bytes], folder: Path) -> list[dict[str, Any]]:
     """What nfcapd stores of these datagrams, as nfdump prints it."""
     folder.mkdir()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port(socket.SOCK_DGRAM)
     command = ["nfcapd", "-w", str(folder), "-p", str(port), "-b", "127.0.0.1", "-t", "3600"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=UTC) as program:
         assert program.stdout is not None
@@ -195,13 +195,21 @@ def nfdump(datagrams: Sequence[bytes], folder: Path) -> list[dict[str, Any]]:
             sender.connect(("127.0.0.1", port))
             for data in datagrams:
                 sender.send(data)
+        while _waiting(port):
+            time.sleep(0.02)
         time.sleep(0.4)
         program.terminate()
-        program.communicate(timeout=10)
+        program.communicate(timeout=60)
     shown = subprocess.run(
         ["nfdump", "-R", str(folder), "-o", "json"], capture_output=True, text=True, check=True, env=UTC
     )
     return [flow for flow in json.loads(shown.stdout or "[]") if flow["type"] == "FLOW"]
+
+
+def _waiting(port: int) -> bool:
+    """Whether a UDP socket of 127.0.0.1 has octets that its program has not read."""
+    lines = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()]
+    return any(words[1] == f"0100007F:{port:04X}" and not words[4].endswith(":00000000") for words in lines)
 
 
 def tshark(datagrams: Sequence[bytes], protocol: str, folder: Path) -> list[dict[str, Any]]:

@@ -163,4 +163,4 @@ def test_long_hostile_text_is_quick(text: str) -> None:
     start = time.process_time()
     decode("type=USER_CMD msg=audit(1.1:1): msg='" + text)
     decode(text)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 10  # 0.05; what is not linear takes minutes

@@ -234,4 +234,4 @@ def test_long_hostile_lines_cost_little(piece):
     text = piece * (65536 // len(piece))
     began = time.process_time()
     syslog.decode([text, f"<13>{text}", f"<13>Nov 20 09:00:00 {text}", f"<13>1 - - - - - {text}"], [RECEIPT_US] * 4)
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 5  # 0.02; what is not linear takes minutes
