@@ -40,7 +40,7 @@ class Sender(threading.Thread):
         self.lines = [b"<1>%06d" % i + b"x" * 190 for i in range(LINES)]
 
     def run(self) -> None:
-        with socket.create_connection((HOST, self.port), 5, source_address=("127.7.0.9", 0)) as sock:
+        with socket.create_connection((HOST, self.port), 30, source_address=("127.7.0.9", 0)) as sock:
             sock.settimeout(60)
             for start in range(0, LINES, 100):
                 sock.sendall(b"\n".join(self.lines[start : start + 100]) + b"\n")
@@ -105,15 +105,15 @@ def observe(folder: Path, mode: str) -> dict[str, object]:
         sender, shouter = Sender(ports["tcp"]), Shouter(ports["udp"])
         sender.start()
         shouter.start()
-        seen: dict[str, object] = {"is_full": until(lambda: bool(collector.fault), 30), "fault": collector.fault}
-        seen["drops_counted"] = until(lambda: total(collector, "queue_full") > 50, 30)
+        seen: dict[str, object] = {"is_full": until(lambda: bool(collector.fault)), "fault": collector.fault}
+        seen["drops_counted"] = until(lambda: total(collector, "queue_full") > 50)
         before = queued(collector, "tcp")
         time.sleep(0.3)
         seen["is_held_back"] = sender.is_alive() and queued(collector, "tcp") == before < LINES
         seen["balances_while_full"] = balances_so_far(collector)
         if mode == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        seen["goes_on"] = until(lambda: consumer.go_on() is None and queued(collector, "tcp") == LINES, 60)
+        seen["goes_on"] = until(lambda: consumer.go_on() is None and queued(collector, "tcp") == LINES)
         shouter.is_over = True
         sender.join(10)
         shouter.join(10)

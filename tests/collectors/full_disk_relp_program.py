@@ -38,13 +38,13 @@ def main(folder: Path, work: Path) -> None:
     with (
         DiskLog(folder, "raw", "n1", SystemClock(), segment_bytes=300_000) as log,
         running([ListenerSpec("wire", "relp", HOST, 0, "s")], log, folder / "counters.json") as (collector, ports),
-        socket.create_connection((HOST, ports["wire"]), 5, source_address=("127.7.0.9", 0)) as own,
+        socket.create_connection((HOST, ports["wire"]), 30, source_address=("127.7.0.9", 0)) as own,
         rsyslogd(work, f'type="omrelp" port="{ports["wire"]}"', n=N),
     ):
         own.sendall(b"1 open %d %b\n" % (len(OFFERS), OFFERS))
-        own.settimeout(10)
+        own.settimeout(30)
         own.recv(4096)
-        is_full = until(lambda: bool(collector.fault), 30)
+        is_full = until(lambda: bool(collector.fault))
         own.sendall(b"2 syslog 7 <13>own\n")
         own.settimeout(1.5)
         try:
@@ -54,8 +54,8 @@ def main(folder: Path, work: Path) -> None:
         held = total(collector, "received") - total(collector, "queued")
         time.sleep(0.5)
         held_later = total(collector, "received") - total(collector, "queued")
-        goes_on = until(lambda: consume() is None and total(collector, "queued") == N + 1, 40)
-        own.settimeout(10)
+        goes_on = until(lambda: consume() is None and total(collector, "queued") == N + 1)
+        own.settimeout(30)
         answer = own.recv(4096).decode()
         dropped, is_balanced = total(collector, "queue_full"), balances(collector.counters())
     consume()

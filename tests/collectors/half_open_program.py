@@ -29,8 +29,8 @@ table inet wire {{
 
 
 def connect(source: str, port: int) -> socket.socket:
-    sock = socket.create_connection((HOST, port), 5, source_address=(source, 0))
-    sock.settimeout(10)
+    sock = socket.create_connection((HOST, port), 30, source_address=(source, 0))
+    sock.settimeout(30)
     return sock
 
 
@@ -62,7 +62,7 @@ def main(folder: Path) -> None:
         def refused() -> int:
             return sum(row.get("refused_for", {}).get(streams.VANISHED, 0) for row in collector.counters())
 
-        is_freed = until(lambda: refused() == 2, 30)
+        is_freed = until(lambda: refused() == 2)
         here.sendall(b"<13>after\n")
         until(lambda: total(collector, "queued") == 5)
         peers = {

@@ -182,7 +182,7 @@ def settings(path: Path, text: str) -> Any:
     return load(path / "soc.toml", environ={}, home=path)
 
 
-def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:
+def until(holds: Callable[[], Any], seconds: float = 90.0) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not holds():

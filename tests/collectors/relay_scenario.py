@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import signal
 import socket
@@ -26,6 +27,8 @@ from soc.collectors.packet_asks import Asks
 from soc.model.clock import SystemClock
 from soc.model.record import RawBlock
 from soc.store.queue import DiskLog, LogReader
+from tests.collectors.running import until
+from tests.ports import free_port
 
 TOP = Path(__file__).parents[2]
 CLOCK = SystemClock()
@@ -52,8 +55,7 @@ class Proxy:
     centre_under: Sequence[str] = ()
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.centre = ("127.0.0.1", probe.getsockname()[1])
+        self.centre = ("127.0.0.1", free_port())
         self._door = socket.create_server(("127.0.0.1", 0))
         self._door.settimeout(0.1)
         self.url = f"https://127.0.0.1:{self._door.getsockname()[1]}"
@@ -90,7 +92,7 @@ class Proxy:
         while not self._is_over:
             with contextlib.suppress(TimeoutError, OSError):
                 client, _ = self._door.accept()
-                server = socket.create_connection(self.centre, 5)
+                server = socket.create_connection(self.centre, 30)
                 self._open += [client, server]
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._pass, args=ends, daemon=True).start()
@@ -109,8 +111,9 @@ class Namespaces:
     """Two network namespaces and a cable; the kernel shapes it (tc tbf), a cut takes the interface down."""
 
     def __init__(self) -> None:
-        self._other = subprocess.Popen(["unshare", "--net", "sleep", "600"])
-        time.sleep(0.3)
+        self._other = subprocess.Popen(["unshare", "--net", "sleep", "900"])
+        own = os.readlink("/proc/self/ns/net")
+        until(lambda: os.readlink(f"/proc/{self._other.pid}/ns/net") != own)
         self.centre_under = ("nsenter", "--target", str(self._other.pid), "--net")
         self.centre, self.url = ("10.254.9.2", 8601), "https://10.254.9.2:8601"
         _run("ip", "link", "add", "unit0", "type", "veth", "peer", "name", "centre0", "netns", str(self._other.pid))
@@ -137,7 +140,7 @@ class Namespaces:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, timeout=20)
+    subprocess.run(command, check=True, timeout=60)
 
 
 class Ends:
@@ -163,7 +166,7 @@ class Ends:
         """End one, by default at once."""
         process = self._running.pop(name)
         process.send_signal(number)
-        process.wait(30)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
         self.kills += number == signal.SIGKILL
@@ -198,7 +201,7 @@ def play(folder: Path, wire: Wire, seed: int, steps: int = 10) -> dict[str, Any]
             time.sleep(chance.uniform(0.1, 0.8))
         wire.mend()
         total = sum(map(len, sent.values()))
-        while sum(map(len, _arrived(folder).values())) < total and time.monotonic() - began < 90:
+        while sum(map(len, _arrived(folder).values())) < total and time.monotonic() - began < 240:
             time.sleep(0.2)
         time.sleep(1)  # what would come twice
         for name in ("unit", "centre"):

@@ -8,6 +8,9 @@ from soc.collectors.collect import Collector
 from soc.errors import DiskFull
 from soc.model.clock import SystemClock
 
+LONG_S = 60.0
+"""What has not come by then does not come: a machine that does much else may need several seconds for anything."""
+
 
 class MemoryQueue:
     """A `QueueWriter` that keeps blocks in a list; full while `is_full` is set."""
@@ -42,19 +45,19 @@ def running(specs, queue, counters_path, reloading=None, **options):
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert is_ready.wait(10)
+    assert is_ready.wait(LONG_S)
     try:
         yield collector, ports
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(LONG_S)
         assert not thread.is_alive()
         if faults:
             raise faults[0]
 
 
-def until(condition, seconds=10.0):
-    """Wait for a condition; whether it came."""
+def until(condition, seconds=LONG_S):
+    """Wait for a condition; whether it came. A limit of one's own is for what shall not come."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

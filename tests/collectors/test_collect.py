@@ -60,7 +60,7 @@ def test_logger_is_heard(tmp_path, protocol, options):
     with running([spec(protocol)], queue, tmp_path / "counters.json") as (collector, ports):
         command = [logger, "--server", "127.7.0.1", "--port", str(ports["wire"]), *options, "--tag", "probe"]
         for text in ("first đăng nhập", "second"):
-            subprocess.run([*command, text], check=True, timeout=10)
+            subprocess.run([*command, text], check=True, timeout=60)
         assert until(lambda: total(collector, "queued") == 2)
     assert [
         r.decode().rsplit("probe", 1)[1].endswith(t)
@@ -179,7 +179,7 @@ def test_a_full_queue_holds_streams_back_and_loses_nothing(tmp_path):
         assert sender.is_alive(), "the sender was not held back"
         assert total(collector, "received") < len(lines)
         queue.is_full.clear()
-        assert until(lambda: total(collector, "queued") == len(lines), 30)
+        assert until(lambda: total(collector, "queued") == len(lines))
         sender.join(5)
         assert total(collector, "queue_full") == 0
     assert queue.records == lines
@@ -233,11 +233,21 @@ def test_a_receiver_that_breaks_ends_the_collector(tmp_path, monkeypatch):
             with connect((tcp.host, ports["tcp"])) as peer:
                 peer.sendall(b"<13>kept\n")
             send_udp((udp.host, ports["wire"]), [b"<13>a"])
-            time.sleep(1.5)
+            assert until(lambda: is_refused((tcp.host, ports["tcp"]))), "the collector goes on"
 
     with pytest.raises(SocError, match="wire: receiving broke"):
         talk()
     assert queue.records == [b"<13>kept"]
+
+
+def is_refused(address):
+    try:
+        connect(address).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def test_a_taken_port_falls_back_to_the_next(tmp_path):
@@ -297,7 +307,7 @@ def test_sigterm_keeps_what_the_kernel_has(tmp_path):
     with connect(("127.7.0.1", port)) as sock:
         sock.sendall(b"\n".join(lines))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     process.stdout.close()
     assert stored(tmp_path) == {"127.7.0.9": lines}
     assert balances(Counters(tmp_path / "counters.json").snapshot())
@@ -343,7 +353,7 @@ def test_accounts_balance_after_kill_9(tmp_path):
         for sender in senders:
             sender.join()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         process.stdout.close()
     assert set(check_accounts(tmp_path)) == {"127.7.0.20", "127.7.0.21"}
 

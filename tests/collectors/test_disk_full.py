@@ -20,7 +20,7 @@ def seen(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     command = [sys.executable, "-m", "tests.collectors.full_disk_program", str(folder), request.param]
     prefix = NAMESPACE if request.param == "tmpfs" else []
-    done = subprocess.run([*prefix, *command], cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([*prefix, *command], cwd=TOP, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     assert (request.param == "limit") == any(folder.iterdir()), "the disk of the test is not its own"
     return {**json.loads(done.stdout), "mode": request.param}
@@ -33,7 +33,7 @@ def test_relp_answers_nothing_while_the_disk_is_full(tmp_path):
     folder.mkdir()
     work.mkdir()
     command = [sys.executable, "-m", "tests.collectors.full_disk_relp_program", str(folder), str(work)]
-    done = subprocess.run([*NAMESPACE, *command], cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([*NAMESPACE, *command], cwd=TOP, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     relp = json.loads(done.stdout)
     assert relp["is_full"]

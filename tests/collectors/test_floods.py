@@ -27,7 +27,7 @@ for i, sock in enumerate(socks, 1):
     sock.bind((f"127.7.1.{i}", 0))
     sock.connect((host, port))
 end, n = time.monotonic() + seconds, 0
-while time.monotonic() < end:
+while time.monotonic() < end or n * sources < 25_000:
     for sock in socks:
         for _ in range(5):
             sock.send(data)
@@ -132,7 +132,7 @@ def test_a_flood_takes_nothing_from_fifty_that_trickle(tmp_path, protocol, sourc
                 sent += 1
                 time.sleep(0.02)
             flooded = int(flood.stdout.read()) * sources
-        assert until(lambda: sum(by_peer(collector, p)["received"] for p in [*flooders, "*"]) == flooded, 20)
+        assert until(lambda: sum(by_peer(collector, p)["received"] for p in [*flooders, "*"]) == flooded)
         for peer in peers:
             peer.close()
     rows = {row["peer"]: row for row in collector.counters()}

@@ -151,7 +151,7 @@ def test_streams_end_their_messages(tmp_path, protocol, end):
     """With NUL as the specification says, or with a line end as some do."""
     queue = MemoryQueue()
     with running([spec(protocol)], queue, tmp_path / "c.json") as (collector, ports):
-        with socket.create_connection((HOST, ports["g"]), 5) as sock:
+        with socket.create_connection((HOST, ports["g"]), 30) as sock:
             sock.sendall(MESSAGE + end + MESSAGE + end + MESSAGE)
         assert until(lambda: total(collector, "queued") == 3)
     assert queue.records == [MESSAGE] * 3

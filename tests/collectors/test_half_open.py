@@ -16,7 +16,7 @@ def test_peers_that_vanish_are_given_up_and_counted(tmp_path):
     """A silent one is asked, one that still was owed answers is found out by what it never acknowledged. What it had
     begun is kept and flagged; an idle peer that is there stays."""
     command = [*NAMESPACE, sys.executable, "-m", "tests.collectors.half_open_program", str(tmp_path)]
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["is_freed"]

@@ -45,7 +45,7 @@ class GatedQueue(MemoryQueue):
         self.gate = threading.Event()
 
     def append(self, blocks):
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         super().append(blocks)
 
 
@@ -78,7 +78,7 @@ def tokens_file(path, *tables):
 
 def curl(*arguments, data=None):
     program = programs.program("curl")
-    done = subprocess.run([program, "-sS", *arguments], check=False, input=data, capture_output=True, timeout=30)
+    done = subprocess.run([program, "-sS", *arguments], check=False, input=data, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -322,7 +322,7 @@ def test_acknowledgements_are_true_when_durable(tmp_path):
             assert http.post("/services/collector/ack", **ask).json() == {"acks": {"0": False, "1": False}}
             assert not sent.done()
             queue.gate.set()
-            assert sent.result(10).json()["ackId"] == 0
+            assert sent.result(60).json()["ackId"] == 0
         assert http.post("/services/collector/ack", **ask).json() == {"acks": {"0": True, "1": False}}
         other = http.post("/services/collector/ack?channel=c2", content=b'{"acks":[0]}')
         assert other.json() == {"acks": {"0": False}}
@@ -341,7 +341,7 @@ def test_no_answer_before_the_queue_has_it(tmp_path):
         time.sleep(0.3)
         assert not any(one.done() for one in sent)
         queue.gate.set()
-        assert [one.result(10).status_code for one in sent] == [200, 200, 202]
+        assert [one.result(60).status_code for one in sent] == [200, 200, 202]
     assert len(queue.records) == 3
 
 
@@ -375,7 +375,7 @@ def test_memory_under_pressure(tmp_path):
             assert until(lambda: sum(one.done() for one in sent) >= 12)
             assert {one.result().status_code for one in sent if one.done()} == {429}
             queue.gate.set()
-            statuses = [one.result(20).status_code for one in sent]
+            statuses = [one.result(60).status_code for one in sent]
         assert total(collector, "queue_full") == 0
     assert len(queue.records) == 400 * statuses.count(200)
 
@@ -384,12 +384,12 @@ def test_what_is_under_way_at_the_end_is_answered(tmp_path):
     """Stopping waits for the commit of what was sent, and says so to its sender."""
     queue = GatedQueue()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        with running([spec()], queue, tmp_path / "c.json") as (_, ports):
+        with running([spec()], queue, tmp_path / "c.json") as (collector, ports):
             http = client(ports)
             sent = pool.submit(http.post, "/v1/logs", content=b"last words")
-            time.sleep(0.3)
+            assert until(lambda: total(collector, "received") == 1)
             threading.Timer(0.3, queue.gate.set).start()
-        assert sent.result(5).status_code == 200
+        assert sent.result(60).status_code == 200
     assert queue.records == [b"last words"]
 
 
@@ -516,7 +516,7 @@ def test_tls_and_client_certificates_with_curl(tmp_path, queue):
         pair = authority.pair("unit-7")
         assert curl("--cert", str(pair[0]), "--key", str(pair[1]), *known) == b'{"accepted":1}'
         for bad in ([], ["--cert", *map(str, authority.pair("unit-8")[:1]), "--key", str(authority.pair("unit-8")[1])]):
-            done = subprocess.run(["curl", "-sS", *bad, *known], check=False, capture_output=True, timeout=20)
+            done = subprocess.run(["curl", "-sS", *bad, *known], check=False, capture_output=True, timeout=60)
             assert done.returncode != 0
         assert until(lambda: total(collector, "queued") == 1)
     assert queue.records == [b"x"]
@@ -524,22 +524,23 @@ def test_tls_and_client_certificates_with_curl(tmp_path, queue):
 
 def test_who_gets_no_tls_session_is_counted_with_the_reason(tmp_path, queue, monkeypatch):
     """Wrong authority, no certificate, a name that is not listed, no TLS at all, silence; others are served."""
-    monkeypatch.setattr(connection, "HANDSHAKE_S", 1.0)
+    monkeypatch.setattr(connection, "HANDSHAKE_S", 4.0)  # others have to be done with theirs by then
     authority, foreign = Authority(tmp_path), Authority(tmp_path, "foreign")
     tls = Tls(*authority.pair("collector"), authority.path, ("unit-7",))
     with running([spec(tls=tls)], queue, tmp_path / "c.json") as (collector, ports):
 
         def ask(pair):
-            raw_socket = socket.create_connection((HOST, ports["web"]), 5)
-            with certificates.client(authority, pair).wrap_socket(raw_socket) as sock:
+            context = certificates.client(authority, pair)
+            raw_socket = socket.create_connection((HOST, ports["web"]), 30)
+            with context.wrap_socket(raw_socket) as sock:
                 sock.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
                 return sock.recv(100)
 
-        silent = [socket.create_connection((HOST, ports["web"]), 5) for _ in range(30)]
+        silent = [socket.create_connection((HOST, ports["web"]), 30) for _ in range(30)]
         for pair in (None, foreign.pair("unit-7"), authority.pair("unit-8")):
             with contextlib.suppress(OSError):
                 assert ask(pair) == b""
-        with socket.create_connection((HOST, ports["web"]), 5) as plain:
+        with socket.create_connection((HOST, ports["web"]), 30) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert not plain.recv(100).startswith(b"HTTP")
         assert ask(authority.pair("unit-7")).startswith(b"HTTP/1.1 200")
@@ -588,7 +589,7 @@ def test_one_that_asks_and_goes_takes_no_room(web, queue, monkeypatch):
     for i in range(40):
         with raw(web) as sock:
             sock.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n%02d" % i)
-        time.sleep(0.002)
+        assert until(lambda i=i: total(web.collector, "received") == i + 1), "it was let in, and read"
     assert until(lambda: len(queue.records) == 40)
 
 
@@ -636,7 +637,7 @@ def test_a_chunked_body_that_never_ends(web):
 
 
 def raw(web):
-    return socket.create_connection((HOST, web.base_url.port), 5)
+    return socket.create_connection((HOST, web.base_url.port), 30)
 
 
 def test_pipelined_requests_are_answered_in_order(web, queue):
@@ -698,7 +699,7 @@ def test_a_thousand_connections_are_served(tmp_path, queue):
     """Each sends one record, all open at once."""
     request = b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
     with running([spec()], queue, tmp_path / "c.json") as (collector, ports):
-        socks = [socket.create_connection((HOST, ports["web"]), 10) for _ in range(1000)]
+        socks = [socket.create_connection((HOST, ports["web"]), 30) for _ in range(1000)]
         for sock in socks:
             sock.sendall(request)
         assert all(sock.recv(1000).startswith(b"HTTP/1.1 200") for sock in socks)

@@ -71,11 +71,11 @@ def test_a_disk_that_is_full_loses_and_doubles_nothing(tmp_path):
     ):
         senders = [Patient(ports["web"], who, 60, 4000) for who in range(6)]
         # All six may be in the commit that found no room, then each of them waits and none is put off.
-        assert until(lambda: collector.fault or any(429 in sender.statuses for sender in senders), 20)
+        assert until(lambda: collector.fault or any(429 in sender.statuses for sender in senders))
         with client(ports) as http_client:
             answer = http_client.post("/v1/logs", content=b"no room")
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
-        assert until(lambda: consumer.go_on() is None and not any(s.is_alive() for s in senders), 40)
+        assert until(lambda: consumer.go_on() is None and not any(s.is_alive() for s in senders))
         assert collector.fault == ""
         assert balances(collector.counters())
         assert total(collector, "queued") == 360
@@ -96,7 +96,7 @@ def web(tmp_path):
 @contextlib.contextmanager
 def many(web, n):
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(socket.create_connection((HOST, web.base_url.port), 10)) for _ in range(n)]
+        yield [stack.enter_context(socket.create_connection((HOST, web.base_url.port), 30)) for _ in range(n)]
 
 
 def refused(web, reason):
@@ -112,7 +112,7 @@ def test_three_hundred_that_dawdle_hold_up_nobody(web, monkeypatch):
         began = time.monotonic()
         for i in range(20):
             assert web.post("/v1/logs", content=b"%d" % i).status_code == 200
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 60  # one after the other they would hold it up for five minutes
         for _ in range(3):
             time.sleep(0.3)
             for sock in socks:
@@ -156,22 +156,22 @@ def _noting(begin, receivers):
 def test_who_takes_no_answer_is_ended(web, monkeypatch):
     """It asks on and on, and never reads."""
     monkeypatch.setattr(connection, "STUCK_S", 0.5)
-    question = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"  # its answer is twenty times as long
+    question = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000  # its answer is twenty times as long
     with many(web, 1) as (sock,):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.settimeout(0.2)
-        end = time.monotonic() + 15
+        end, sent = time.monotonic() + 60, 0
         while refused(web, "too_slow") == 0 and time.monotonic() < end:
             with contextlib.suppress(OSError):
-                sock.sendall(question * 1000)
+                sent += sock.send(question[sent % len(question) :])  # where it stopped: half a question is none
     assert refused(web, "too_slow") == 1
     assert web.get("/").status_code == 200
 
 
 def test_a_peer_that_vanished_is_let_go(web, monkeypatch):
     """No FIN and no reset, as after a power cut: what it left half done is ended by its time, an idle one too."""
-    monkeypatch.setattr(connection, "IDLE_S", 0.5)
-    monkeypatch.setattr(connection, "BODY_S", 0.5)
+    monkeypatch.setattr(connection, "IDLE_S", 2.0)
+    monkeypatch.setattr(connection, "BODY_S", 2.0)
     with many(web, 2) as (half, idle):
         half.sendall(HEAD + b"Content-Length: 10\r\n\r\nabc")
         idle.sendall(HEAD + b"Content-Length: 1\r\n\r\nx")
@@ -199,7 +199,7 @@ def test_what_comes_ahead_of_an_answer_is_not_read(tmp_path):
     queue = GatedQueue()
     seen = []
     with running([spec()], queue, tmp_path / "c.json") as (collector, ports):
-        with socket.create_connection((HOST, ports["web"]), 5) as sock:
+        with socket.create_connection((HOST, ports["web"]), 30) as sock:
             one = HEAD + b"Content-Length: 1\r\n\r\nx"
             sock.settimeout(1)
             sent = 0
@@ -209,7 +209,7 @@ def test_what_comes_ahead_of_an_answer_is_not_read(tmp_path):
             assert sent < 32 << 20
             asked = sent // len(one)
             queue.gate.set()
-            sock.settimeout(20)
+            sock.settimeout(60)
             while b"".join(seen).count(b"HTTP/1.1 200") < 200:
                 seen.append(sock.recv(1 << 20))
         assert asked > 200

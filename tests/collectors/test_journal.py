@@ -54,7 +54,7 @@ def journal_of(folder: Path, numbers: range, name: str = "remote.journal") -> No
     folder.mkdir(exist_ok=True)
     stream = folder.parent / "in.export"
     stream.write_bytes(exported(numbers))
-    subprocess.run([REMOTE, f"--output={folder / name}", str(stream)], check=True, capture_output=True, timeout=30)
+    subprocess.run([REMOTE, f"--output={folder / name}", str(stream)], check=True, capture_output=True, timeout=60)
 
 
 def numbers_in(home: Home) -> list[int]:
@@ -203,18 +203,18 @@ def test_killed_amid_reading_every_entry_comes_once_and_no_child_stays(tmp_path:
     for _ in range(3):
         journal_of(folder, range(total, total + 400))
         child, before = process(tmp_path, "journal", directory=str(folder)), len(home.records())
-        until(lambda b=before: len(home.records()) > b, 30)
+        until(lambda b=before: len(home.records()) > b)
         journal_of(folder, range(total + 400, total + 600))
         total += 600
         time.sleep(chance.uniform(0.0, 0.2))
         child.kill()
         child.wait()
     journal_of(folder, range(total, total + 1))  # what is written to nobody tells it that we are gone
-    until(lambda: not _followers(folder), 30)
+    until(lambda: not _followers(folder))
     child = process(tmp_path, "journal", directory=str(folder))
-    until(lambda: len(home.records()) >= total + 1, 30)
+    until(lambda: len(home.records()) >= total + 1)
     child.terminate()
-    assert child.wait(30) == 0
+    assert child.wait(60) == 0
     assert numbers_in(home) == list(range(total + 1))
     until(lambda: not _followers(folder))
 
@@ -265,7 +265,7 @@ def journald(tmp_path: Path) -> Iterator[Path]:
         yield root
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         shutil.rmtree(root)
 
 

@@ -38,11 +38,11 @@ def test_a_thousand_connections_at_once(tmp_path, protocol):
         authority = Authority(tmp_path)
         tls, wrap = Tls(*authority.pair("collector")), client(authority).wrap_socket
     with running([spec(protocol, tls=tls)], queue, tmp_path / "c.json") as (collector, ports):
-        peers = [wrap(socket.create_connection((HOST, ports["wire"]), 10)) for _ in range(1000)]
+        peers = [wrap(socket.create_connection((HOST, ports["wire"]), 30)) for _ in range(1000)]
         for n in range(3):
             for i, sock in enumerate(peers):
                 sock.sendall(b"<13>%d %d\n" % (i, n))
-        assert until(lambda: total(collector, "queued") == 3000, 20)
+        assert until(lambda: total(collector, "queued") == 3000)
         for sock in peers:
             sock.close()
     found = {}
@@ -95,7 +95,7 @@ def test_a_flood_takes_nothing_from_a_trickle(tmp_path):
             time.sleep(0.3)
             sent = trickle(ports["wire"], 2)
             flooded = int(flood.stdout.read())
-        assert until(lambda: total(collector, "queued") == 50 * sent + flooded, 20)
+        assert until(lambda: total(collector, "queued") == 50 * sent + flooded)
         assert counted(collector) == 50 * sent
         assert balances(collector.counters())
 
@@ -124,7 +124,7 @@ def test_connections_beyond_the_bound_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "MAX_CONNECTIONS", 5)
     queue = MemoryQueue()
     with running([spec("syslog-tcp")], queue, tmp_path / "c.json") as (collector, ports):
-        peers = [socket.create_connection((HOST, ports["wire"]), 5) for _ in range(8)]
+        peers = [socket.create_connection((HOST, ports["wire"]), 30) for _ in range(8)]
         assert until(lambda: total(collector, "refused") == 3)
         peers[0].sendall(b"<1>still here\n")
         assert until(lambda: total(collector, "queued") == 1)
@@ -138,17 +138,17 @@ def test_one_address_cannot_take_all_connections(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "MAX_OF_PEER", 3)
     queue = MemoryQueue()
     with running([spec("syslog-tcp")], queue, tmp_path / "c.json") as (collector, ports):
-        greedy = [socket.create_connection((HOST, ports["wire"]), 5) for _ in range(5)]
+        greedy = [socket.create_connection((HOST, ports["wire"]), 30) for _ in range(5)]
         assert until(lambda: total(collector, "refused") == 2)
-        with socket.create_connection((HOST, ports["wire"]), 5, source_address=("127.7.3.1", 0)) as other:
+        with socket.create_connection((HOST, ports["wire"]), 30, source_address=("127.7.3.1", 0)) as other:
             other.sendall(b"<1>another\n")
             assert until(lambda: total(collector, "queued") == 1)
         greedy[0].close()
 
         def room_again():
-            with socket.create_connection((HOST, ports["wire"]), 5) as again:
+            with socket.create_connection((HOST, ports["wire"]), 30) as again:
                 again.sendall(b"<1>room again\n")
-                return until(lambda: total(collector, "queued") == 2, 0.5)
+                return until(lambda: total(collector, "queued") > 1, 0.5)
 
         assert until(room_again)
         for sock in greedy:
@@ -162,7 +162,7 @@ def test_an_octet_peer_and_a_line_peer_are_told_apart(tmp_path):
         streams_ = (b"6 <1>abc5 <1>de", b"<1>line\n<1>two\n", b"<1>nul\0<1>2\0")
 
         def send(data):
-            with socket.create_connection((HOST, ports["wire"]), 5) as sock:
+            with socket.create_connection((HOST, ports["wire"]), 30) as sock:
                 sock.sendall(data)
 
         threads = [threading.Thread(target=send, args=(data,)) for data in streams_]

@@ -102,7 +102,7 @@ def test_records_go_on_while_a_ring_is_searched(tmp_path: Path, centre: Centre) 
     unit, go_on = Unit(tmp_path / "unit", centre), threading.Event()
 
     def slowly(asked: Mapping[str, Any]) -> Packets:
-        go_on.wait(20)
+        go_on.wait(60)
         raise OSError("the disk is gone")
 
     centre.asks.ask("xa-dakbla", ID, {"flow": "1:x"})

@@ -23,8 +23,8 @@ from soc.errors import ConfigError, PermissionRefused, TryAgain
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 from tests import programs
-from tests.collectors.broker import free_port
 from tests.collectors.polls import CLOCK, Home, all_of, driver, poll, serving, settings, until
+from tests.ports import free_port
 
 COLLECTION = "91a7b528-80eb-42ed-a74d-c6fbd5a26116"
 TYPE = "application/taxii+json;version=2.1"
@@ -79,12 +79,12 @@ def medallion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )  # fmt: skip
     root = f"http://127.0.0.1:{port}/root/"
     try:
-        until(lambda: process.poll() is not None or _answers(root), 30)
+        until(lambda: process.poll() is not None or _answers(root))
         assert process.poll() is None, (folder / "log").read_text()
         yield root
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _answers(root: str) -> bool:

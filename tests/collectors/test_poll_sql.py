@@ -22,9 +22,9 @@ from soc.collectors.poll.secrets import Secrets
 from soc.collectors.poll.table import MAX_GAPS, Table
 from soc.errors import ConfigError, SocError, TryAgain
 from soc.model.clock import FixedClock
-from tests.collectors.broker import free_port
 from tests.collectors.polls import Home, all_of, driver, poll, settings
 from tests.collectors.postgres import Server
+from tests.ports import free_port
 
 NOW = 1_795_600_000_000_000_000
 

@@ -109,7 +109,7 @@ def read(made: Any) -> list[bytes]:
         cursor[0] = page.cursor
         return len(found) == 2
 
-    until(has_all, 40)
+    until(has_all)
     made.close()
     return sorted(found)
 

@@ -84,7 +84,7 @@ def test_nobody_gets_more_than_burst_and_rate(rate, burst, steps):
 @pytest.mark.parametrize("protocol", ["syslog-udp", "netflow", "snmp-trap", "gelf-udp"])
 def test_datagrams_beyond_the_rate_are_counted(tmp_path, protocol):
     """For that source; another one of the same listener has its own bucket."""
-    queue, data = MemoryQueue(), b'{"version":"1.1"}'
+    queue, data, began = MemoryQueue(), b'{"version":"1.1"}', time.monotonic()
     limited = spec(protocol, rate=1, burst=20, rates=(("127.7.0.8", 0, 0),))
     with running([limited], queue, tmp_path / "c") as (collector, ports):
         for source in ("127.7.0.9", "127.7.0.8"):
@@ -95,7 +95,8 @@ def test_datagrams_beyond_the_rate_are_counted(tmp_path, protocol):
         assert until(lambda: total(collector, "received") == 200)
         rows = {row["peer"]: row for row in collector.counters()}
         assert rows["127.7.0.8"]["dropped"] == {}
-        assert 78 <= rows["127.7.0.9"]["dropped"]["rate"] <= 80
+        gained = time.monotonic() - began  # of one a second
+        assert 79 - gained <= rows["127.7.0.9"]["dropped"]["rate"] <= 80
         assert until(lambda: balances(collector.counters()))
 
 
@@ -111,11 +112,11 @@ def test_a_stream_is_read_no_faster_and_loses_nothing(tmp_path, protocol):
             sock.sendall(lines(protocol, 300))
         fast = opened(protocol, ports["wire"], "127.7.0.8")
         fast.sendall(lines(protocol, 5000))
-        assert until(lambda: queued(collector, "127.7.0.8") == 5000, 5)
+        assert until(lambda: queued(collector, "127.7.0.8") == 5000)
         # One read of each connection may go beyond; what comes later waits until that is paid back.
         for sock in slow:
             sock.sendall(lines(protocol, 50, first=300))
-        assert until(lambda: queued(collector, "127.7.0.9") == 700, 10)
+        assert until(lambda: queued(collector, "127.7.0.9") == 700)
         assert time.monotonic() - began >= (600 - 100) / 500
         assert balances(collector.counters())
         for sock in (*slow, fast):
@@ -125,7 +126,7 @@ def test_a_stream_is_read_no_faster_and_loses_nothing(tmp_path, protocol):
 def opened(protocol, port, source):
     if protocol == "relp":
         return session_on(port, source_address=(source, 0))
-    return socket.create_connection((HOST, port), 5, source_address=(source, 0))
+    return socket.create_connection((HOST, port), 30, source_address=(source, 0))
 
 
 def lines(protocol, n, first=0):
@@ -143,29 +144,29 @@ def test_http_says_when_to_come_again(tmp_path):
     queue = MemoryQueue()
     web = spec("http", host="127.0.0.1", rate=50, burst=50)
     with running([web], queue, tmp_path / "c") as (collector, ports):
-        kept = http.client.HTTPConnection("127.0.0.1", ports["wire"], timeout=5)
+        kept = http.client.HTTPConnection("127.0.0.1", ports["wire"], timeout=30)
 
         def post():
-            kept.request("POST", "/v1/logs?format=lines", b"<13>x\n" * 60)
+            kept.request("POST", "/v1/logs?format=lines", b"<13>x\n" * 200)
             answer = kept.getresponse()
             answer.read()
             return answer.status, answer.getheader("Retry-After")
 
         assert post()[0] == 200
-        assert post() == (429, "5")
-        time.sleep(0.3)
-        assert post()[0] == 200
+        assert post() == (429, "5"), "three seconds of its rate are owed"
+        assert until(lambda: post()[0] == 200)
         kept.close()
-        assert [row["refused_for"] for row in collector.counters()] == [{"rate": 1}]
+        [row] = collector.counters()
+        assert (row["queued"], row["refused_for"].keys()) == (400, {"rate"})
 
 
 def test_one_fast_sender_does_not_keep_the_others_waiting(tmp_path):
-    """Twenty that send a line now and then, beside one that never stops: theirs are queued within a moment."""
+    """Twenty that send a line now and then, beside one that never stops: theirs are queued while it goes on."""
     queue, delays, stop = MemoryQueue(), [], threading.Event()
     with running([spec("syslog-tcp")], queue, tmp_path / "c") as (collector, ports):
 
         def pour():
-            with socket.create_connection((HOST, ports["wire"]), 5, source_address=("127.7.1.1", 0)) as sock:
+            with socket.create_connection((HOST, ports["wire"]), 30, source_address=("127.7.1.1", 0)) as sock:
                 while not stop.is_set():
                     sock.sendall(b"<13>flood of lines\n" * 5000)
 
@@ -183,7 +184,7 @@ def test_one_fast_sender_does_not_keep_the_others_waiting(tmp_path):
         thread.join()
         for sock in peers:
             sock.close()
-    assert max(delays) < 1.5, delays
+    assert max(delays) < 15, delays  # 0.1 s on a quiet machine; behind the flood they would wait for its end
 
 
 def trickled(collector):
@@ -201,5 +202,5 @@ def test_a_reload_changes_the_rate_of_a_connection(tmp_path):
         assert until(lambda: total(collector, "queued") == 100)
         sock.sendall(b"<13>y\n")
         wishes.become(replace(slow, rate=0))
-        assert until(lambda: total(collector, "queued") == 101, 3)
+        assert until(lambda: total(collector, "queued") == 101)
         sock.close()

@@ -498,7 +498,7 @@ def test_who_says_nothing_to_the_hub_is_let_go(centre: Centre, monkeypatch: pyte
     monkeypatch.setattr(punctual, "REQUEST_S", 0.2)
     context = ssl._create_unverified_context()
     with socket.create_connection(("127.0.0.1", centre.port)) as plain, context.wrap_socket(plain) as silent:
-        silent.settimeout(5)
+        silent.settimeout(30)
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             assert silent.recv(1) == b""
 
@@ -510,14 +510,14 @@ def test_who_says_one_octet_after_the_other_is_let_go(centre: Centre, monkeypatc
     with socket.create_connection(("127.0.0.1", centre.port)) as plain, context.wrap_socket(plain) as slow:
         slow.sendall(b"POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
         slow.settimeout(0.1)
-        said, end = b"", time.monotonic() + 5
+        said, end = b"", time.monotonic() + 60
         while b"more than 0.3 seconds" not in said and time.monotonic() < end:
             with contextlib.suppress(TimeoutError):
                 said += slow.recv(4096)
             slow.sendall(b" ")
         assert said.startswith(b"HTTP/1.1 400")
         with contextlib.suppress(ConnectionError, ssl.SSLError):
-            slow.settimeout(5)
+            slow.settimeout(30)
             while slow.recv(4096):
                 pass
 

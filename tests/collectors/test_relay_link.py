@@ -12,7 +12,7 @@ import pytest
 
 from tests.collectors.relay_scenario import TOP, Proxy, opened, play
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)
 
 
 def check(found: dict[str, Any]) -> None:
@@ -35,6 +35,6 @@ def test_network_namespaces_between(tmp_path: Path) -> None:
     """A cable between two kernels' networks, shaped by the kernel (tbf); a cut is an interface that goes down."""
     command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-m", "tests.collectors.relay_scenario",
                "netns", str(tmp_path), "3"]  # fmt: skip
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=140, check=False)
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=380, check=False)
     assert done.returncode == 0, done.stderr
     check(json.loads(done.stdout.splitlines()[-1]))

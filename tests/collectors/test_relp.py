@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soc.collectors import relp, streams
+from soc.collectors import collect, relp, streams
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.collectors.relp import RelpBroken, RelpSession
 from soc.model.record import OVERSIZE
@@ -157,7 +157,7 @@ def spec(protocol="relp", **options):
     return ListenerSpec("wire", protocol, HOST, 0, "province", **options)
 
 
-def read_until(sock, end, seconds=10):
+def read_until(sock, end, seconds=30):
     """Everything the server sends up to these bytes."""
     sock.settimeout(seconds)
     data = b""
@@ -170,7 +170,7 @@ def read_until(sock, end, seconds=10):
 
 
 def session_on(port, **options):
-    sock = socket.create_connection((HOST, port), 5, **options)
+    sock = socket.create_connection((HOST, port), 30, **options)
     sock.sendall(OPEN)
     assert b"200 OK" in read_until(sock, b"commands=syslog\n")
     return sock
@@ -196,14 +196,15 @@ def test_an_answer_means_durable(tmp_path):
         assert sock.recv(1) == b""
 
 
-def test_answers_do_not_wait_for_the_slow_commit(tmp_path):
+def test_answers_do_not_wait_for_the_slow_commit(tmp_path, monkeypatch):
     """A client that waits for each answer makes the group commit come sooner."""
+    monkeypatch.setattr(collect, "COMMIT_S", 2.0)
     with running([spec()], MemoryQueue(), tmp_path / "c.json") as (_, ports), session_on(ports["wire"]) as sock:
         began = time.monotonic()
         for i in range(20):
             sock.sendall(frame(2 + i, b"syslog", b"<1>x"))
             read_until(sock, b"200 OK\n")
-        assert time.monotonic() - began < 0.8  # 20 commits of 50 ms would be 1 s
+        assert time.monotonic() - began < 20  # 20 commits would take 40 s; a quiet machine needs 0.1
 
 
 def test_the_end_of_the_collector_answers_what_it_took(tmp_path):
@@ -250,7 +251,7 @@ def test_a_peer_that_takes_no_answers_is_sent_away(tmp_path, monkeypatch):
     with running([spec()], MemoryQueue(), tmp_path / "c.json") as (collector, ports):
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.connect((HOST, ports["wire"]))
         sock.sendall(OPEN)
 
@@ -263,7 +264,7 @@ def test_a_peer_that_takes_no_answers_is_sent_away(tmp_path, monkeypatch):
 
         thread = threading.Thread(target=pour)
         thread.start()
-        assert until(lambda: any("too_slow" in row["refused_for"] for row in collector.counters()), 20)
+        assert until(lambda: any("too_slow" in row["refused_for"] for row in collector.counters()))
         sock.close()
         thread.join(10)
         assert total(collector, "received") < 1_500_000
@@ -274,7 +275,7 @@ def test_a_peer_that_never_opens_is_sent_away(tmp_path, monkeypatch):
     monkeypatch.setattr(relp, "OPEN_S", 0.1)
     monkeypatch.setattr(streams, "_TIMES_S", 0.05)
     with running([spec()], MemoryQueue(), tmp_path / "c.json") as (collector, ports):
-        with socket.create_connection((HOST, ports["wire"]), 5) as sock:
+        with socket.create_connection((HOST, ports["wire"]), 30) as sock:
             assert read_until(sock, b"never") == b""
         assert total(collector, "refused") == 1
 
@@ -286,7 +287,7 @@ def test_relp_over_tls(tmp_path):
     records = [b"<13>%d" % i for i in range(3000)]
     with running([spec("relp-tls", tls=tls)], queue, tmp_path / "c.json") as (_, ports):
         context = client(authority, authority.pair("fw01"))
-        with context.wrap_socket(socket.create_connection((HOST, ports["wire"]), 5)) as sock:
+        with context.wrap_socket(socket.create_connection((HOST, ports["wire"]), 30)) as sock:
             sock.sendall(OPEN + messages(records))
             answers = read_until(sock, b"3001 rsp 6 200 OK\n")
             sock.sendall(frame(3002, b"close"))

@@ -30,7 +30,7 @@ from soc.model.scope import Scope
 from soc.pipeline import Services, Worker
 from soc.processes import starting
 from soc.processes.supervisor import Supervisor
-from soc.store.queue import DiskLog
+from soc.store.queue import DiskLog, LogReader
 from tests.parsers.packet_oracles import capture, kind, of, ours, tshark
 
 NAME = f"socpk{os.getpid()}"
@@ -38,7 +38,7 @@ IN, OUT = "pkin", "pkout"
 
 
 def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=60)
 
 
 def inside(*command: str) -> None:
@@ -87,16 +87,21 @@ class Sensor:
         return {}
 
     def ready(self) -> Sensor:
-        assert until(lambda: self.state().get("state") == "running" or self.process.poll() is not None, 45)
+        assert until(lambda: self.state().get("state") == "running" or self.process.poll() is not None, 90)
         assert self.process.poll() is None, self.process.stderr.read()
         return self
 
     def stop(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """What it saw."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, err
         return dict(json.loads(out))
+
+    def durable(self) -> list[bytes]:
+        """Records that a kill leaves, while it runs."""
+        with contextlib.closing(LogReader(self.home / "queue", "raw")) as reader:
+            return [record for block in reader.read({}, None, 1000) for record in block.records()]
 
     def blocks(self) -> list[Any]:
         log = DiskLog(self.home / "queue", "raw", f"sense-{OUT}", SystemClock(), max_bytes=1 << 30)
@@ -107,6 +112,11 @@ class Sensor:
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(record) for block in self.blocks() for record in block.records()]
+
+
+def _kept(home: Path) -> int:
+    """Packets in the ring's files, as far as they are written."""
+    return sum(len(tshark(path, "frame.number")) for path in files(home / "packets" / OUT))
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -128,7 +138,7 @@ def test_what_is_replayed_is_what_is_imported(wire: None, tmp_path: Path) -> Non
     path = capture("office.pcap")
     sensor = Sensor(tmp_path).ready()
     replay(path, "--pps", "2000")
-    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 30)
+    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 90)
     counts = sensor.stop()
     assert (counts["packets"], counts["kernel_packets"], counts["kernel_drops"]) == (345, 345, 0)
     assert counts["flow_packets"] == 345
@@ -161,7 +171,7 @@ def test_the_accounts_balance_from_the_wire_to_the_store(wire: None, tmp_path: P
     (tmp_path / "soc.toml").write_text(f'[sense.{OUT}]\ninterface = "{OUT}"\n')
     sensor = Sensor(tmp_path, "--name", OUT).ready()
     replay(capture("office.pcap"), "--pps", "2000")
-    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 30)
+    assert until(lambda: sensor.state()["counts"].get("packets") == 345, 90)
     sensor.stop()
     records = sensor.records()
     settings, clock = load(environ={}, home=tmp_path), SystemClock()
@@ -229,8 +239,8 @@ def test_a_filter_and_a_kill(wire: None, tmp_path: Path) -> None:
     path = capture("office.pcap")
     sensor = Sensor(tmp_path, "--filter", "udp port 53").ready()
     replay(path, "--pps", "3000")
-    assert until(lambda: sensor.state()["counts"].get("packets") == 22, 30)
-    time.sleep(0.5)
+    assert until(lambda: len(sensor.durable()) == 22, 90)
+    assert until(lambda: _kept(tmp_path) == 22, 90)
     sensor.process.kill()
     sensor.process.wait()
     first = sensor.records()
@@ -239,7 +249,7 @@ def test_a_filter_and_a_kill(wire: None, tmp_path: Path) -> None:
     assert len(tshark(kept, "frame.number")) == 22
     again = Sensor(tmp_path, "--filter", "udp port 53").ready()
     replay(path, "--pps", "3000")
-    assert until(lambda: again.state()["counts"].get("packets") == 22, 30)
+    assert until(lambda: again.state()["counts"].get("packets") == 22, 90)
     again.stop()
     assert len(kind(again.records(), "dns")) == 44
     assert len(files(tmp_path / "packets" / OUT)) == 2
@@ -253,12 +263,12 @@ def test_the_right_that_is_needed(wire: None, stranger: Path) -> None:
     home = stranger
     drop = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     without = Sensor(home, prefix=(*drop, "--bounding-set=-net_raw", "--"))
-    _, err = without.process.communicate(timeout=30)
+    _, err = without.process.communicate(timeout=60)
     assert (without.process.returncode, "CAP_NET_RAW" in err) == (5, True)
     raised = (*drop, "--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--bounding-set=-all,+net_raw", "--")
     sensor = Sensor(home, prefix=raised).ready()
     replay(capture("nano.pcap"), "--pps", "2000")
-    assert until(lambda: sensor.state()["counts"].get("packets", 0) > 20, 30)
+    assert until(lambda: sensor.state()["counts"].get("packets", 0) > 20, 90)
     assert sensor.stop()["kernel_drops"] == 0
 
 
@@ -267,13 +277,14 @@ def test_an_interface_that_goes_away_ends_it(wire: None, tmp_path: Path) -> None
     """Down is waited out; deleted is an error, and what was seen is in the queue."""
     sensor = Sensor(tmp_path).ready()
     replay(capture("nano.pcap"), "--pps", "2000")
+    assert until(lambda: sensor.state()["counts"].get("packets", 0) > 20, 90)
     inside("ip", "link", "set", OUT, "down")
     time.sleep(0.5)
     inside("ip", "link", "set", OUT, "up")
     time.sleep(0.5)
     assert sensor.process.poll() is None
     inside("ip", "link", "del", IN)
-    _, err = sensor.process.communicate(timeout=30)
+    _, err = sensor.process.communicate(timeout=60)
     assert sensor.process.returncode == 1
     assert f"capturing on {OUT} ended" in err
     assert len(kind(sensor.records(), "flow")) > 5

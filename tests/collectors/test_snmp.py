@@ -64,7 +64,7 @@ def client(folder, tool, port, *options, body=LINK_DOWN):
     }
     tries = () if tool == "snmptrap" else ("-r", "1", "-t", "3")
     command = [path, *options, *tries, f"127.0.0.1:{port}", *body]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 
 
 def security(user, **changed):
@@ -165,7 +165,7 @@ def inform(request=5):
 
 def asking(port):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.settimeout(5)
+    sock.settimeout(30)
     sock.connect(("127.0.0.1", port))
     return sock
 
@@ -180,7 +180,7 @@ def test_an_inform_is_answered_only_when_it_is_durable(tmp_path):
         with pytest.raises(TimeoutError):
             sock.recv(65536)
         queue.is_full.clear()
-        sock.settimeout(5)
+        sock.settimeout(30)
         answer = sock.recv(65536)
         assert queue.records == [inform()]
     assert answer == inform().replace(b"\xa6", b"\xa2", 1)

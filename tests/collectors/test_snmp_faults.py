@@ -92,7 +92,7 @@ def captured(folder, tool, *options):
     """A datagram of net-snmp, as it came over the wire."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        sock.settimeout(10)
+        sock.settimeout(30)
         assert client(folder, tool, sock.getsockname()[1], *options).returncode == 0
         return sock.recv(65536)
 

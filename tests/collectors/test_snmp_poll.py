@@ -55,7 +55,7 @@ class Snmpd:
     def start(self) -> None:
         """Begin to answer."""
         self._process = subprocess.Popen(self._command, env=self._environment, stderr=subprocess.DEVNULL)
-        assert until(lambda: self.get("1.3.6.1.2.1.1.3.0") != "", 20)
+        assert until(lambda: self.get("1.3.6.1.2.1.1.3.0") != "")
 
     def stop(self) -> None:
         """As if the device had lost its power."""
@@ -125,7 +125,7 @@ def test_an_agent_is_asked_for_everything(home: Path, agent: Snmpd, version: dic
         again[:] = [asked.fetch(first.cursor)]
         return bool(documents(again[0], "snmp_interface")[0].get("snmp.interface.ingress.bytes", 0) > 1_000_000)
 
-    assert until(has_seen, 30)
+    assert until(has_seen)
     asked.close()
     [system] = documents(again[0], "snmp_system")
     interfaces = documents(again[0], "snmp_interface")

@@ -22,6 +22,7 @@ from soc.parsers.decoders.snmp import text
 from tests import programs
 from tests.collectors.running import MemoryQueue, running, total, until
 from tests.collectors.test_snmp import client, events, security, spec, users_file
+from tests.ports import free_port
 
 UPTIME, TRAP_OID = "1.3.6.1.2.1.1.3.0", "1.3.6.1.6.3.1.1.4.1.0"
 ENTERPRISE = "1.3.6.1.6.3.1.1.4.3.0"
@@ -45,9 +46,7 @@ class Snmptrapd:
         handler = folder / "handler.sh"
         handler.write_text(f'#!/bin/sh\n{{ cat; echo ---; }} >> "{self._handled}"\n')
         handler.chmod(0o700)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port(socket.SOCK_DGRAM)
         line = r"\n|%P|%A|%N|%w|%q|%T|%v|$\n"
         lines = ["disableAuthorization yes", f"format1 1{line}", f"format2 2{line}", f"traphandle default {handler}"]
         config = folder / "snmptrapd.conf"
@@ -79,7 +78,7 @@ def snmptrapd(folder, users=()):
         yield daemon
     finally:
         daemon.process.terminate()
-        daemon.process.wait(10)
+        daemon.process.wait(60)
 
 
 # one form for both ---------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_logger(tmp_path, kind, options, counted):
         command = [logger, "--server", HOST, "--port", str(port), f"--{kind}", *options, "--tag", "probe",
                    "--priority", "local3.warning", "--size", "2KiB", "--file", str(tmp_path / "in")]  # fmt: skip
         command += ["--octet-count"] if counted and kind == "tcp" else []
-        subprocess.run(command, check=True, timeout=20)
+        subprocess.run(command, check=True, timeout=60)
         assert until(lambda: total(collector, "queued") == 50)
     sent = seen if kind == "udp" else [m for data in seen for m in unframed(bytes(data), counted)]
     assert queue.records == sent
@@ -131,7 +131,7 @@ def test_loggen(tmp_path, package, protocol, options):
         ]
         command.append(str(port))
         done = subprocess.run(command, check=False, timeout=60, env=environment, capture_output=True, text=True)
-        assert until(lambda: total(collector, "queued") == N * peers, 20), (total(collector, "queued"), done.stderr)
+        assert until(lambda: total(collector, "queued") == N * peers), (total(collector, "queued"), done.stderr)
     if kind == "udp":
         assert queue.records == seen
     elif tls is None:
@@ -174,7 +174,7 @@ def syslog_ng(folder, package, driver):
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -200,7 +200,7 @@ def test_syslog_ng(tmp_path, package, driver, transport):
         tap(kind, target) as (port, seen),
         syslog_ng(tmp_path, package, f'{driver}("{HOST}" port({port}) {options} {template})') as said,
     ):
-        assert until(lambda: total(collector, "queued") >= N, 30), (
+        assert until(lambda: total(collector, "queued") >= N), (
             total(collector, "queued"),
             said.read_text()[-3000:],
         )

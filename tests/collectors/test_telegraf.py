@@ -93,7 +93,7 @@ def test_each_line_arrives_once(tmp_path, parsers, program, name):
         )
         with daemon(tmp_path, [program, "--config", str(path)]):
             said = tmp_path / "said"
-            assert until(lambda: total(collector, "queued") >= len(TEXTS), 20), Path(said).read_text()
+            assert until(lambda: total(collector, "queued") >= len(TEXTS)), Path(said).read_text()
             assert balances(collector.counters())
     found = events(parsers, queue)
     texts = [event.get("message") or event["soc.rest"]["tail.message"] for event in found]

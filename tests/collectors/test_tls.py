@@ -35,7 +35,7 @@ def spec(server, authority=None, clients=(), **options):
 
 
 def connected(port, context):
-    return context.wrap_socket(socket.create_connection((HOST, port), 5))
+    return context.wrap_socket(socket.create_connection((HOST, port), 30))
 
 
 def refusals(collector):
@@ -107,7 +107,7 @@ def test_a_full_queue_holds_tls_back(tmp_path, authority, server):
         time.sleep(0.3)
         assert sender.is_alive()
         queue.is_full.clear()
-        assert until(lambda: total(collector, "queued") == len(lines), 30)
+        assert until(lambda: total(collector, "queued") == len(lines))
         sender.join(5)
     assert queue.records == lines
 
@@ -120,7 +120,7 @@ def attempt(port, context):
     try:
         with connected(port, context) as sock:
             sock.sendall(b"<1>let me in\n")
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.recv(1)
     except OSError:
         pass
@@ -183,7 +183,7 @@ def test_plain_text_on_a_tls_port_is_refused(tmp_path, server):
     """A client that was told the wrong port is refused by its reason, its line is not taken."""
     queue = MemoryQueue()
     with running([spec(server)], queue, tmp_path / "c.json") as (collector, ports):
-        with socket.create_connection((HOST, ports["wire"]), 5) as sock:
+        with socket.create_connection((HOST, ports["wire"]), 30) as sock:
             sock.sendall(b"<13>Nov 20 09:00:00 host in clear text\n")
             assert until(lambda: total(collector, "refused") == 1)
         assert refusals(collector) == {"tls_not_spoken": 1}
@@ -195,8 +195,8 @@ def test_a_peer_without_a_handshake_is_sent_away(tmp_path, monkeypatch, server):
     monkeypatch.setattr(streams, "HANDSHAKE_S", 0.1)
     monkeypatch.setattr(streams, "_TIMES_S", 0.05)
     with running([spec(server)], MemoryQueue(), tmp_path / "c.json") as (collector, ports):
-        with socket.create_connection((HOST, ports["wire"]), 5) as sock:
-            sock.settimeout(5)
+        with socket.create_connection((HOST, ports["wire"]), 30) as sock:
+            sock.settimeout(30)
             assert sock.recv(1) == b""
         assert refusals(collector) == {"too_slow": 1}
 
@@ -205,7 +205,7 @@ def test_the_same_refusal_is_logged_once_in_a_while(tmp_path, caplog, server):
     """A scanner fills the counters, not the log."""
     with running([spec(server)], MemoryQueue(), tmp_path / "c.json") as (collector, ports):
         for _ in range(20):
-            with socket.create_connection((HOST, ports["wire"]), 5) as sock:
+            with socket.create_connection((HOST, ports["wire"]), 30) as sock:
                 sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert until(lambda: total(collector, "refused") == 20)
     assert caplog.text.count(" refused ") == 1

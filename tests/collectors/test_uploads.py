@@ -327,7 +327,9 @@ def test_a_reader_that_is_killed_again_and_again(tmp_path: Path) -> None:
             time.sleep(chance.uniform(0.0, 0.15))
             kills += process.poll() is None
             process.kill()
-        out, _ = process.communicate(timeout=60)
+        out = process.stdout.read()
+        process.wait()
+        process.stdout.close()
         if out == "ends\n":
             break
     with DiskLog(tmp_path / "queue", "raw", "import", NOW) as log:

@@ -88,7 +88,7 @@ def queued(collector, listener):
 
 
 def posted(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", "/v1/logs?format=lines", b"<13>x")
     status = connection.getresponse().status
     connection.close()
@@ -100,7 +100,7 @@ def test_a_collector_ends_while_senders_wait(tmp_path):
     with (
         Held(tmp_path, "raw", "n1", SystemClock(), max_bytes=SHARE) as log,
         running([spec("tcp", "syslog-tcp")], log, tmp_path / "c", watermarks=Watermarks(2, 1)) as (collector, ports),
-        socket.create_connection((HOST, ports["tcp"]), 5) as sock,
+        socket.create_connection((HOST, ports["tcp"]), 30) as sock,
     ):
         sock.sendall(LINE * 200)
         assert until(lambda: collector.pressure.told()["held_s"] > 0 and settled(collector))

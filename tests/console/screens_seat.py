@@ -43,7 +43,7 @@ class Seat:
 
     async def until(self, holds: Callable[[], bool], what: object = "") -> None:
         """Wait for something."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             await self.pilot.pause(0.02)
             if holds():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -261,7 +260,7 @@ async def test_leaving_while_the_service_is_away(service: FakeService) -> None:
             at.app.lost()
             at.app.connected()
             await asyncio.sleep(0)
-        await asyncio.wait_for(_ended(at.app), 5)
+        await asyncio.wait_for(_ended(at.app), 60)
 
 
 async def test_a_missing_wall_is_said(service: FakeService) -> None:
@@ -273,15 +272,15 @@ async def test_a_missing_wall_is_said(service: FakeService) -> None:
 
 async def test_leaving_does_not_wait_for_a_hanging_service(service: FakeService) -> None:
     """q ends the console although a request never comes back."""
-    hangs = threading.Event()
-    service.post = lambda *_a, **_k: hangs.wait(60)  # type: ignore[method-assign, assignment, return-value]
+    hangs, is_held = threading.Event(), threading.Event()
+    service.post = lambda *_a, **_k: is_held.set() or hangs.wait(120)  # type: ignore[method-assign, assignment, func-returns-value, return-value]
     async with seat(service, service.clock) as at:
         await at.sees("7/7 alerts")
         await at.press("a")
-        begun = time.monotonic()
         await at.press("q")
-        await asyncio.wait_for(_ended(at.app), 5)
-    assert time.monotonic() - begun < 5
+        await asyncio.wait_for(_ended(at.app), 60)
+        assert is_held.is_set()
+        assert not hangs.is_set()
     hangs.set()
 
 
@@ -290,7 +289,7 @@ async def test_nothing_is_said_after_the_end(service: FakeService, capfd: pytest
     goes_on = threading.Event()
 
     def closed(*_args: Any, **_named: Any) -> Any:
-        goes_on.wait(10)
+        goes_on.wait(60)
         raise RuntimeError("the client has been closed")
 
     service.post = closed  # type: ignore[method-assign]
@@ -298,7 +297,7 @@ async def test_nothing_is_said_after_the_end(service: FakeService, capfd: pytest
         await at.sees("7/7 alerts")
         await at.press("a")
         await at.press("q")
-        await asyncio.wait_for(_ended(at.app), 5)
+        await asyncio.wait_for(_ended(at.app), 60)
     goes_on.set()
     await asyncio.sleep(0.2)
     assert "Traceback" not in capfd.readouterr().err
@@ -312,7 +311,7 @@ async def test_a_fault_of_ours_is_not_hidden(service: FakeService) -> None:
         async with seat(service, service.clock) as at:
             await at.sees("7/7 alerts")
             await at.press("a")
-            await asyncio.wait_for(_ended(at.app), 5)
+            await asyncio.wait_for(_ended(at.app), 60)
 
     with pytest.raises(ZeroDivisionError):
         await take_one()

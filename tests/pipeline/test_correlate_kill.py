@@ -145,7 +145,7 @@ def test_a_kill_at_random_moments_under_load_changes_nothing(tmp_path: Path) -> 
         made.work()
         time.sleep(chosen.uniform(0.0, 1.5))
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     disturbed, undisturbed = run_out(settings, tmp_path)
     assert len(disturbed["findings"]) > 10
     assert same(disturbed, undisturbed)
@@ -237,7 +237,7 @@ def run_out(settings: Settings, tmp_path: Path) -> tuple[dict[str, Any], dict[st
     process = started(settings)
     until(lambda: documents(settings) == wanted)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     there = shutil.copytree(settings.home, tmp_path / "again")
     (there / "run" / "correlate.state").unlink()
     shutil.rmtree(there / "queue" / places.FINDINGS)
@@ -251,7 +251,7 @@ def documents(settings: Settings, name: str = "correlate") -> int:
     return max((state["counts"].get("documents", 0) for state in states), default=0)
 
 
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def until(holds: Callable[[], bool], seconds: float = 120) -> None:
     """Wait for it."""
     end = time.monotonic() + seconds
     while not holds():

@@ -62,7 +62,7 @@ def test_real_processes_that_are_killed(tmp_path: Path) -> None:
         time.sleep(chance.uniform(0.0, 1.0))
         for process in processes:
             process.kill()
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
     shared, undisturbed = run_out(settings, tmp_path)
     assert len(shared["findings"]) > 10
     assert alike(shared) == alike(undisturbed)

@@ -106,7 +106,7 @@ class World:
         """A worker of its own process that dies `before the state`, `before the store`, or `after the store`."""
         run = subprocess.run(
             [sys.executable, "-c", _KILLED, str(self.settings.home), moment, str(self.clock.now_ns())],
-            cwd=Path(__file__).parents[2], timeout=60, capture_output=True, check=False,
+            cwd=Path(__file__).parents[2], timeout=200, capture_output=True, check=False,
         )  # fmt: skip
         assert run.returncode == -signal.SIGKILL, run.stderr.decode()
 

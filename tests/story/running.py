@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-START_S = 150
+START_S = 300
+LONG_S = 180.0
+"""What has not come by then does not come: a machine that does much else may need minutes for what takes seconds."""
 SOC = (sys.executable, "-m", "soc")
 
 
@@ -62,14 +64,14 @@ class Running:
         """Ctrl-C; the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
-        return self._process.wait(60)
+        return self._process.wait(LONG_S)
 
     def soc(self, *arguments: str, acting: str | None = None, **more: Any) -> Ran:
         """A command beside it."""
         person = ("--as", acting) if acting else ()
         result = subprocess.run(
-            (*SOC, *person, *arguments), env={**self.environment, **more}, capture_output=True, text=True, timeout=90,
-            check=False, stdin=subprocess.DEVNULL,
+            (*SOC, *person, *arguments), env={**self.environment, **more}, capture_output=True, text=True,
+            timeout=LONG_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return Ran(result.returncode, result.stdout, result.stderr)
 
@@ -79,7 +81,7 @@ class Running:
         assert ran.code == 0, ran.err
         return ran.data
 
-    def until(self, what: Callable[[], Any], seconds: float) -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = LONG_S) -> Any:
         """What it gives once it is something."""
         deadline = time.monotonic() + seconds
         while True:

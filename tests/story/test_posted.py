@@ -17,7 +17,7 @@ from tests.collectors.certificates import Authority
 from tests.parsers.test_winlogbeat import SYSMON_1
 from tests.story.test_units import Side, settings
 
-pytestmark = [pytest.mark.story, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.story, pytest.mark.timeout(900)]
 SECRET = "a-token-of-the-shippers"
 TOML = """
 [listen.web]
@@ -75,7 +75,7 @@ def filebeat(line: str, path: str) -> dict[str, Any]:
 
 def test_what_shippers_send_becomes_alerts(side: Side) -> None:
     """Each document is one event, and the rules see it: Windows in both shapes of Winlogbeat, a web server's line."""
-    ports = side.until(lambda: side.state("collect").get("ports"), 20)
+    ports = side.until(lambda: side.state("collect").get("ports"))
     attack = '203.0.113.9 - - [%s] "GET /a?id=1%%20UNION%%20SELECT%%20x HTTP/1.1" 200 12 "-" "curl/8"'
     stamp = dt.datetime.now(dt.UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
     documents = [
@@ -92,12 +92,12 @@ def test_what_shippers_send_becomes_alerts(side: Side) -> None:
     log.addHandler(pygelf.GelfUdpHandler("127.0.0.1", ports["gelf"]))
     log.error("CEF:0|Vendor|Product|1|9|a word over GELF|5|src=203.0.113.9")
     titles = {"Event log cleared", "PowerShell with an encoded command", "Injection attempt in a web request"}
-    assert side.until(lambda: titles <= _titles(side), 60), _titles(side)
-    rows = side.until(lambda: _found(side, "agent.type:*beat", len(documents)), 30)
+    assert side.until(lambda: titles <= _titles(side)), _titles(side)
+    rows = side.until(lambda: _found(side, "agent.type:*beat", len(documents)))
     assert len(rows) == len({row["event.original"] for row in rows}) == len(documents)
-    [cef] = side.until(lambda: _found(side, "event.dataset:generic.cef", 1), 30)
+    [cef] = side.until(lambda: _found(side, "event.dataset:generic.cef", 1))
     assert cef["source.ip"] == "203.0.113.9"
-    accounts = side.until(lambda: _balanced(side), 20)
+    accounts = side.until(lambda: _balanced(side))
     assert {s["listener"]: s["stored"] for s in accounts["sources"] if s["listener"] in ("web", "gelf")} == {
         "web": len(documents), "gelf": 1,
     }  # fmt: skip

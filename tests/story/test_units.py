@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.story.running import SOC, Running
 
-pytestmark = [pytest.mark.story, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.story, pytest.mark.timeout(900)]
 N = 600
 SEEN = 5599
 """A port whose packets the unit's monitoring point keeps."""
@@ -52,7 +53,7 @@ class Side(Running):
 
     def kill(self, name: str) -> None:
         """kill -9; the supervisor starts it again."""
-        assert self.until(lambda: self._killed(self.state(name).get("pid")), 30)
+        assert self.until(lambda: self._killed(self.state(name).get("pid")))
 
     def _killed(self, pid: int | None) -> bool:
         try:
@@ -67,13 +68,6 @@ def settings(home: Path, text: str) -> Path:
     home.mkdir(mode=0o700)
     (home / "soc.toml").write_text(text, "utf-8")
     return home
-
-
-def free_port() -> int:
-    """One that nobody has just now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +97,7 @@ def unit(centre: Side, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sid
 
 def test_what_a_commune_hears_is_searched_at_the_centre_once(centre: Side, unit: Side) -> None:
     """Relay, hub and worker are killed while it flows: every line is there exactly once, the accounts balance."""
-    port = unit.until(lambda: unit.state("collect")["ports"]["syslog-tcp"], 10)
+    port = unit.until(lambda: unit.state("collect")["ports"]["syslog-tcp"])
     with socket.create_connection(("127.0.0.1", port)) as tcp:
         for n in range(N):
             tcp.sendall(b"<13>Nov 25 10:00:00 gw app: line number %d\n" % n)
@@ -111,10 +105,10 @@ def test_what_a_commune_hears_is_searched_at_the_centre_once(centre: Side, unit:
                 unit.kill("relay")
                 centre.kill("hub" if n == 100 else "work0")
                 unit.until(lambda: False, 1)
-    rows = centre.until(lambda: _rows(centre), 60)
+    rows = centre.until(lambda: _rows(centre))
     numbers = sorted(int(row["event.original"].rpartition(" ")[2]) for row in rows or _found(centre))
     assert numbers == list(range(N))
-    accounts = centre.until(lambda: _balanced(centre), 20)
+    accounts = centre.until(lambda: _balanced(centre))
     [source] = [s for s in accounts["sources"] if s["site"] == "dakbla"]
     assert (source["received"], source["stored"], source["balanced"]) == (N, N, True)
 
@@ -135,7 +129,7 @@ def _balanced(centre: Side) -> dict[str, Any] | None:
 
 def test_the_centre_sees_how_the_unit_is(centre: Side, unit: Side) -> None:
     """Joined, heard, and what waits there."""
-    [row] = centre.until(lambda: [r for r in centre.data("relay", "list", acting=None) if r["heard_us"]], 60)
+    [row] = centre.until(lambda: [r for r in centre.data("relay", "list", acting=None) if r["heard_us"]])
     assert row["name"] == "xa-dakbla"
     assert row["joined_us"]
     assert set(row["health"]["queue"]) == {"frames", "records", "oldest_receipt_ns"}
@@ -145,7 +139,7 @@ def test_the_centre_sees_how_the_unit_is(centre: Side, unit: Side) -> None:
 def test_the_packets_of_a_units_ring_are_fetched_from_the_centre(centre: Side, unit: Side, tmp_path: Path) -> None:
     """What the monitoring point of the commune captured comes over the relay's own connection, octet for octet."""
     sent = [b"packet %d of the commune" % n for n in range(20)]
-    unit.until(lambda: (unit.state("sense-edge").get("counts") or {}).get("packets") is not None, 30)
+    unit.until(lambda: (unit.state("sense-edge").get("counts") or {}).get("packets") is not None)
     with socket.create_server(("127.0.0.1", SEEN)) as server, socket.create_connection(("127.0.0.1", SEEN)) as tcp:
         talk, _ = server.accept()
         for data in sent:
@@ -153,7 +147,7 @@ def test_the_packets_of_a_units_ring_are_fetched_from_the_centre(centre: Side, u
         tcp.close()
         talk.close()
     query = "event.dataset:packet.flow soc.site:dakbla"
-    found = centre.until(lambda: centre.data("search", query, "--since", "1d", acting=None), 120)
+    found = centre.until(lambda: centre.data("search", query, "--since", "1d", acting=None))
     flow = found[0]["network.community_id"]
     assert centre.soc("person", "add", "thu", "--role", "tier3").code == 0
     token = centre.soc("person", "token", "thu").out.split()[-1]
@@ -172,7 +166,7 @@ def test_a_unit_that_is_shut_out_is_refused_and_says_so(centre: Side, unit: Side
     port = unit.state("collect")["ports"]["syslog-tcp"]
     with socket.create_connection(("127.0.0.1", port)) as tcp:
         tcp.sendall(b"<13>Nov 25 10:00:00 gw app: late\n")
-    fault = unit.until(lambda: unit.state("relay").get("counts", {}).get("fault"), 40)
+    fault = unit.until(lambda: unit.state("relay").get("counts", {}).get("fault"))
     assert "not enrolled" in fault
 
 
