@@ -109,8 +109,8 @@ class Acceptor(Threaded, Generic[D]):
         self._listening.wait()
 
     def stop(self) -> None:
-        """Begin to end: take what peers have sent, answer what is under way, then close."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        """Begin to end: take what peers have sent, answer what is under way, then close. May be told again."""
+        self.later(self._stopping.set)
 
     def prepared(self, spec: ListenerSpec) -> Callable[[], None]:
         """What makes the listener of this name be as `spec` says. Raises ConfigError."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import pytest
 
+from soc.collectors.collect import Collector
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.collectors.reload import differences
 from soc.errors import ConfigError
@@ -222,6 +223,19 @@ def test_a_removed_listener_takes_what_was_sent_and_ends(tmp_path):
             other.sendall(b"<13>back\n")
             assert until(lambda: total(collector, "queued") == 7)
         assert balances(collector.counters())
+
+
+def test_the_end_comes_while_a_removed_listener_is_still_taken_note_of(tmp_path, monkeypatch):
+    """Its loop is over and the collector has not looked yet: nothing of the end is left out."""
+    monkeypatch.setattr(Collector, "_is_gone", lambda _self, _receiver: False)
+    queue, wishes = MemoryQueue(), Wishes()
+    stays, goes = spec("stays", "syslog-tcp"), spec("goes", "http")
+    with running([stays, goes], queue, tmp_path / "c", wishes) as (collector, ports):
+        wishes.become(stays)
+        assert until(lambda: not collector._leaving[0].is_alive)
+        with connected(ports["stays"]) as sock:
+            sock.sendall(b"<13>last")
+    assert queue.records == [b"<13>last"]
 
 
 def bound(sock, port):
