@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
+from soc.console.i18n import commands as _words  # noqa: F401 -- registers how numbers are written
 from soc.console.i18n import t
 from soc.console.text import clean, when
 from soc.model.clock import VIETNAM

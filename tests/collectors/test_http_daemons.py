@@ -32,7 +32,7 @@ def daemon(folder, command, **environment):
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -129,12 +129,16 @@ def test_each_line_arrives_once_after_429(tmp_path, parsers, name):
         first.start()
         assert until(lambda: collector.fault)
         with DAEMONS[name](tmp_path, door, TEXTS) as work:
-            threading.Timer(1.5, queue.is_full.clear).start()
+            assert until(lambda: _busy(collector) > 0), (work / "said").read_text()
+            queue.is_full.clear()
             assert until(lambda: total(collector, "queued") >= N + 1), (work / "said").read_text()
         first.join()
         assert balances(collector.counters())
-        assert sum(row["refused_for"].get("busy", 0) for row in collector.counters()) > 0
     assert Counter(event["message"] for event in events(parsers, queue)[1:]) == Counter(TEXTS)
+
+
+def _busy(collector):
+    return sum(row["refused_for"].get("busy", 0) for row in collector.counters())
 
 
 @pytest.mark.parametrize("name", ["omelasticsearch", "elasticsearch-http"])

@@ -80,7 +80,7 @@ def test_streams_wait_between_the_marks_and_datagrams_go_on(tmp_path):
 def settled(collector):
     """Nothing more is queued while it is held."""
     before = queued(collector, "tcp")
-    return not until(lambda: queued(collector, "tcp") > before, 0.3)
+    return not until(lambda: queued(collector, "tcp") > before, 1.0)
 
 
 def queued(collector, listener):

@@ -34,18 +34,18 @@ def received(home: Path, lines: int) -> None:
 
     thread = threading.Thread(target=collector.run, args=(stop, ready))
     thread.start()
-    assert up.wait(10)
+    assert up.wait(60)
     with socket.create_connection(("127.0.0.1", ports["syslog-tcp"])) as tcp:
         tcp.sendall(b"\n".join(failures(lines)) + b"\n")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         for datagram in (*failures(3), b"\xff\x00 no syslog"):
             udp.sendto(datagram, ("127.0.0.1", ports["syslog-udp"]))
-    for _ in range(100):
+    for _ in range(1200):
         if sum(row["queued"] for row in collector.counters()) >= lines + 4:
             break
         stop.wait(0.05)
     stop.set()
-    thread.join(10)
+    thread.join(60)
     log.close()
 
 

@@ -44,7 +44,7 @@ def test_polled_records_are_stored_and_the_sources_health_is_shown(tmp_path: Pat
             until(lambda: _health(settings, "away").get("errors", 0) > 0)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
     assert (pending["received"], pending["pending"], pending["balanced"]) == (30, 30, True)
     worker = Worker(settings, SystemClock())
     while worker.step():

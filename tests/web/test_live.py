@@ -151,7 +151,7 @@ def unix(world: World) -> Iterator[httpx.Client]:
     path = folder / "api.sock"
     with world.served(path):
         transport = httpx.HTTPTransport(uds=str(path))
-        with httpx.Client(transport=transport, base_url="http://localhost", timeout=20) as client:
+        with httpx.Client(transport=transport, base_url="http://localhost", timeout=120) as client:
             yield client
     shutil.rmtree(folder)
 
@@ -248,4 +248,4 @@ def test_streams_give_their_place_back(world: World, unix: httpx.Client, monkeyp
         next(lines)
         refused = unix.get("/v1/changes")
         assert (refused.status_code, refused.json()["error"]["exit_code"]) == (503, 75)
-    assert places.acquire(timeout=10)
+    assert places.acquire(timeout=60)
