@@ -115,8 +115,8 @@ def observe(folder: Path, mode: str) -> dict[str, object]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         seen["goes_on"] = until(lambda: consumer.go_on() is None and queued(collector, "tcp") == LINES)
         shouter.is_over = True
-        sender.join(10)
-        shouter.join(10)
+        sender.join(60)
+        shouter.join(60)
         until(lambda: total(collector, "received") == LINES + shouter.sent)
         until(lambda: not waiting(collector))
         seen["fault_after"] = collector.fault

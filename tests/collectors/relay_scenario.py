@@ -80,7 +80,7 @@ class Proxy:
         self._is_over = True
         self._reset()
         self._carries.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._door.close()
 
     def _reset(self) -> None:

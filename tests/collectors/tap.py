@@ -25,7 +25,7 @@ def tap(kind, target):
             yield door.getsockname()[1], seen
         finally:
             is_over.set()
-            thread.join(10)
+            thread.join(60)
 
 
 def _datagrams(door, target, seen, is_over):
@@ -51,7 +51,7 @@ def _accept(door, target, seen, is_over):
         threads.append(threading.Thread(target=_stream, args=(client, target, seen[-1])))
         threads[-1].start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
 
 def _stream(client, target, seen):
@@ -64,7 +64,7 @@ def _stream(client, target, seen):
                 out.sendall(data)
         with contextlib.suppress(OSError):
             out.shutdown(socket.SHUT_WR)
-        back.join(10)
+        back.join(60)
 
 
 def _answers(out, client):

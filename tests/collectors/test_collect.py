@@ -180,7 +180,7 @@ def test_a_full_queue_holds_streams_back_and_loses_nothing(tmp_path):
         assert total(collector, "received") < len(lines)
         queue.is_full.clear()
         assert until(lambda: total(collector, "queued") == len(lines))
-        sender.join(5)
+        sender.join(60)
         assert total(collector, "queue_full") == 0
     assert queue.records == lines
 

@@ -55,7 +55,7 @@ def test_one_clear_sentence_is_said(seen):
     first = [line for line in seen["errors"] if line.startswith("the queue takes nothing")]
     assert set(first) == {f"the queue takes nothing: {seen['fault']}"}
     # Full again after each trim says it again; never with each of the 20 tries a second.
-    assert len(first) < 60
+    assert len(first) < 150
 
 
 def test_streams_are_held_back_and_lose_nothing(seen):

@@ -63,7 +63,7 @@ def web(tmp_path, queue):
 
 
 def client(ports, **options):
-    return httpx.Client(base_url=f"http://{HOST}:{ports['web']}", timeout=20, trust_env=False, **options)
+    return httpx.Client(base_url=f"http://{HOST}:{ports['web']}", timeout=60, trust_env=False, **options)
 
 
 def tokens_file(path, *tables):

@@ -102,7 +102,7 @@ def elasticsearch(door, **options):
     """The official client, with an API key in its own form when there is one."""
     key = {"api_key": base64.b64encode(f"shipper:{door.token}".encode()).decode()} if door.token else {}
     ca = {"ca_certs": str(door.ca)} if door.ca else {}
-    return Elasticsearch(door.url, **key, **ca, request_timeout=20, **options)
+    return Elasticsearch(door.url, **key, **ca, request_timeout=60, **options)
 
 
 def documents(texts, **action):
@@ -220,7 +220,7 @@ def test_each_record_arrives_once_after_429(tmp_path, parsers, send):
     queue = MemoryQueue()
     with listening(tmp_path, queue, tls=False) as (collector, door):
         queue.is_full.set()
-        first = http.client.HTTPConnection("127.0.0.1", door.port, timeout=20)
+        first = http.client.HTTPConnection("127.0.0.1", door.port, timeout=60)
         first.request("POST", "/v1/logs", b"the one that meets it")
         assert until(lambda: collector.fault)
         threading.Timer(1.0, queue.is_full.clear).start()
@@ -242,7 +242,7 @@ def test_nothing_is_lost_to_kill_9(tmp_path, send):
         client.start()
         assert until(lambda: len(stored(tmp_path)) > 100)
     with collector_process(tmp_path, port=port):
-        client.join(40)
+        client.join(60)
         assert not client.is_alive()
     counts = Counter(_message(record) for record in stored(tmp_path))
     assert counts.keys() == set(texts)

@@ -72,7 +72,7 @@ class Senders:
 
     def end(self):
         for thread in self._threads:
-            thread.join(40)
+            thread.join(60)
             assert not thread.is_alive()
         assert not self.faults
 

@@ -161,7 +161,7 @@ def test_pages_fit_a_frame(tmp_path: Path) -> None:
     entry = b"__REALTIME_TIMESTAMP=%d\n_BOOT_ID=" + b"a" * 32 + b"\nN=%d\nMESSAGE=" + b"x" * 40_000 + b"\n\n"
     stream.write_bytes(b"".join(entry % (1_795_600_000_000_000 + n, n) for n in range(120)))
     subprocess.run(
-        [REMOTE, f"--output={folder / 'b.journal'}", str(stream)], check=True, capture_output=True, timeout=30
+        [REMOTE, f"--output={folder / 'b.journal'}", str(stream)], check=True, capture_output=True, timeout=60
     )
     home = Home(tmp_path)
     with journal(folder, tmp_path) as source:

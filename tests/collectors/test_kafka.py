@@ -190,7 +190,7 @@ def test_members_share_the_partitions_and_hand_them_over(tmp_path: Path, broker:
     time.sleep(1.0)
     is_over.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert Counter(homes[0].records() + homes[1].records()) == Counter(numbered(0, total))
 
 

@@ -308,7 +308,7 @@ def test_a_driver_that_breaks_does_not_end_the_others(tmp_path: Path) -> None:
     thread.start()
     until(lambda: len(home.records()) == 15)
     stop.set()
-    thread.join(20)
+    thread.join(60)
     assert poller.health()[0]["fault"] == "RuntimeError in the driver"
     assert poller.health()[1]["state"] == "ok"
 

@@ -72,7 +72,7 @@ class Centre:
         """Stop listening."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(20)
+            self._thread.join(60)
 
     def blocks(self) -> list[RawBlock]:
         """Every frame in the centre's raw log."""
@@ -205,7 +205,7 @@ def test_a_running_relay_goes_on_by_itself(tmp_path: Path, centre: Centre) -> No
     centre.start()
     _until(lambda: len(centre.records()) == 9)
     stop.set()
-    thread.join(20)
+    thread.join(60)
     assert centre.records() == numbered(0, 9)
     assert relay.counts["failures"] > 0
     assert (centre.home / "run" / "xa-dakbla.health.json").exists()

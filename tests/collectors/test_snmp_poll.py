@@ -67,7 +67,7 @@ class Snmpd:
         path = programs.program("snmpget", "snmp")
         command = [path, "-v2c", "-cgeheim", "-t1", "-r0", "-Oqv", f"127.0.0.1:{self.port}", oid]
         return subprocess.run(
-            command, capture_output=True, text=True, env=self._environment, timeout=20, check=False
+            command, capture_output=True, text=True, env=self._environment, timeout=60, check=False
         ).stdout.strip(' "\n')
 
 

@@ -108,7 +108,7 @@ def test_a_full_queue_holds_tls_back(tmp_path, authority, server):
         assert sender.is_alive()
         queue.is_full.clear()
         assert until(lambda: total(collector, "queued") == len(lines))
-        sender.join(5)
+        sender.join(60)
     assert queue.records == lines
 
 

@@ -75,7 +75,7 @@ def test_list_tells_the_end_of_each_block(world: DemoWorld) -> None:
     found = {active.target: active.expires_us for active in actuator.list()}
     now_us = clock.now_ns() // 1000
     assert set(found) == {"198.51.100.7", "2001:db8::9"}
-    assert all(end is not None and 590 < (end - now_us) / 1e6 <= 601 for end in found.values())
+    assert all(end is not None and 500 < (end - now_us) / 1e6 <= 601 for end in found.values())
 
 
 @pytest.mark.netns

@@ -232,7 +232,7 @@ def test_it_stops_when_it_is_told_to_with_streams_open(world: World, folder: Pat
     world.clock.advance(1)
     with (
         world.served(path) as stop,
-        httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=20) as unix,
+        httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=60) as unix,
         unix.stream("GET", "http://localhost/v1/events/tail") as tail,
     ):
         lines = tail.iter_lines()

@@ -111,7 +111,7 @@ class World:
             yield stop
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
     def seal(self) -> None:

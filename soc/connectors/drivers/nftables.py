@@ -21,7 +21,7 @@ from soc.model.run import DAY_S, ActionPlan, Active, Capability
 
 TABLE = ("inet", "soc")
 HOOKS = ("input", "forward")
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 RULESET = """\
 table inet soc {
   set blocked4 { type ipv4_addr; flags timeout; }

@@ -61,7 +61,7 @@ def snmptranslate(folder: Path, module: str, symbol: str) -> str:
     path = programs.program("snmptranslate", "snmp")
     environment = {"PATH": os.environ["PATH"], "SNMPCONFPATH": "/-", "SNMP_PERSISTENT_DIR": str(folder / "state")}
     command = [path, "-M", str(folder), "-m", module, "-Td", "-On", f"{module}::{symbol}"]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False).stdout
 
 
 @pytest.fixture(scope="module")
