@@ -163,8 +163,9 @@ def test_changes_are_numbered_in_order_and_carry_the_unit(cases: Cases, clock: F
     assert second == first + 1
 
 
-def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    """Eight threads, ten read-and-add transactions each, one counter."""
+def test_threads_that_write_at_once_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight threads, ten read-and-add transactions each, one counter; nobody is told to try again on a slow disk."""
+    monkeypatch.setattr("soc.store.cases.cases.BUSY_SECONDS", 200)
     cases = Cases(tmp_path / "c.db", SystemClock(), head_path=tmp_path / "h" / "head.json")
     with cases.begin("an") as tx:
         tx.put("n", "n", {"n": 0}, None)
