@@ -43,7 +43,7 @@ def bsd(text: str, receipt_us: int, zone: dt.tzinfo = VIETNAM) -> Stamp:
 
 def _offset(text: str) -> dt.timedelta | None:
     """What stands behind the clock: a known zone or `+07:00`; None when the zone has to be assumed."""
-    if text[:1] in ("+", "-") and int(text[1:3]) < 24:
+    if text[:1] in ("+", "-") and int(text[1:3]) < 24 and int(text[-2:]) < 60:
         size = dt.timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
         return size if text[0] == "+" else -size
     hours = _ZONES.get(text)

@@ -48,6 +48,19 @@ def test_an_epoch_is_told_by_its_size(value: object) -> None:
     assert times.epoch(value) == (1_795_143_598_000_000, times.DEVICE)
 
 
+@pytest.mark.parametrize("zone", ["+23:60", "-23:99", "+2399", "-2360", "+24:00"])
+@pytest.mark.parametrize("stamp", ["Nov 20 09:00:00", "Nov 20 2026 09:00:00", "2026 Nov 20 09:00:00"])
+def test_an_offset_of_a_day_is_none(stamp: str, zone: str) -> None:
+    """A stranger's 23 hours and 99 minutes are no zone: they ended the reading of the whole frame."""
+    assert times.bsd(f"{stamp} {zone}", 0)[0] is not None
+
+
+@given(st.from_regex(times.BSD, fullmatch=True))
+def test_whatever_looks_like_a_stamp_is_one_or_none(text: str) -> None:
+    """Months of 99 days, hours of any number, zones of any size."""
+    assert times.bsd(text, 0)[1] in (times.DEVICE, times.INFERRED, times.RECEIVED)
+
+
 @given(st.text() | st.floats() | st.integers(), st.text())
 def test_hostile_stamps_never_raise(value: object, text: str) -> None:
     """What is no stamp is None."""
