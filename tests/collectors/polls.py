@@ -19,12 +19,12 @@ from soc.collectors.poll.page import Cursor, Page
 from soc.collectors.poll.runner import Polled, Poller
 from soc.collectors.pollers import polled
 from soc.config import load
-from soc.model.clock import SystemClock
 from soc.model.poll import OPTIONS, Poll
 from soc.model.record import RawBlock
 from soc.store.queue import DiskLog, LogReader
+from tests.collectors.running import EarlyInTheHour
 
-CLOCK = SystemClock()
+CLOCK = EarlyInTheHour()
 
 
 def poll(driver: str, name: str = "src", **options: Any) -> Poll:

@@ -36,7 +36,7 @@ def test_a_flood_is_held_in_bounds_and_leaves_nothing_behind(tmp_path: Path, nam
         assert process.stdout is not None
         port, rest = process.stdout.readline().split()
         case.send(int(port), FLOOD)
-        calm = until(lambda: resident_mib(process.pid) < float(rest) + 40, 15)
+        calm = until(lambda: resident_mib(process.pid) < float(rest) + 40)
         process.terminate()
         queued, dropped, _, peak = process.stdout.read().split()
         process.stdout.close()

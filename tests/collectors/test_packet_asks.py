@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import stat
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from soc.collectors import packet_asks
 from soc.collectors.packet_asks import HERE, Asks
 from soc.collectors.relay import LEAST_BYTES, Packets, Relay
 from soc.errors import NotFound, PermissionRefused, SocError, TryAgain, UsageError
-from soc.model.clock import FixedClock
+from soc.model.clock import VIETNAM, FixedClock
 from soc.model.daily import Daily
 from tests.collectors.test_relay import Centre, Unit, numbered
 
@@ -87,7 +88,8 @@ def test_the_loop_answers_within_its_times_only(tmp_path: Path, centre: Centre) 
     """Outside of `windows` the unit asks for no work; a request waits for it."""
     unit = Unit(tmp_path / "unit", centre)
     centre.asks.ask("xa-dakbla", ID, {"flow": "1:x"})
-    for times, is_done in ((Daily(("03:00-03:01",)), False), (Daily(), True)):
+    far = dt.datetime.now(VIETNAM) + dt.timedelta(hours=12)
+    for times, is_done in ((Daily((f"{far:%H}:00-{far:%H}:59",)), False), (Daily(), True)):
         stop = threading.Event()
         laps = iter(range(20))
         relay = unit.relay(

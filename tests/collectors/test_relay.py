@@ -285,7 +285,7 @@ def test_batches_shrink_on_a_bad_link_and_grow_on_a_good_one(tmp_path: Path, cen
 
 
 def _until(holds: Any) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if holds():
             return
         threading.Event().wait(0.02)
