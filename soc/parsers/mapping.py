@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -323,9 +324,17 @@ def _clock_seconds(value: str) -> str:
     return value
 
 
+_NUMBER = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,9}))?")
+
+
 def _scaled(value: Any, scale: int) -> Any:
-    text = str(value)
-    return int(text) * scale if text.isascii() and text.isdigit() and len(text) < 12 else value
+    """A number in the field's unit, however large: what does not fit 64 bits then ends as a misfit. What is no number
+    stays as it is, and ends so too."""
+    found = _NUMBER.fullmatch(str(value))
+    if found is None:
+        return value
+    size = int(found[2]) * scale + int((found[3] or "").ljust(9, "0")) * scale // 10**9
+    return -size if found[1] else size
 
 
 def _is_hex(text: str) -> bool:
