@@ -72,7 +72,7 @@ def _names(text: str) -> list[str]:
 def _csv(text: str, names: Sequence[str], delimiter: str) -> dict[str, Any] | None:
     """Values by column; more of them than columns under `column_<n>`, empty ones are none."""
     try:
-        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
+        rows = list(csv.reader([text], delimiter=delimiter))  # one row, whatever Python takes for the end of a line
     except (csv.Error, TypeError):
         return None
     if len(rows) != 1 or len(rows[0]) < 2:
