@@ -24,6 +24,7 @@ MAX_ROW = 1 << 20
 """Bytes of a row; a quote that never ends must not take the rest of the file."""
 MAX_COLUMNS = 1000
 MAX_HEADER = 64 << 10
+_LINE_END = re.compile(r"\r\n?|\n")
 _DELIMITERS = ",;\t|"
 _NAME = re.compile(r"[A-Za-z_][\w .()#/@-]{0,127}")
 _DIRECTIVE = re.compile(rb"#([A-Za-z][A-Za-z -]{0,30}): ?")
@@ -61,11 +62,10 @@ def csv_delimiter(head: bytes) -> str:
     It has a header of three names or more, and the rows behind it have as many values.
     """
     text = head.decode(coding(head).name, "replace").lstrip("\ufeff")
-    lines = text.splitlines()
+    lines = _LINE_END.split(text)
+    lines.pop()  # nothing, or cut in the middle
     if len(lines) < 2 or len(lines[0]) > MAX_HEADER:
         return ""
-    if not text.endswith("\n"):
-        lines.pop()  # it may be cut in the middle
     for delimiter in _DELIMITERS:
         rows = _rows(lines[:6], delimiter)
         names = [name.strip() for name in rows[0]] if rows else []

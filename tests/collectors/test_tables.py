@@ -32,6 +32,14 @@ def rows(tmp_path):
     return read
 
 
+@pytest.mark.parametrize("inside", ["\x0b", "\x1c", "\x85", "\u2028"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_value_does_not_hide_that_it_is_csv(inside, end):
+    """Only what CSV ends lines with ends one."""
+    lines = ["time,user,text", f"1,admin,a{inside}b", "2,root,c", ""]
+    assert tables.csv_delimiter(end.join(lines).encode()) == ","
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_csv_is_told_by_its_header(rows, delimiter):
     """And its rows stay as they came, line ends in quotes included."""
