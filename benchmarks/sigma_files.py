@@ -26,9 +26,10 @@ from soc.detections import DetectionSet, Detector, detect
 from soc.model import kernel
 from soc.model.batch import EventBatch
 from soc.model.clock import FixedClock
+from soc.model.joined import Joined
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
-from soc.pipeline import parse_file
+from soc.pipeline import parse_files
 from soc.simulate import wire
 from soc.simulate.province import build
 
@@ -99,16 +100,14 @@ def _evtx(parsers: ParserSet, given: Path | None, logs: Path, events: int) -> li
 def _searched(parsers: ParserSet, rules: DetectionSet, files: list[Path]) -> Cost:
     count, watch = 0, Stopwatch()
 
-    def batches() -> Iterator[EventBatch]:
+    def blocks() -> Iterator[Joined]:
         nonlocal count
-        for path in files:
-            for block in parse_file(parsers, path, FixedClock(RECEIPT_NS)):
-                for batch in block:
-                    count += batch.n
-                    yield batch
+        for block in parse_files(parsers, files, FixedClock(RECEIPT_NS), lambda *_: None):
+            count += sum(batch.n for batch in block.batches)
+            yield block
 
     with watch:
-        hits = sum(1 for _ in detect(rules, batches(), fields=parsers.fields))
+        hits = sum(1 for _ in detect(rules, blocks(), fields=parsers.fields))
     if not hits:
         raise RuntimeError("no rule hit: nothing was measured")
     return watch.cost(count)

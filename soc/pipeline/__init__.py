@@ -6,8 +6,8 @@
     log `findings` ─▶ Services: alerts → tickets → playbooks → devices;  outbox ─▶ national centre;  retention ◀─ store
 
 `sensing` joins an interface, the decoders of packets and the raw log, for `soc sense`.
-`files` runs the same parsers and rules over files; `worker` and `correlate` are the steps of `soc work` and
-`soc correlate`; `services` is what `soc serve` holds; `accounting` shows that nothing was lost in between.
+`files` and `many_files` run the same parsers and rules over files; `worker` and `correlate` are the steps of
+`soc work` and `soc correlate`; `services` is what `soc serve` holds; `accounting` shows that nothing was lost.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from soc.pipeline.correlate import Correlating
     from soc.pipeline.files import load_parsers, ordered_documents, parse_file
+    from soc.pipeline.many_files import parse_files
     from soc.pipeline.sensing import Sensing
     from soc.pipeline.services import Services
     from soc.pipeline.worker import Worker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Correlating": "correlate", "Sensing": "sensing", "Services": "services", "Worker": "worker",
     "load_parsers": "files", "ordered_documents": "files", "parse_file": "files",
+    "parse_files": "many_files",
 }  # fmt: skip
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "load_parsers",
     "ordered_documents",
     "parse_file",
+    "parse_files",
 ]
 
 

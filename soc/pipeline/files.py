@@ -11,6 +11,7 @@ from soc.collectors.archives import Member
 from soc.collectors.files import Captures, Datagram, PacketStream, read_blocks
 from soc.model.batch import EventBatch
 from soc.model.clock import Clock
+from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState, audit
 
 
@@ -52,14 +53,32 @@ def parse_file(
     as by `read_blocks`.
     """
     state = ParserState()
+    for block in raw_blocks(parsers, path, clock, format=format, product=product, members=members):
+        batches, state = parsed(parsers, block, state, clock, product)
+        yield batches
+
+
+def parsed(
+    parsers: ParserSet, block: RawBlock, state: ParserState, clock: Clock, product: str | None = None
+) -> tuple[list[EventBatch], ParserState]:
+    """The batches of one block, and the state for the next one of its file."""
+    batches, state = parsers.parse(block, state, clock.now_ns(), as_product=product)
+    return batches, audit.settled(state, {block.node: block.seq})
+
+
+def raw_blocks(
+    parsers: ParserSet,
+    path: Path | None,
+    clock: Clock,
+    *,
+    format: str = "auto",
+    product: str | None = None,
+    members: list[Member] | None = None,
+) -> Iterator[RawBlock]:
+    """The blocks of a file, not yet parsed; the arguments are those of `parse_file`."""
     if format == "auto":
         format = parsers.wire_format(product) or format
-    for block in read_blocks(
-        path, clock=clock, format=format, max_bytes=BLOCK_BYTES, captures=CAPTURES, members=members
-    ):
-        batches, state = parsers.parse(block, state, clock.now_ns(), as_product=product)
-        state = audit.settled(state, {block.node: block.seq})
-        yield batches
+    return read_blocks(path, clock=clock, format=format, max_bytes=BLOCK_BYTES, captures=CAPTURES, members=members)
 
 
 def ordered_documents(batches: Sequence[EventBatch]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from soc.errors import EXIT_FINDINGS, SocError, UsageError
 if TYPE_CHECKING:
     from soc.detections.load import DetectionSet
     from soc.detections.profile import Cost, Profile
-    from soc.model.batch import EventBatch
+    from soc.model.joined import Joined
     from soc.parsers import ParserSet
 
 REFUSED_SHOWN = 10
@@ -40,20 +40,19 @@ class Meter:
     load_s: float = 0.0
     profile: Profile | None = None
 
-    def batches(self, blocks: Iterator[list[EventBatch]]) -> Iterator[EventBatch]:
-        """The batches of the blocks, counted and timed."""
+    def measured(self, blocks: Iterator[Joined]) -> Iterator[Joined]:
+        """The same blocks, counted and timed."""
         while True:
             begun = time.perf_counter()
             block = next(blocks, None)
             self.parse_s += time.perf_counter() - begun
             if block is None:
                 return
-            for batch in block:
-                self.events += batch.n
-                handed = time.perf_counter()
-                yield batch
-                # What the consumer did until it came back for more.
-                self.match_s += time.perf_counter() - handed
+            self.events += sum(batch.n for batch in block.batches)
+            handed = time.perf_counter()
+            yield block
+            # What the consumer did until it came back for more.
+            self.match_s += time.perf_counter() - handed
 
     @property
     def seconds(self) -> float:
@@ -157,8 +156,8 @@ def _load(
 def _hits(loaded: DetectionSet, parsers: ParserSet, reading: Reading, meter: Meter) -> Iterator[dict[str, Any]]:
     from soc.detections.detect import detect
 
-    batches = meter.batches(reading.blocks(parsers))
-    for hit in detect(loaded, batches, fields=parsers.fields, left_out=meter.left_out, profile=meter.profile):
+    blocks = meter.measured(reading.joined(parsers))
+    for hit in detect(loaded, blocks, fields=parsers.fields, left_out=meter.left_out, profile=meter.profile):
         if "exception" in hit:
             meter.excepted[hit["exception"]] += 1
         else:

@@ -17,6 +17,7 @@ from soc.errors import EXIT_PARTIAL, EXIT_RUNTIME, SocError, UsageError
 
 if TYPE_CHECKING:
     from soc.model.batch import EventBatch
+    from soc.model.joined import Joined
     from soc.parsers import ParserSet
 
 FORMAT_HELP = (
@@ -42,17 +43,30 @@ class Reading:
 
         for path in self.paths:
             members: list[Any] = []
+            error: Exception | None = None
             try:
                 yield from pipeline.parse_file(
                     parsers, path, self.call.world.clock, format=self.format, product=self.product, members=members
                 )
             except UsageError:
                 raise
-            except (SocError, OSError) as error:
-                self.failed += 1
-                self.call.output.say(f"soc: {_sentence(path, error)}")
-            if passed := sum(member.passed_over for member in members):
-                self.call.output.say(f"soc: {path}: " + t("cmd.parse.passed_over", n=number(passed)))
+            except (SocError, OSError) as raised:
+                error = raised
+            self._told(path, members, error)
+
+    def joined(self, parsers: ParserSet) -> Iterator[Joined]:
+        """The same for matching: what small files hold comes in large batches. Raises UsageError, too."""
+        from soc import pipeline
+
+        clock = self.call.world.clock
+        return pipeline.parse_files(parsers, self.paths, clock, self._told, format=self.format, product=self.product)
+
+    def _told(self, path: Path | None, members: Sequence[Any], error: Exception | None) -> None:
+        if error is not None:
+            self.failed += 1
+            self.call.output.say(f"soc: {_sentence(path, error)}")
+        if passed := sum(member.passed_over for member in members):
+            self.call.output.say(f"soc: {path}: " + t("cmd.parse.passed_over", n=number(passed)))
 
     @property
     def exit_code(self) -> int:
