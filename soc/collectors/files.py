@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -29,6 +30,7 @@ WIRE_FORMATS = ("netflow", "sflow", "snmp", "syslog")
 MAX_RECORD = 1 << 20
 """A longer line goes on in the next record; both are flagged, no byte is lost."""
 _RUN_BYTES = 64 << 10
+_EVTX_RUN = 64
 MAX_DOCUMENT = 256 << 20
 """A file that is one JSON document (an array, or spread over lines) must fit in memory."""
 _HEAD = 4096
@@ -314,29 +316,26 @@ def _evtx(stream: io.BufferedReader, name: str) -> Iterator[Run]:
         records = PyEvtxParser(source).records_json()
     except (RuntimeError, OSError, ValueError) as error:
         raise SocError(f"{name}: no readable EVTX file: {error}") from error
-    return _runs(_evtx_texts(records))
+    return _evtx_runs(records)
 
 
-def _evtx_texts(records: Iterator[Any]) -> Iterator[bytes]:
-    while True:
+def _evtx_runs(records: Iterator[Any]) -> Iterator[Run]:
+    """Damaged records and chunks are records, too: what is known of the damage is kept in their place."""
+    number, is_end = 1, False
+    while not is_end:
+        found: list[Any] = []
         try:
-            for record in records:
-                if isinstance(record, dict):
-                    yield record["data"].encode("utf-8", "backslashreplace")
-                else:
-                    yield f"damaged EVTX record: {record}".encode()
-            return
-        except (RuntimeError, OSError, ValueError) as error:  # a damaged record or chunk: keep what is known of it
-            yield f"damaged EVTX record: {error}".encode()
+            found.extend(islice(records, _EVTX_RUN))
+            is_end = len(found) < _EVTX_RUN
+        except (RuntimeError, OSError, ValueError) as error:  # what came before it is in the list
+            found.append(error)
+        if found:
+            yield Run(list(map(_evtx_text, found)), number)
+            number += len(found)
 
 
-def _runs(records: Iterator[bytes]) -> Iterator[Run]:
-    number, run, size = 1, list[bytes](), 0
-    for data in records:
-        run.append(data)
-        size += len(data)
-        if size >= _RUN_BYTES:
-            yield Run(run, number)
-            number, run, size = number + len(run), [], 0
-    if run:
-        yield Run(run, number)
+def _evtx_text(record: Any) -> bytes:
+    if isinstance(record, dict):
+        text: str = record["data"]
+        return text.encode("utf-8", "backslashreplace")
+    return f"damaged EVTX record: {record}".encode()

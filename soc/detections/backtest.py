@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import orjson
 
+from soc.detections.about import ENTITIES, abouts
 from soc.detections.correlation.definition import Correlation, Referable
 from soc.detections.correlator import Correlator
-from soc.detections.detector import ENTITIES, Detector, Hit, finding_of
+from soc.detections.detector import Detector, Hit, finding_of
 from soc.detections.load import DetectionSet
-from soc.detections.sigma.evaluate import EVENT_DATA, USER_DATA, Columns, Row
+from soc.detections.sigma.evaluate import EVENT_DATA, USER_DATA
 from soc.detections.sigma.rule import All, Route, Rule, names_of
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding
@@ -168,9 +169,7 @@ class QueryLooker:
         """The events of one slice by time and id."""
         found = []
         for batch in batches:
-            columns = Columns(batch)
-            rows = (Row(columns, i) for i in range(batch.n))
-            found += [finding_of(Hit(row.i, self._rule, All(())), row) for row in rows]
+            found += [finding_of(Hit(i, self._rule, All(())), about) for i, about in enumerate(abouts(batch))]
         return sorted((replace(each, kind=QUERY_RULE) for each in found), key=_when)
 
     def finish(self) -> list[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from soc.detections.about import About, abouts
 from soc.detections.exceptions import Exceptions
 from soc.detections.garbage import uncollected
 from soc.detections.load import DetectionSet
@@ -20,10 +21,8 @@ from soc.model.finding import Finding, Matched, finding_id
 
 MAX_ROUTES = 4_096
 """Remembered (dataset, channel, event id) triples; a stranger can write any, so the memory begins anew when full."""
-# What an alert is about when a rule does not say: the first of these that the event has.
-ENTITIES = ("source.ip", "user.name", "host.name", "winlog.computer_name", "winlog.event_data.TargetUserName",
-             "soc.source")  # fmt: skip
 
+_WHOSE = ("site", "system_id", "organization_id", "import_id", "simulated")
 Members = list[tuple[Rule, Variant]]
 _Routed = tuple[Members, Bucket]
 
@@ -87,7 +86,7 @@ class Detector:
         # What is excepted is never gone in silence.
         told = [hit for hit in self.hits(batch, columns) if hit.rule.id not in self._quiet or hit.exception]
         rows = list(dict.fromkeys(hit.i for hit in told))
-        about = dict(zip(rows, _rows(batch, rows), strict=True))
+        about = dict(zip(rows, abouts(batch.pick(rows)), strict=True)) if rows else {}
         findings = []
         row = Row(columns, -1)
         for hit in told:
@@ -189,23 +188,23 @@ class Detector:
         for hit in self.hits(batch):
             if hit.rule.id in self._wanted and not hit.exception:
                 by_row.setdefault(hit.i, []).append(hit.rule.id)
-        rows = _rows(batch, list(by_row))
-        return [self._event(row, rules) for row, rules in zip(rows, by_row.values(), strict=True)]
+        few = batch.pick(list(by_row))
+        rows = (Row(columns, k) for columns in [Columns(few)] for k in range(few.n))
+        return [self._event(*each) for each in zip(rows, abouts(few), by_row.values(), strict=True)]
 
-    def _event(self, row: Row, rules: list[str]) -> dict[str, Any]:
+    def _event(self, row: Row, about: About, rules: list[str]) -> dict[str, Any]:
         names = dict.fromkeys(name for rule in rules for name in self._needs.get(rule, ()))
         fields = {name: _plain(row.values(name)) for name in names if row.values(name)}
-        at_us = _first(row, "@timestamp", 0)
         return {
             "kind": "event",
             "rules": rules,
-            "position": _position(row),
-            "event_id": _event_id(row),
-            "at_us": at_us,
-            "receipt_us": _first(row, "event.created", at_us),
+            "position": about.position,
+            "event_id": about.event_id,
+            "at_us": about.at_us,
+            "receipt_us": _first(row, "event.created", about.at_us),
             "fields": fields,
-            "dataset": row.columns.batch.dataset,
-            **_whose(row),
+            "dataset": about.dataset,
+            **_whose(about),
         }
 
 
@@ -242,38 +241,23 @@ def _plain(values: tuple[Any, ...]) -> Any:
     return plain[0] if len(plain) == 1 else plain
 
 
-def _event_id(row: Row) -> str:
-    value = _first(row, "event.id", b"")
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _position(row: Row) -> str:
-    return str(_first(row, "soc.position", ""))
-
-
-def _whose(row: Row) -> dict[str, Any]:
-    return {
-        "site": str(_first(row, "soc.site", "")),
-        "system_id": _first(row, "soc.system.id"),
-        "organization_id": _first(row, "organization.id"),
-        "import_id": _first(row, "soc.import.id"),
-        "simulated": "simulated" in row.values("soc.flags"),
-    }
+def _whose(about: About) -> dict[str, Any]:
+    return {name: getattr(about, name) for name in _WHOSE}
 
 
 def _sources(batch: EventBatch) -> list[dict[str, Any]]:
     """One document per site and source of the batch, as of its last event."""
     keys = zip(batch.values("soc.site"), batch.values("soc.source"), strict=True)
     spoke = {key: rows for key, rows in _positions(keys).items() if key[1] is not None}
-    last = _rows(batch, [rows[-1] for rows in spoke.values()])
-    documents = []
-    for ((_, source), rows), row in zip(spoke.items(), last, strict=True):
-        at_us = _first(row, "@timestamp", 0)
+    last = batch.pick([rows[-1] for rows in spoke.values()])
+    columns, documents = Columns(last), []
+    for k, (((_, source), rows), about) in enumerate(zip(spoke.items(), abouts(last), strict=True)):
+        row, at_us = Row(columns, k), about.at_us
         receipt_us = _first(row, "event.created", at_us)
         document = {"kind": "sources", "source": source, "n": len(rows), "receipt_us": receipt_us, "at_us": at_us}
         drift_us = _drift_us(row, at_us, receipt_us)
         clock = {} if drift_us is None else {"drift_us": drift_us}
-        documents.append({**document, **clock, "position": _position(row), **_whose(row)})
+        documents.append({**document, **clock, "position": about.position, **_whose(about)})
     return documents
 
 
@@ -285,36 +269,31 @@ def _drift_us(row: Row, at_us: int, receipt_us: int) -> int | None:
     return at_us - receipt_us if _first(row, "soc.time.basis") in ("device", "inferred") else None
 
 
-def _rows(batch: EventBatch, rows: Sequence[int]) -> list[Row]:
-    """These rows, for questions that are asked of few: whole columns are not made for them."""
-    few = Columns(batch.pick(rows))
-    return [Row(few, k) for k in range(len(rows))]
-
-
-def finding_of(hit: Hit, about: Row, matched: Iterable[Matched] = ()) -> Finding:
+def finding_of(hit: Hit, about: About, matched: Iterable[Matched] = ()) -> Finding:
     """What is told of a hit: about whom, by its event, and why."""
     rule = hit.rule
-    at_us, event_id = _first(about, "@timestamp", 0), _event_id(about)
-    entity = next((f"{name}={about.values(name)[0]}" for name in ENTITIES if about.values(name)), "")
-    whose = _whose(about)
     return Finding(
-        id=finding_id(rule.id, event_id),
+        id=finding_id(rule.id, about.event_id),
         rule_id=rule.id,
         rule_version=rule.version,
         title=rule.title,
         level=rule.level,
         kind="sigma",
-        dataset=about.columns.batch.dataset,
-        event_ids=(event_id,),
-        first_us=at_us,
-        last_us=at_us,
-        entity=entity,
+        dataset=about.dataset,
+        event_ids=(about.event_id,),
+        first_us=about.at_us,
+        last_us=about.at_us,
+        site=about.site,
+        system_id=about.system_id,
+        organization_id=about.organization_id,
+        entity=about.entity,
         matched=tuple(dict.fromkeys(matched)),
         tags=rule.tags,
-        status=rule.status,
         title_vi=rule.title_vi,
         playbook=rule.playbook,
-        position=_position(about),
+        import_id=about.import_id,
+        simulated=about.simulated,
+        position=about.position,
         exception=hit.exception,
-        **whose,
+        status=rule.status,
     )

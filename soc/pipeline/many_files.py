@@ -21,8 +21,8 @@ from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState
 from soc.pipeline.files import BLOCK_BYTES, parsed, raw_blocks
 
-TOGETHER_BYTES = BLOCK_BYTES
-"""Blocks are joined up to so much; more at once is no cheaper (measured)."""
+TOGETHER_BYTES = 2 * BLOCK_BYTES
+"""Blocks are joined up to so much; twice that would save a twentieth more, and take 50 MiB (measured)."""
 WAIT_NS = 500_000_000
 """What was read waits so long for more, so that the first hits come soon."""
 _ALONE_EACH = frozenset({"windows-json"})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from soc.config import Settings
+from soc.detections.about import ENTITIES
 from soc.detections.backtest import (
     BASE,
     Backtest,
@@ -21,7 +22,6 @@ from soc.detections.backtest import (
     spans_us,
     unbroken,
 )
-from soc.detections.detector import ENTITIES
 from soc.detections.load import DetectionSet
 from soc.errors import NotFound, UsageError
 from soc.model.clock import Clock
