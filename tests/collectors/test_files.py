@@ -154,6 +154,37 @@ def test_a_damaged_evtx_record_stays_a_record(file) -> None:
     assert json.loads(second)["Event"]["EventData"] == {"A": "2"}
 
 
+def test_damage_in_an_event_log_takes_nothing_along(file, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the reader gives it for a record or raises it, what came before it and comes behind it keeps its place;
+    records are taken from it many at a time."""
+
+    class Reader:
+        def __init__(self, _source: object) -> None:
+            self.left: list[object] = [{"data": str(n)} for n in range(100)]
+            self.left[3] = self.left[70] = RuntimeError("record")
+            self.left.insert(20, OSError("chunk"))
+
+        def records_json(self) -> Reader:
+            return self
+
+        def __iter__(self) -> Reader:
+            return self
+
+        def __next__(self) -> object:
+            if not self.left:
+                raise StopIteration
+            found = self.left.pop(0)
+            if isinstance(found, OSError):
+                raise found
+            return found
+
+    monkeypatch.setattr("soc.collectors.files.PyEvtxParser", Reader)
+    expected = [str(n).encode() for n in range(100)]
+    expected[3] = expected[70] = b"damaged EVTX record: record"
+    expected.insert(20, b"damaged EVTX record: chunk")
+    assert numbered(read(file(b"ElfFile\0"))) == list(enumerate(expected, 1))
+
+
 def test_a_file_that_only_begins_like_evtx_is_one_error(file) -> None:
     """With the file's name."""
     with pytest.raises(SocError, match=r"a\.log: no readable EVTX"):
