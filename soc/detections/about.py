@@ -30,6 +30,8 @@ class About(NamedTuple):
 
 def abouts(batch: EventBatch) -> list[About]:
     """Of each event of a batch; pick the events that are asked about first, so that no others are looked at."""
+    if not batch.n:
+        return []
     columns = Columns(batch)
 
     def first(name: str, default: Any = None) -> list[Any]:

@@ -269,7 +269,7 @@ class Picked(LazyColumns):
 
     def make(self, name: str) -> Column | None:
         column = self._columns.get(name)
-        return None if column is None else column.take(np.array(self._rows))
+        return None if column is None else column.take(np.array(self._rows, np.int64))
 
 
 def _left(columns: Mapping[str, Column]) -> Left:
