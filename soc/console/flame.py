@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 
+from soc.console.i18n import number
+
 Stacks = Iterable[tuple[tuple[str, ...], int]]
 """What something is part of, outermost first, with the ns it took itself."""
 WIDTH, HEIGHT, LETTER = 1200, 17, 6.6
@@ -61,7 +63,7 @@ def _drawn(frame: _Frame, x: float, depth: int, whole: int) -> Iterator[tuple[_F
 def _box(frame: _Frame, x: float, depth: int, width: float, whole: int) -> str:
     y, letters = depth * HEIGHT, int((width - 4) / LETTER)
     shown = _word(frame.name)[:letters] if letters > 2 else ""
-    told = escape(f"{_word(frame.name)}: {frame.ns / 1e6:.1f} ms, {frame.ns / whole:.1%}")
+    told = escape(f"{_word(frame.name)}: {number(frame.ns / 1e6)} ms, {number(frame.ns / whole * 100)}%")
     return (
         f'<g><title>{told}</title><rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{HEIGHT - 1}" '
         f'fill="{_COLOURS[depth % len(_COLOURS)]}"/><text x="{x + 2:.1f}" y="{y + 12}">{escape(shown)}</text></g>'

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
-from soc.console.i18n import commands as _words  # noqa: F401 -- registers how numbers are written
-from soc.console.i18n import t
+from soc.console.i18n import number, t
 from soc.console.text import clean, when
 from soc.model.clock import VIETNAM
 
@@ -113,14 +112,6 @@ def iso(value: Any) -> str:
         return plain(value or None)
     at = dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(microseconds=int(value))
     return at.astimezone(VIETNAM).isoformat(timespec="milliseconds")
-
-
-def number(value: Any) -> str:
-    """A number with its thousands apart, as the language writes it."""
-    if value is None:
-        return ""
-    text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-    return text.translate(str.maketrans(",.", t("cmd.thousands") + t("cmd.decimal")))
 
 
 def size(value: Any) -> str:

@@ -636,6 +636,8 @@ def test_what_was_pruned_is_said_in_words(soc: Soc, client: FakeClient) -> None:
     """By kind, since the beginning."""
     client.answers[("GET", "/v1/status")]["pruned"] = {"withheld": 1_200, "finding": 3}
     assert "withheld findings: 1,200, records of findings: 3" in " ".join(soc("status").out.split())
+    assert ": 1.200, " in " ".join(soc("status", lang="vi").out.split())
+    assert soc("status", "--json", lang="vi").json["data"]["pruned"] == {"withheld": 1_200, "finding": 3}
 
 
 def test_what_correlations_left_out_is_said_in_words(soc: Soc, client: FakeClient) -> None:

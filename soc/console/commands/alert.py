@@ -11,8 +11,8 @@ from soc.console.commands.call import Call, command, group
 from soc.console.commands.events import Limit, show_events
 from soc.console.commands.shared import NOTES, system, title
 from soc.console.commands.ticket import show_ticket
-from soc.console.i18n import t
-from soc.console.render import Column, field_heading, number, short, word, yes_no
+from soc.console.i18n import number, t
+from soc.console.render import Column, field_heading, short, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean, when
 from soc.model.alert import VERDICTS

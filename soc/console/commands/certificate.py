@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from soc.console.commands.call import Call, command, group
-from soc.console.i18n import t
-from soc.console.render import Column, moment, number, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, moment, word
 
 ROWS = (
     Column("cmd.col.use", "use"),

@@ -10,8 +10,8 @@ import typer
 from soc.console.commands.call import Call, command, group, moment
 from soc.console.commands.lookback import Since, Until, Wait, Why, followed, report
 from soc.console.commands.shared import making_up, title
-from soc.console.i18n import t
-from soc.console.render import Column, number, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, word
 from soc.console.render import moment as shown_moment
 from soc.errors import EXIT_FINDINGS
 

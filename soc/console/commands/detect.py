@@ -13,8 +13,8 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.commands.parse import FORMAT_HELP, Files, Reading, writer
-from soc.console.i18n import t
-from soc.console.render import counted, number
+from soc.console.i18n import number, t
+from soc.console.render import counted
 from soc.errors import EXIT_FINDINGS, SocError, UsageError
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _profile(call: Call, meter: Meter, loaded: DetectionSet) -> None:
     for stage, seconds in (("load", meter.load_s), ("parse", meter.parse_s), ("match", meter.match_s)):
         each = seconds / meter.events * 1e6 if meter.events and stage != "load" else None
         cost = "" if each is None else t("cmd.detect.each", us=number(each))
-        say(t(f"cmd.detect.stage.{stage}", seconds=f"{seconds:.3f}", each=cost))
+        say(t(f"cmd.detect.stage.{stage}", seconds=number(seconds, 3), each=cost))
     if meter.profile is not None:
         titles = {rule.id: f"{rule.id}  {rule.title}" for rule in (*loaded.rules, *loaded.watched)}
         routes = sorted(meter.profile.routes, key=lambda route: -route.whole.ns)
@@ -196,13 +196,13 @@ def _profile(call: Call, meter: Meter, loaded: DetectionSet) -> None:
         _costs(call, "rule", {titles.get(rule, rule): cost for rule, cost in meter.profile.rules().items()})
     say(t("cmd.detect.by_rule"))
     for (rule, title), count in meter.hits.most_common():
-        say(f"{count:>9}  {rule}  {title}")
+        say(f"{number(count):>9}  {rule}  {title}")
 
 
 def _costs(call: Call, kind: str, costs: Mapping[str, Cost]) -> None:
     call.output.say(t(f"cmd.detect.costs.{kind}"))
     for name, cost in list(costs.items())[:COSTS_SHOWN]:
-        call.output.say(f"{cost.ns / 1e6:>9.1f} ms {cost.asked:>9} {cost.held:>9}  {name}")
+        call.output.say(f"{number(cost.ns / 1e6):>9} ms {number(cost.asked):>9} {number(cost.held):>9}  {name}")
     if len(costs) > COSTS_SHOWN:
         call.output.say(t("cmd.detect.costs.more", count=number(len(costs) - COSTS_SHOWN)))
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command, moment
-from soc.console.i18n import t
-from soc.console.render import Column, field_heading, number, plain
+from soc.console.i18n import number, t
+from soc.console.render import Column, field_heading, plain
 from soc.console.render import moment as shown_moment
 from soc.errors import QueryError, TryAgain
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command
-from soc.console.i18n import pick, t
-from soc.console.render import Column, number, size, word
+from soc.console.i18n import number, pick, t
+from soc.console.render import Column, size, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.errors import EXIT_PARTIAL, EXIT_RUNTIME, SocError, UsageError

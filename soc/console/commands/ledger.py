@@ -8,8 +8,8 @@ import typer
 
 from soc.console.commands.call import Call, command, group
 from soc.console.commands.events import Limit
-from soc.console.i18n import t
-from soc.console.render import Column, moment, number
+from soc.console.i18n import number, t
+from soc.console.render import Column, moment
 from soc.console.text import clean
 from soc.errors import EXIT_FINDINGS
 

@@ -13,8 +13,8 @@ from soc.console.chart import bars
 from soc.console.commands.call import Call, command, group, moment
 from soc.console.commands.events import Limit
 from soc.console.commands.shared import title
-from soc.console.i18n import t
-from soc.console.render import Column, counted, number, short, size, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, counted, short, size, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.errors import EXIT_PARTIAL, SocError, TryAgain, UsageError

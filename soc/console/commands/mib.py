@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command, group
-from soc.console.i18n import t
-from soc.console.render import Column, moment, number, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, moment, word
 from soc.console.text import clean
 from soc.errors import EXIT_PARTIAL, EXIT_USAGE, UsageError
 

@@ -8,8 +8,8 @@ import typer
 
 from soc.console.commands.call import Call, command, group
 from soc.console.commands.events import Limit
-from soc.console.i18n import t
-from soc.console.render import Column, moment, number, short, word, yes_no
+from soc.console.i18n import number, t
+from soc.console.render import Column, moment, short, word, yes_no
 
 DESTINATIONS = (
     Column("cmd.col.destination", "name"),

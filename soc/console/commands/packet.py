@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command, group
-from soc.console.i18n import t
-from soc.console.render import number, size
+from soc.console.i18n import number, t
+from soc.console.render import size
 from soc.console.text import clean
 from soc.errors import EXIT_PARTIAL, SocError, TryAgain, UsageError
 

@@ -11,8 +11,8 @@ import orjson
 import typer
 
 from soc.console.commands.call import Call, command
-from soc.console.i18n import t
-from soc.console.render import json_text, number
+from soc.console.i18n import number, t
+from soc.console.render import json_text
 from soc.errors import EXIT_PARTIAL, EXIT_RUNTIME, SocError, UsageError
 
 if TYPE_CHECKING:

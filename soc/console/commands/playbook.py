@@ -10,8 +10,8 @@ import typer
 
 from soc.console.commands.call import Call, command, group, pairs
 from soc.console.commands.shared import title
-from soc.console.i18n import pick, t
-from soc.console.render import Column, moment, number, plain, short, word
+from soc.console.i18n import number, pick, t
+from soc.console.render import Column, moment, plain, short, word
 from soc.console.text import clean, when
 from soc.errors import Conflict, UsageError
 

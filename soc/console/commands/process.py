@@ -14,8 +14,7 @@ import typer
 
 from soc.config import Sense, Settings
 from soc.console.commands.call import Call, command
-from soc.console.i18n import t
-from soc.console.render import number
+from soc.console.i18n import number, t
 from soc.console.text import clean
 from soc.errors import UsageError
 
@@ -135,9 +134,9 @@ def _ready(call: Call, states: Mapping[str, Any], stop: threading.Event, *, open
     wanted = {listen.name: listen.port for listen in settings.listen}
     for name, at in ((states.get("collect") or {}).get("ports") or {}).items():
         moved = at != (wanted.get(name) or at)
-        say(f"  {name}: {at}" + (f"  ({t('cmd.up.moved', port=wanted[name])})" if moved else ""))
+        say(f"  {name}: {at}" + (f"  ({t('cmd.up.moved', port=str(wanted[name]))})" if moved else ""))
     if port != settings.web_port:
-        say(f"  API: {port}  ({t('cmd.up.moved', port=settings.web_port)})")
+        say(f"  API: {port}  ({t('cmd.up.moved', port=str(settings.web_port))})")
     scheme = "https" if settings.web_certificate else "http"
     say(t("cmd.up.api", socket=settings.socket, url=f"{scheme}://{settings.web_host}:{port}"))
     if settings.simulated:

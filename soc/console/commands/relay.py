@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from soc.console.commands.call import Call, command, group
-from soc.console.i18n import t
-from soc.console.render import Column, moment, number
+from soc.console.i18n import number, t
+from soc.console.render import Column, moment
 from soc.console.text import clean
 
 RELAYS = (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command, group, moment
-from soc.console.i18n import t
-from soc.console.render import Column, number, short, size, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, short, size, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import when
 from soc.errors import EXIT_FINDINGS, NotFound, UsageError
@@ -54,7 +54,7 @@ STANDINGS = (
     Column("cmd.col.system_level", "level", right=True),
     Column("cmd.col.months", "required_months", right=True),
     Column("cmd.col.oldest", "oldest_day"),
-    Column("cmd.col.covered", lambda r: f"{r['covered_days']}/{r['expected_days']}", right=True),
+    Column("cmd.col.covered", lambda r: f"{number(r['covered_days'])}/{number(r['expected_days'])}", right=True),
     Column("cmd.col.verdict", "verdict", word("retention")),
     Column("cmd.col.gaps", _gaps),
 )

@@ -10,8 +10,8 @@ import typer
 
 from soc.console.commands import rule_bundle, rule_exception, rule_measures, rule_state, rule_test, rule_try, rule_write
 from soc.console.commands.call import Call, command, group
-from soc.console.i18n import t
-from soc.console.render import Column, counted, number, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, counted, word
 from soc.errors import EXIT_FINDINGS, SocError, UsageError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import typer
 from soc.console.commands.call import Call, command, group
 from soc.console.commands.events import show_events
 from soc.console.commands.parse import FORMAT_HELP, Reading
-from soc.console.i18n import t
-from soc.console.render import Column, number, short, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, short, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.errors import EXIT_FINDINGS, NotFound, UsageError

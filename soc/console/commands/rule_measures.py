@@ -12,8 +12,8 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.commands.shared import title
-from soc.console.i18n import both, t
-from soc.console.render import Column, number, word
+from soc.console.i18n import both, number, t
+from soc.console.render import Column, word
 from soc.console.text import clean, when
 from soc.errors import UsageError
 

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import typer
 
 from soc.console.commands.call import Call, command
-from soc.console.i18n import t
-from soc.console.render import Column, number, word, yes_no
+from soc.console.i18n import number, t
+from soc.console.render import Column, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command
-from soc.console.i18n import t
-from soc.console.render import Column, number, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, word
 from soc.errors import EXIT_FINDINGS, UsageError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import typer
 from soc.console.commands.call import Call, command, moment
 from soc.console.commands.events import pages
 from soc.console.commands.parse import Reading
-from soc.console.i18n import t
-from soc.console.render import Column, number, short
+from soc.console.i18n import number, t
+from soc.console.render import Column, short
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.errors import EXIT_FINDINGS, UsageError

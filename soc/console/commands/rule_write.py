@@ -12,8 +12,8 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.commands.parse import Reading
-from soc.console.i18n import t
-from soc.console.render import Column, number, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, word
 from soc.console.text import clean
 from soc.errors import EXIT_FINDINGS, NotFound, UsageError
 from soc.model.clock import VIETNAM, utc

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from soc.console.i18n import pick, t
-from soc.console.render import Column, number
+from soc.console.i18n import number, pick, t
+from soc.console.render import Column
 from soc.console.render import moment as shown_moment
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command, group
-from soc.console.i18n import t
-from soc.console.render import Column, moment, number, short, word
+from soc.console.i18n import number, t
+from soc.console.render import Column, moment, short, word
 
 PAGE = 1000
 CAUGHT = (
@@ -88,5 +88,5 @@ def _show(call: Call, found: Mapping[str, Any]) -> None:
         t("cmd.score.summary", caught=number(len(found["caught"])), expected=number(found["expected"]),
           missed=number(len(found["missed"])), false=number(len(found["false"])),
           pending=number(len(found.get("pending") or ())),
-          recall="–" if recall is None else f"{recall:.0%}", slowest="–" if slowest is None else number(slowest))
+          recall="–" if recall is None else f"{number(round(recall * 100))}%", slowest="–" if slowest is None else number(slowest))
     )  # fmt: skip

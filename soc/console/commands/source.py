@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command, group, moment
-from soc.console.i18n import t
-from soc.console.render import Column, counted, number, size, word, yes_no
+from soc.console.i18n import number, t
+from soc.console.render import Column, counted, size, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
 from soc.console.words import span

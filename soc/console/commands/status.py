@@ -10,8 +10,8 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.commands.shared import making_up
-from soc.console.i18n import t
-from soc.console.render import Column, counted, moment, number, plain, size, word, yes_no
+from soc.console.i18n import number, t
+from soc.console.render import Column, counted, moment, plain, size, word, yes_no
 from soc.console.words import span
 
 

@@ -1,4 +1,4 @@
-"""Words for people: message ids to Vietnamese or English, chosen by `SOC_LANG` or the locale."""
+"""Words and numbers for people: Vietnamese or English, chosen by `SOC_LANG` or the locale."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ LANGUAGES = ("vi", "en")
 Catalogue = Mapping[str, tuple[str, str]]
 """Message id to (Vietnamese, English); `{name}` stands for a parameter."""
 _catalogue: dict[str, tuple[str, str]] = {}
+_MARKS = {"vi": str.maketrans(",.", ".,"), "en": {}}
+"""What stands between thousands and before decimals: 1.234,5 and 1,234.5."""
 
 
 def language(environ: Mapping[str, str] = os.environ) -> str:
@@ -26,8 +28,24 @@ def register(words: Catalogue) -> None:
 
 
 def t(id: str, **params: Any) -> str:
-    """The message in the language of now, its parameters filled in. Raises KeyError for an unknown id."""
-    return _catalogue[id][LANGUAGES.index(language())].format(**params)
+    """The message in the language of now, its parameters filled in. Raises KeyError for an unknown id.
+
+    A number among them is written as `number` writes it; one that counts nothing, such as a port, is handed in as text.
+    """
+    shown = {name: number(value) if _counts(value) else value for name, value in params.items()}
+    return _catalogue[id][LANGUAGES.index(language())].format(**shown)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(value: Any, decimals: int = 1) -> str:
+    """A number with its thousands apart, as the language writes it; a whole one without decimals, None as nothing."""
+    if value is None:
+        return ""
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.{decimals}f}"
+    return text.translate(_MARKS[language()])
 
 
 def both(id: str, **params: Any) -> tuple[str, str]:

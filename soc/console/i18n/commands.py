@@ -186,8 +186,6 @@ HEADINGS: Catalogue = {
 STORED: Catalogue = {
     "cmd.yes": ("có", "yes"),
     "cmd.no": ("không", "no"),
-    "cmd.thousands": (".", ","),
-    "cmd.decimal": (",", "."),
     "cmd.col.rules": ("Luật", "Rules"),
     "cmd.col.tests": ("Kiểm thử", "Tests"),
     "cmd.rule.loaded": ("Đã nạp", "Loaded"),

@@ -239,7 +239,7 @@ def facts(alert: Document) -> list[tuple[str, str]]:
 
 def _fact(kind: str, explain: Document, params: Document) -> tuple[str, str]:
     is_window = kind == "correlation" and "span" in params
-    values = {name: _plain(explain.get(name)) for name in ("observed", "expected")}
+    values: dict[str, Any] = {name: _quantity(explain.get(name)) for name in ("observed", "expected")}
     values["span"] = str(params.get("span", ""))
     label = t("ui.fact.threshold" if kind == "correlation" else "ui.fact.expected")
     return label, t("ui.fact.window" if is_window else "ui.fact.pair", **values)
@@ -253,13 +253,18 @@ def _sentence(id: str, params: Document) -> str:
         return ""
 
 
+def _quantity(value: Any) -> Any:
+    """A number is left to the language; all else is plain text."""
+    return value if isinstance(value, int | float) else _plain(value)
+
+
 def _plain(value: Any) -> str:
     return ", ".join(clean(one) for one in value) if isinstance(value, list | tuple) else clean(value)
 
 
 def _about(alert: Document) -> list[tuple[str, str]]:
     period = t("ui.until", first=when(alert["first_us"]), last=when(alert["last_us"]))
-    raised = t("ui.lag", at=when(alert["created_us"]), lag=f"{alert['lag_us'] / 1_000_000:.1f}")
+    raised = t("ui.lag", at=when(alert["created_us"]), lag=alert["lag_us"] / 1_000_000)
     rows = [
         (t("ui.system"), words.system(alert)),
         (t("ui.unit"), words.unit(alert)),

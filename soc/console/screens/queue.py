@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from soc.console import words
-from soc.console.i18n import t
+from soc.console.i18n import number, t
 from soc.console.screens import acts
 from soc.console.screens.alert import AlertScreen
 from soc.console.screens.base import SETTLE_S, ConsoleScreen
@@ -342,7 +342,7 @@ def _lay_columns(table: Rows, width: int) -> None:
 
 # Two lines an alert: time, level and title above; date, risk, entity, system and unit below.
 
-_TIME, _LEVEL, _STATUS, _COUNT = 8, 10, 8, 5
+_TIME, _LEVEL, _STATUS, _COUNT = 8, 10, 8, 7
 
 
 def _narrow_places(width: int) -> tuple[int, int, int, int]:
@@ -371,7 +371,7 @@ def _tail(status: str, count: str) -> str:
 def _narrow(alert: Document, width: int) -> Row:
     rest, entity, system, unit = _narrow_places(width)
     at = when(alert["created_us"])
-    status = _tail(words.word("status", str(alert["status"])), f"×{alert['count']}")
+    status = _tail(words.word("status", str(alert["status"])), f"×{number(alert['count'])}")
     second = " ".join(
         (
             fit(words.entity(alert), entity),
@@ -416,7 +416,7 @@ def _wide(alert: Document, width: int) -> Row:
     values = (
         when(alert["created_us"])[5:], _level(alert), str(alert["risk"]), words.title(alert), words.entity(alert),
         words.system(alert, short=True), words.unit(alert), words.word("status", str(alert["status"])),
-        f"×{alert['count']}",
+        f"×{number(alert['count'])}",
     )  # fmt: skip
     style = "bold" if alert["status"] == "new" else ""
     styles = [words.LEVEL_STYLES.get(str(alert["level"]), "") if place == 1 else style for place in range(len(values))]

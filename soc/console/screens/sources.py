@@ -12,8 +12,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from soc.console import words
-from soc.console.i18n import t
-from soc.console.render import number
+from soc.console.i18n import number, t
 from soc.console.screens.base import ConsoleScreen
 from soc.console.screens.help import help_page
 from soc.console.session import Service, Session
