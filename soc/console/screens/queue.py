@@ -342,7 +342,7 @@ def _lay_columns(table: Rows, width: int) -> None:
 
 # Two lines an alert: time, level and title above; date, risk, entity, system and unit below.
 
-_TIME, _LEVEL, _STATUS, _COUNT = 8, 10, 8, 7
+_TIME, _LEVEL, _STATUS, _COUNT = 8, 10, 8, 5
 
 
 def _narrow_places(width: int) -> tuple[int, int, int, int]:
@@ -399,7 +399,7 @@ def _two(first: str, second: str, style: str) -> Text:
 
 
 def _wide_places(width: int) -> list[int]:
-    fixed = [14, _LEVEL, 6, 0, 0, 0, 0, _STATUS, _COUNT]
+    fixed = [14, _LEVEL, 6, 0, 0, 0, 0, _STATUS, 7]
     rest = width - sum(fixed) - len(fixed)
     shares = {3: 40, 4: 17, 5: 24, 6: 19}
     for place, share in shares.items():
