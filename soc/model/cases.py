@@ -20,6 +20,7 @@ class CaseTx(Protocol):
     """What a room may do inside one case transaction; all of it commits together or not at all."""
 
     def get(self, kind: str, id: str) -> Stored | None: ...
+    def several(self, kind: str, ids: Collection[str]) -> Mapping[str, Stored]: ...
     def put(
         self,
         kind: str,

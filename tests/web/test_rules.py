@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from soc import content
 from soc.model.batch import EventBatch
 from soc.model.finding import Finding
-from soc.pipeline import places
+from soc.pipeline import places, promotion
 from tests.web.world import NOW_US, World
 
 ROLE, OTHER = "binh", "hoa"
@@ -431,6 +432,26 @@ def test_rules_in_shadow_earn_their_place(place: World) -> None:
     assert (row()["days"], row()["is_ready"]) == (90.0, True)
     place.services.alerts.take([found(8, "203.0.113.77")])
     assert (row()["withheld"], row()["is_ready"]) == (1, False)
+
+
+def test_rules_in_shadow_are_asked_for_together(place: World) -> None:
+    """Thousands of foreign rules begin in shadow: no question to the database is asked for each of them."""
+    asked: list[str] = []
+    services = place.services
+    sqlalchemy.event.listen(services.cases._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+
+    def questions() -> int:
+        asked.clear()
+        with services.cases.read("test") as tx:
+            promotion.ready(services.rules, tx)
+        return len(asked)
+
+    one = questions()
+    for rule in [*services.rules.all()]:
+        ok(place.caller(ROLE).post(f"/v1/rules/{rule.id}/state", {"state": "shadow", "reason": "new"}))
+    with services.cases.read("test") as tx:
+        assert len(promotion.ready(services.rules, tx)) > 10
+    assert questions() == one
 
 
 @pytest.mark.parametrize(("false", "is_ready"), [(0, True), (1, False)])

@@ -88,5 +88,6 @@ def _show(call: Call, found: Mapping[str, Any]) -> None:
         t("cmd.score.summary", caught=number(len(found["caught"])), expected=number(found["expected"]),
           missed=number(len(found["missed"])), false=number(len(found["false"])),
           pending=number(len(found.get("pending") or ())),
-          recall="–" if recall is None else f"{number(round(recall * 100))}%", slowest="–" if slowest is None else number(slowest))
+          recall="–" if recall is None else f"{number(round(recall * 100))}%",
+          slowest="–" if slowest is None else number(slowest))
     )  # fmt: skip

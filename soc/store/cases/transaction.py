@@ -69,6 +69,11 @@ class Tx:
         row = self._connection.execute(statement).first()
         return None if row is None else _stored(row)
 
+    def several(self, kind: str, ids: Collection[str]) -> dict[str, Stored]:
+        """Those of these documents that there are, by id, with one question for all."""
+        statement = sa.select(_documents).where(_documents.c.kind == kind, _documents.c.id.in_(sorted(ids)))
+        return {row.id: _stored(row) for row in self._connection.execute(statement)}
+
     def put(
         self,
         kind: str,

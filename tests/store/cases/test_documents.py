@@ -30,6 +30,18 @@ def test_a_document_comes_back_with_version_1(cases: Cases) -> None:
     assert (stored.document, stored.version, stored.unit) == ({"tên": "Cảnh báo", "n": [1, None]}, 1, "u1")
 
 
+def test_several_come_at_once_and_what_is_not_there_is_left_out(cases: Cases) -> None:
+    """By id, of one kind."""
+    with cases.begin("an") as tx:
+        for id in "ab":
+            tx.put("alert", id, {"id": id}, None)
+        tx.put("ticket", "c", {}, None)
+    with cases.read("an") as tx:
+        found = tx.several("alert", ["b", "c", "a", "a", "z"])
+        assert tx.several("alert", []) == {}
+    assert {id: stored.document for id, stored in found.items()} == {"a": {"id": "a"}, "b": {"id": "b"}}
+
+
 def test_an_id_is_new_only_once(cases: Cases) -> None:
     """None as the expected version refuses a document that exists."""
     with cases.begin("an") as tx:
