@@ -7,7 +7,6 @@ import datetime as dt
 import fcntl
 import hashlib
 import hmac
-import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -26,13 +25,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from soc.collectors.certify import AUTHORITY_DAYS, authority_of, fingerprint, key_in, named, new_key, pem_of, signed
 from soc.errors import NotFound, PermissionRefused, UsageError
 from soc.model.clock import Clock, utc
+from soc.model.names import SHORT_NAME
 from soc.store import files
 
 TOKEN_MINUTES = 60
 CERTIFICATE_DAYS = 90
 RENEW_DAYS = 30
 """A certificate is renewed when it has fewer days left."""
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Token:
 
 def checked_name(name: str) -> str:
     """A unit's name: it becomes part of a folder's name and of every event's position. Raises UsageError."""
-    if not _NAME.fullmatch(name):
+    if not SHORT_NAME.fullmatch(name):
         raise UsageError(f"'{name[:60]}' is no name for a unit", hint="small letters, digits and -, at most 40")
     return name
 

@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from soc.model.batch import FLAGS, Column, EventBatch
-from soc.model.clock import DAY_US
+from soc.model.clock import DAY_US, VIETNAM_US
 from soc.model.fields import FieldType
 from soc.model.system import InformationSystem
 
 UNREGISTERED = "unregistered"
 ADDRESS_FIELDS = ("destination.ip", "host.ip", "source.ip")
-_OFFSET_US = 7 * 3_600_000_000
 _Found = list[InformationSystem | None]
 
 
@@ -56,12 +55,12 @@ def _days(batch: EventBatch, names: Iterable[str]) -> list[int]:
         if column is None:
             continue
         if column.form == "constant" and column.values is not None and None in days:
-            day = (int(column.values) + _OFFSET_US) // DAY_US
+            day = (int(column.values) + VIETNAM_US) // DAY_US
             days = [day if d is None else d for d in days]
         elif None in days:
             times = column.to_list()
             days = [
-                (t + _OFFSET_US) // DAY_US if d is None and t is not None else d
+                (t + VIETNAM_US) // DAY_US if d is None and t is not None else d
                 for d, t in zip(days, times, strict=True)
             ]
     return [0 if day is None else day for day in days]

@@ -10,14 +10,12 @@ from typing import Any, Self
 
 from soc.errors import ContentError, Fault
 from soc.model.batch import EventBatch
-from soc.model.clock import DAY_US
+from soc.model.clock import DAY_US, VIETNAM_US
 from soc.model.system import InformationSystem
 from soc.registry.definition import load_systems, validate
 from soc.registry.enrich import enrich
 from soc.registry.networks import NetworkMap, address_key
 
-_OFFSET_US = 7 * 3_600_000_000
-"""Asia/Ho_Chi_Minh is UTC+7 without daylight saving since 1975, so a local day is one division."""
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 _MAX_DAY = dt.date.max.toordinal() - _EPOCH
 CACHE_ENTRIES = 200_000
@@ -27,7 +25,7 @@ Candidates = list[InformationSystem]
 
 def local_day(at_us: int) -> int:
     """The local day (Asia/Ho_Chi_Minh) of µs UTC, as days since 1970-01-01."""
-    return (at_us + _OFFSET_US) // DAY_US
+    return (at_us + VIETNAM_US) // DAY_US
 
 
 def date_of(day: int) -> dt.date:

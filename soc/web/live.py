@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from soc.errors import SocError, TryAgain
+from soc.model.clock import DAY_US
 from soc.model.query import And, Between
 from soc.model.query import Query as Tree
 from soc.store.cases import Change
@@ -35,7 +36,7 @@ ROWS_PER_TICK = 500
 CHANGES_PER_TICK = 500
 OVERLAP_US = 10_000_000
 """Events appear up to this long after the time of ingest they carry: they are stamped first and made durable then."""
-WINDOW_US = 86_400_000_000
+WINDOW_US = DAY_US
 """A tail is of live events: what claims to be older than this (an import) is found by search."""
 CATCH_UP_US = 60_000_000
 """A tail that goes on after a longer pause counts what is older instead of sending it: it may be a whole day."""

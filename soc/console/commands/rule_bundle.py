@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from soc.console.i18n import number, t
 from soc.console.render import Column, word
 from soc.console.text import clean
 from soc.errors import EXIT_PARTIAL, UsageError
+from soc.model.names import SHORT_NAME
 
 if TYPE_CHECKING:
     from soc.content.bundle import Bundle
@@ -22,7 +22,6 @@ STEPS = (
     Column("cmd.col.change", "change", word("bundle")),
     Column("cmd.col.file", "path", fold=True),
 )
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The bundle.")]
 Trust = Annotated[list[str] | None, typer.Option(help="A signer's public key; beside [content] trust.")]
 
@@ -104,7 +103,7 @@ def add(rule: typer.Typer) -> None:
 
 
 def _named(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not SHORT_NAME.fullmatch(name):
         raise UsageError(f"'{name[:60]}' is no name for a bundle", hint="small letters, digits and -, at most 40")
     return name
 

@@ -16,8 +16,8 @@ from textual.widgets import Static
 from soc.console import words
 from soc.console.i18n import t
 from soc.console.screens import acts
-from soc.console.screens.base import ConsoleScreen
 from soc.console.screens.help import help_page
+from soc.console.screens.paged import PagedScreen
 from soc.console.session import Session
 from soc.console.text import clean, when
 from soc.console.widgets.bars import Bar
@@ -26,13 +26,12 @@ from soc.console.widgets.dialogs import Reading
 from soc.console.widgets.pages import PageBar, Pages
 from soc.console.widgets.table import Row, Rows
 
-PAGES = (("overview", "overview-scroll"), ("events", "events-table"), ("history", "history-scroll"))
 LABEL = 20
 """Width of the labels on the left."""
 Document = Mapping[str, Any]
 
 
-class AlertScreen(ConsoleScreen):
+class AlertScreen(PagedScreen):
     """Begins with what the queue knew and completes itself."""
 
     CSS = """
@@ -41,10 +40,8 @@ class AlertScreen(ConsoleScreen):
     #overview-scroll, #history-scroll { padding: 0 1; scrollbar-size-vertical: 1; }
     #events-line { padding: 0 1; color: $text-muted; height: auto; }
     """
+    PAGES = (("overview", "overview-scroll"), ("events", "events-table"), ("history", "history-scroll"))
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(n), f"page({n - 1})", show=False) for n in (1, 2, 3)),
-        Binding("tab,right", "turn(1)", show=False),
-        Binding("shift+tab,left", "turn(-1)", show=False),
         Binding("a", "acknowledge", show=False),
         Binding("e", "escalate", show=False),
         Binding("c", "close", show=False),
@@ -63,7 +60,6 @@ class AlertScreen(ConsoleScreen):
         self.alert = alert
         self.events: Sequence[Document] = ()
         self._are_events_known = False
-        self._page = 0
 
     def body(self) -> ComposeResult:
         yield Static("", markup=False, id="title")
@@ -132,7 +128,7 @@ class AlertScreen(ConsoleScreen):
             t("ui.tab.events", count=alert["events_total"]),
             t("ui.tab.history", count=len(alert["notes"])),
         )
-        self.query_one("#tabs", PageBar).draw(labels, self._page)
+        self.query_one("#tabs", PageBar).draw(labels, self.page)
 
     def _draw_events(self) -> None:
         table = self.query_one("#events-table", Rows)
@@ -155,16 +151,6 @@ class AlertScreen(ConsoleScreen):
         return f"{shown}\n{t('ui.events.rest', query=clean(query))}" if query else shown
 
     # Keys
-
-    def action_page(self, number: int) -> None:
-        """Go to a page, counted from 0."""
-        self._page = number % len(PAGES)
-        self.query_one(Pages).choose(*PAGES[self._page])
-        self.draw()
-
-    def action_turn(self, by: int) -> None:
-        """The next page, or the one before."""
-        self.action_page(self._page + by)
 
     def on_data_table_row_selected(self, event: Rows.RowSelected) -> None:
         """Enter on an event shows it whole."""

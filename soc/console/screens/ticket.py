@@ -16,8 +16,8 @@ from textual.widgets import Static
 
 from soc.console import words
 from soc.console.i18n import pick, t
-from soc.console.screens.base import ConsoleScreen
 from soc.console.screens.help import help_page
+from soc.console.screens.paged import PagedScreen
 from soc.console.session import Session
 from soc.console.text import clean, when
 from soc.console.widgets.cells import fit, pairs, wrapped
@@ -26,12 +26,11 @@ from soc.console.widgets.pages import PageBar, Pages
 from soc.console.widgets.table import Row, Rows
 from soc.model.run import ACTIVE
 
-PAGES = (("steps", "steps-table"), ("runs", "runs-table"), ("past", "past-scroll"))
 LABEL = 15
 Document = Mapping[str, Any]
 
 
-class TicketScreen(ConsoleScreen):
+class TicketScreen(PagedScreen):
     """Page 1 the steps with their guidance, page 2 the actions with their plans, page 3 deadlines and history."""
 
     CSS = """
@@ -40,10 +39,8 @@ class TicketScreen(ConsoleScreen):
     .detail { height: 1fr; padding: 0 1; border-top: solid $primary; scrollbar-size-vertical: 1; }
     #past-scroll { padding: 0 1; scrollbar-size-vertical: 1; }
     """
+    PAGES = (("steps", "steps-table"), ("runs", "runs-table"), ("past", "past-scroll"))
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(n), f"page({n - 1})", show=False) for n in (1, 2, 3)),
-        Binding("tab,right", "turn(1)", show=False),
-        Binding("shift+tab,left", "turn(-1)", show=False),
         Binding("d", "done", show=False),
         Binding("p", "plan", show=False),
         Binding("g", "approve", show=False),
@@ -64,7 +61,6 @@ class TicketScreen(ConsoleScreen):
         self.ticket_id = id
         self.ticket: Document | None = None
         self._greeting = greeting
-        self._page = 0
 
     def body(self) -> ComposeResult:
         yield Static(Content(t("ui.loading")), markup=False, id="head")
@@ -133,7 +129,7 @@ class TicketScreen(ConsoleScreen):
             t("ui.tab.runs", count=len(ticket["runs"])),
             t("ui.tab.ticket_history"),
         )
-        self.query_one("#tabs", PageBar).draw(labels, self._page)
+        self.query_one("#tabs", PageBar).draw(labels, self.page)
 
     def _draw_details(self) -> None:
         ticket, task, run = self.ticket, self.step(), self._chosen("runs-table", "runs")
@@ -157,8 +153,8 @@ class TicketScreen(ConsoleScreen):
 
     def run_here(self) -> Document | None:
         """On page 2 the run under the cursor, on page 1 the newest run of the step; says so when there is none."""
-        run = self._chosen("runs-table", "runs") if self._page == 1 else None
-        if run is None and self._page != 1 and self.ticket is not None and (step := self.step()) is not None:
+        run = self._chosen("runs-table", "runs") if self.page == 1 else None
+        if run is None and self.page != 1 and self.ticket is not None and (step := self.step()) is not None:
             run = _of_step(self.ticket, str(step["id"]))
         if run is None:
             self.say(t("ui.run.none"), problem=True)
@@ -171,20 +167,10 @@ class TicketScreen(ConsoleScreen):
 
     # Keys
 
-    def action_page(self, number: int) -> None:
-        """Go to a page, counted from 0."""
-        self._page = number % len(PAGES)
-        self.query_one(Pages).choose(*PAGES[self._page])
-        self.draw()
-
-    def action_turn(self, by: int) -> None:
-        """The next page, or the one before."""
-        self.action_page(self._page + by)
-
     def on_data_table_row_selected(self, event: Rows.RowSelected) -> None:
         """Enter shows the guidance of a step, or the plan of a run, whole."""
         event.stop()
-        if self._page == 1:
+        if self.page == 1:
             if (run := self._chosen("runs-table", "runs")) is not None:
                 self.app.push_screen(Reading(t("ui.plan"), *plan_parts(run)))
         elif self.ticket is not None and (task := self.step()) is not None:

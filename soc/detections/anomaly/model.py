@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from soc.content import Document, Faults, Node
 from soc.detections.sigma.header import identity, version_of, vietnamese_title
 from soc.detections.sigma.rule import Rule
+from soc.model.clock import DAY_US
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS, Finding
 
@@ -64,8 +65,8 @@ class AnomalyModel(Protocol):
 class Policy:
     """How a model judges. Times in µs; a model reads only what it needs."""
 
-    learning_us: int = 7 * 86_400_000_000
-    forget_us: int = 90 * 86_400_000_000
+    learning_us: int = 7 * DAY_US
+    forget_us: int = 90 * DAY_US
     factor: float = 6.0
     floor_us: int = 300_000_000
     gaps: int = 20
