@@ -126,11 +126,17 @@ def _decode(parsers: ParserSet, blocks: Sequence[RawBlock], *, whole: bool = Fal
     start = time.process_time()
     for block in blocks:
         batches, state = parsers.parse(block, state, int(block.receipt_ns[0]))
-        flows = [b for b in batches if b.dataset != "unparsed" and b.values("event.action")[0] in _FLOWS]
+        flows = [b for b in batches if b.dataset != "unparsed" and _action(b) in _FLOWS]
         events += sum(batch.n for batch in flows)
         for batch in flows:
             _make(batch, whole)
     return Cost(events, 0.0, time.process_time() - start)
+
+
+def _action(batch: EventBatch) -> str:
+    """That of its first event; flows share it, and no list is made of what they share."""
+    column = batch.columns["event.action"]
+    return str(column.values if column.form == "constant" else column.to_list()[0])
 
 
 def _make(batch: EventBatch, whole: bool) -> None:

@@ -22,7 +22,7 @@ _POLL_MS = 50
 _GATHER_S, _GATHER_MANY_S, _GATHER_MOST_S, _MANY = 0.004, 0.016, 0.04, 32
 """When little is there more is waited for: a system call for each datagram costs the most. Where so many come in that
 time, waiting and waking cost as much as receiving: more are waited for, though no longer than a group commit does."""
-_WANTED = BATCH * 3 // 4
+_WANTED = BATCH * 7 // 8
 
 
 def gathering_s(before_s: float, n: int) -> float:

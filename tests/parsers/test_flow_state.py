@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from soc.model.flow_elements import ELEMENTS
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState, envelope, mapping
-from soc.parsers.decoders import flow_community, flow_options, flow_state, flow_text, netflow_v9
+from soc.parsers.decoders import flow_community, flow_options, flow_sets, flow_state, flow_text, netflow_v9
 from soc.parsers.decoders import ipfix as ipfix_decoder
-from soc.parsers.decoders.flow_sets import Walker
+from soc.parsers.decoders.flow_sets import Dialect, Malformed, Walker, read_templates
 from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY, Memory
 from tests.parsers.conftest import RECEIPT_NS
 from tests.parsers.flow_bytes import (
@@ -407,3 +407,39 @@ def test_templates_of_the_same_fields_keep_their_numbers(parsers: ParserSet) -> 
         (256, 1500),
         (257, 7),
     ]
+
+
+def told(dialect: Dialect, piece: bytes, is_options: bool) -> tuple[list[Any], str]:
+    """The templates of a set, and the fault behind them."""
+    found: list[Any] = []
+    try:
+        for each in read_templates(dialect, piece, is_options):
+            found.append(each)
+    except Malformed as error:
+        return found, str(error)
+    return found, ""
+
+
+@given(
+    st.sampled_from([netflow_v9.DIALECT, ipfix_decoder.DIALECT]), st.booleans(),
+    st.lists(st.sampled_from([0, 1, 2, 4, 8, 256, 257, 32769, 65535]), max_size=24), st.binary(max_size=3),
+)  # fmt: skip
+def test_a_set_that_came_before_is_read_as_the_first_time(
+    dialect: Dialect, is_options: bool, words: list[int], rest: bytes
+) -> None:
+    """Templates that are remembered, in either dialect and as options too, faults and all."""
+    piece = b"\0\0\0\0" + struct.pack(f">{len(words)}H", *words) + rest
+    first = told(dialect, piece, is_options)
+    assert told(dialect, piece, is_options) == first
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow_sets, "_REMEMBERED", 0)
+        assert told(dialect, piece, is_options) == first
+
+
+def test_a_long_set_is_not_remembered() -> None:
+    """What is remembered has a bound, whatever is sent."""
+    before = flow_sets._known_template.cache_info()
+    assert before.maxsize == 256
+    fields = [(number, 4) for number in range(1, 300)]
+    told(netflow_v9.DIALECT, v9_template(256, fields), False)
+    assert flow_sets._known_template.cache_info() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from soc.model.record import RawBlock
@@ -23,6 +24,8 @@ MAX_PADDING = 7
 sections 3.3.1 and 9.1)."""
 _SET = struct.Struct(">HH")
 _FIRST_DATA = 256
+_REMEMBERED = 1024
+"""Sets of templates of at most so many octets are remembered, the last 256: exporters send the same again and again."""
 
 
 class Head(NamedTuple):
@@ -343,7 +346,8 @@ def read_templates(dialect: Dialect, piece: bytes, is_options: bool) -> Iterator
             continue
         if number < _FIRST_DATA:
             raise Malformed(f"a template with the number {number}")
-        template, at = _template(dialect, piece, at, is_options)
+        read = _template if len(piece) > _REMEMBERED else _known_template
+        template, at = read(dialect, piece, at, is_options)
         yield template
     if any(piece[at:]):
         raise Malformed("octets behind the last template")
@@ -368,6 +372,9 @@ def _template(dialect: Dialect, piece: bytes, at: int, is_options: bool) -> tupl
     if not fields:
         raise Malformed(f"template {number} without fields")
     return Template(number, is_options, tuple(fields)), at
+
+
+_known_template = lru_cache(maxsize=256)(_template)
 
 
 def originals(chunk: Chunk) -> list[bytes]:
