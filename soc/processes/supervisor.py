@@ -18,7 +18,7 @@ from soc.config import Settings
 from soc.pipeline.states import read_state, state_file
 from soc.processes.process import STOP_S, SUPERVISED
 
-READY_S = 60.0
+READY_S = 120.0
 GIVE_UP = 3
 STEADY_S = 60.0
 """Who ran so long before it died is started again at once."""

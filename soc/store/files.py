@@ -82,14 +82,20 @@ def take_lock(path: Path, *, wait: bool = False) -> int | None:
     return fd
 
 
+def lock_within(path: Path, wait_s: float) -> int | None:
+    """`take_lock`, tried again and again for so many seconds."""
+    until = time.monotonic() + wait_s
+    while (fd := take_lock(path)) is None and time.monotonic() < until:
+        time.sleep(LOCK_PAUSE_S)
+    return fd
+
+
 @contextlib.contextmanager
 def locked(path: Path, what: str, *, wait_s: float = 0) -> Iterator[None]:
     """Hold a lock for a block; raises TryAgain when another process has not ended the same work in `wait_s`."""
-    until = time.monotonic() + wait_s
-    while (fd := take_lock(path)) is None:
-        if time.monotonic() >= until:
-            raise TryAgain(f"{what} is running in another process", hint="wait for it to finish")
-        time.sleep(LOCK_PAUSE_S)
+    fd = lock_within(path, wait_s)
+    if fd is None:
+        raise TryAgain(f"{what} is running in another process", hint="wait for it to finish")
     try:
         yield
     finally:

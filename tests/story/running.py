@@ -71,7 +71,7 @@ class Running:
         person = ("--as", acting) if acting else ()
         result = subprocess.run(
             (*SOC, *person, *arguments), env={**self.environment, **more}, capture_output=True, text=True,
-            timeout=LONG_S, check=False, stdin=subprocess.DEVNULL,
+            timeout=600, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return Ran(result.returncode, result.stdout, result.stderr)
 

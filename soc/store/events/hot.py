@@ -8,7 +8,7 @@ import re
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from soc.store.events.marks import Marks, advance
 from soc.store.frames import FRAME_HEADER_SIZE, frame_length, scan
 
 _NAME = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>\d{8})\.hot\Z")
+WRITER_WAIT_S = 60.0
+"""What a writer left when it ended is sealed under its lock; who begins anew under its name waits for that."""
 COALESCE, SMALL, GATHERED = 32, 2_048, 4_096
 """So many pieces of fewer rows each are put together, up to so many rows in one."""
 
@@ -247,20 +249,21 @@ class HotCache:
 class HotWriter:
     """The one writer of `<writer>.<n>.hot`. Not for several threads at once.
 
+    `first_number` says which one comes behind those that were sealed; it is asked when nobody can seal another.
     Raises TryAgain when another process has the name, NewerStore when the files are of a later version.
     """
 
-    def __init__(self, folder: Path, writer: str, first_number: int, now_ns: int) -> None:
+    def __init__(self, folder: Path, writer: str, first_number: Callable[[], int], now_ns: int) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", writer):
             raise StoreError(f"writer '{writer}' may only have letters, digits, '_' and '-'")
         self.writer, self._folder = writer, folder
         self._fd, self._broken = -1, False
-        lock = files.take_lock(folder / f"{writer}.lock")
+        lock = files.lock_within(folder / f"{writer}.lock", WRITER_WAIT_S)
         if lock is None:
             raise TryAgain(f"event store writer '{writer}' is in use by another process", hint="choose another name")
         self._lock_fd = lock
         try:
-            self._open(first_number, now_ns)
+            self._open(first_number(), now_ns)
         except BaseException:
             self.close()
             raise

@@ -83,8 +83,9 @@ class EventStore:
         self._writer: HotWriter | None = None
         self._finish_drops()
         if writer is not None:
-            first = self._manifest.last_sealed(writer) + 1
-            self._writer = HotWriter(root / "hot", writer, first, clock.now_ns())
+            self._writer = HotWriter(
+                root / "hot", writer, lambda: self._manifest.last_sealed(writer) + 1, clock.now_ns()
+            )
             self._marks = self.cursors()
 
     @functools.cached_property

@@ -97,10 +97,46 @@ def test_an_empty_append_moves_the_cursor(store: EventStore) -> None:
     assert store.cursors() == upto(9, 0)
 
 
-def test_one_writer_a_name(store: EventStore, tmp_path: Path, clock: FixedClock) -> None:
+def test_one_writer_a_name(store: EventStore, tmp_path: Path, clock: FixedClock, monkeypatch) -> None:
     """A second writer of the same name is refused."""
+    monkeypatch.setattr("soc.store.events.hot.WRITER_WAIT_S", 0.1)
     with pytest.raises(TryAgain):
         EventStore(tmp_path, clock, writer="w")
+
+
+def test_a_writer_that_begins_anew_waits_while_what_it_left_is_sealed(tmp_path: Path, clock: FixedClock) -> None:
+    """Compaction holds its lock meanwhile: `soc up` gave up on a worker that was refused three times."""
+    EventStore(tmp_path, clock, writer="w").close()
+    held = files.take_lock(tmp_path / "hot" / "w.lock")
+    assert held is not None
+    threading.Timer(0.3, os.close, [held]).start()
+    EventStore(tmp_path, clock, writer="w").close()
+
+
+def test_a_writer_never_takes_the_number_of_a_file_that_was_sealed(
+    tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compaction may end just before the writer has its name: under a sealed number its rows would be thrown away."""
+    before = EventStore(tmp_path, clock, writer="w")
+    before.append([frame(1)], upto(1, 4))
+    before.close()
+    take_lock = files.take_lock
+
+    def taken(path: Path, **more: bool) -> int | None:
+        if path.name == "w.lock":
+            monkeypatch.setattr(files, "take_lock", take_lock)
+            other = EventStore(tmp_path, clock)
+            other.compact(grace_us=0)
+            other.close()
+        return take_lock(path, **more)
+
+    monkeypatch.setattr(files, "take_lock", taken)
+    after = EventStore(tmp_path, clock, writer="w")
+    after.append([frame(2)], upto(2, 4))
+    after.compact(grace_us=0)
+    found = len(texts(after))
+    after.close()
+    assert found == 2 * frame(1).n
 
 
 def test_a_reader_takes_no_name(store: EventStore, tmp_path: Path, clock: FixedClock) -> None:
