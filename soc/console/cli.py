@@ -40,6 +40,7 @@ from soc.console.commands import (
     simulation,
     source,
     status,
+    store,
     system,
     ticket,
 )
@@ -57,7 +58,7 @@ app = typer.Typer(
 )
 for _part in (
     process, parse, detect, rule, check, fields, events, filters, lookback, coverage, source, imports, alert, ticket,
-    playbook, national, retention, ledger, system, mib, relay, certificate, packet, person, status, settings,
+    playbook, national, retention, ledger, store, system, mib, relay, certificate, packet, person, status, settings,
     simulation,
 ):  # fmt: skip
     _part.add(app)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from soc.processes.collecting import collect, reload
     from soc.processes.home import issue_certificate, make_home
+    from soc.processes.rebuilding import rebuild_store
     from soc.processes.serving import serve
     from soc.processes.simulation import prepare_simulation, receiver, score, simulate
     from soc.processes.sources import poll, sense
@@ -23,7 +24,7 @@ _WHERE = {
     "work": "working", "correlate": "working", "compact": "working", "lookback": "working", "serve": "serving",
     "hub": "units", "relay": "units", "relay_join": "units",
     "prepare_simulation": "simulation", "simulate": "simulation", "score": "simulation", "receiver": "simulation",
-    "up": "starting", "make_home": "home", "issue_certificate": "home",
+    "up": "starting", "make_home": "home", "issue_certificate": "home", "rebuild_store": "rebuilding",
 }  # fmt: skip
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "make_home",
     "poll",
     "prepare_simulation",
+    "rebuild_store",
     "receiver",
     "relay",
     "relay_join",

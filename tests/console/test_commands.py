@@ -27,6 +27,7 @@ from soc.errors import (
 )
 from soc.model.clock import FixedClock
 from soc.parsers.mibs import packed
+from soc.store.events.rebuild import FoundFile, RebuildPlan
 from tests.console.fake_client import ALERT, EVENT, HOLD_ID, NOW_US, PLAN_HASH, RUN, RUN_ID, SYSTEM, FakeClient
 
 Soc = Callable[..., "Result"]
@@ -725,6 +726,39 @@ def test_the_score_lists_what_was_missed(soc: Soc) -> None:
     assert "no alert at all" in result.out
     assert "Caught 1/2 (50%), missed 1, false 0, under way 0; slowest 4.5 s." in result.err
     assert soc("simulate", "score", "--json", processes=lambda: processes).json["data"]["expected"] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "answer", "code", "applied"),
+    [("", "no\n", 2, False), ("", "yes\n", 4, True), ("--yes", "", 4, True), ("--dry-run", "", 4, False)],
+)
+def test_a_lost_catalogue_is_made_anew_when_a_person_agrees(
+    soc: Soc, line: str, answer: str, code: int, applied: bool
+) -> None:
+    """The plan first, by state, then what was refused and why; exit 4 for that. Without a yes nothing is done."""
+    files = (
+        FoundFile("seg/a.parquet", "sealed", 10, 1000), FoundFile("seg/b.parquet", "sealed", 5, 500),
+        FoundFile("seg/c.parquet", "refused", why="torn \x1b[31m"),
+    )  # fmt: skip
+    agreed = []
+
+    def rebuild_store(settings: Any, asked: Any, progress: Any) -> RebuildPlan:
+        plan = RebuildPlan(files, ())
+        agreed.append(asked(plan))
+        progress(1, 2)
+        return plan
+
+    processes = SimpleNamespace(rebuild_store=rebuild_store)
+    result = soc("store", "rebuild", *line.split(), processes=lambda: processes, answer=answer)
+    assert (result.code, agreed) == (code, [applied] if code == 4 else [])
+    shown = result.err if answer == "no\n" else result.out
+    assert "refused" in shown.lower()
+    assert "seg/c.parquet" in shown
+    assert "\x1b[31m" not in shown
+    assert ("soc retention verify --content" in result.err) == applied
+    told = soc("store", "rebuild", "--dry-run", "--json", processes=lambda: processes).json
+    assert (told["schema"], told["data"]["applied"]) == ("soc.store.rebuild/v1", False)
+    assert [file["state"] for file in told["data"]["files"]] == ["sealed", "sealed", "refused"]
 
 
 def test_packets_are_written_to_a_file_of_ones_own(soc: Soc, client: FakeClient, tmp_path: Path) -> None:

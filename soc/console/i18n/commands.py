@@ -506,6 +506,10 @@ STORED: Catalogue = {
     "cmd.proof.footer": ("Phần cuối tệp không khớp", "Footer"),
     "cmd.proof.content": ("Sự kiện bị sửa", "Events changed"),
     "cmd.proof.ledger": ("Sổ hành động", "Ledger"),
+    "cmd.rebuild.sealed": ("Đưa vào danh mục", "Taken in"),
+    "cmd.rebuild.merged": ("Đã gộp vào tệp khác", "Merged into another"),
+    "cmd.rebuild.unfinished": ("Dở dang, còn trong tệp nóng", "Unfinished, still in a hot file"),
+    "cmd.rebuild.refused": ("KHÔNG NHẬN", "REFUSED"),
     "cmd.retention.gaps": ("Khoảng trống", "Gaps"),
     "cmd.gap.deleted": ("đã xóa trước hạn", "deleted too early"),
     "cmd.gap.silent": ("nguồn không gửi nhật ký", "the source was silent"),
@@ -550,6 +554,18 @@ RETENTION: Catalogue = {
     "cmd.retention.next": (
         "Một người khác phê duyệt và xóa bằng: {command}",
         "Somebody else approves and deletes: {command}",
+    ),
+    "cmd.rebuild.ask": (
+        "Lập lại manifest.db từ {files} tệp? Mọi sự kiện sẽ được đọc.",
+        "Make manifest.db anew from {files} files? Every event is read.",
+    ),
+    "cmd.rebuild.files": ("Đang đọc tệp", "Reading files"),
+    "cmd.rebuild.planned": ("Chưa thay đổi gì.", "Nothing was changed."),
+    "cmd.rebuild.done": (
+        "Đã lập lại manifest.db. Khởi động soc, rồi đối chiếu với chữ ký: soc retention verify --content. "
+        "Số đếm phủ quy tắc của các tệp này đã mất.",
+        "manifest.db is made anew. Start soc, then hold it against what was signed: soc retention verify --content. "
+        "What was counted of these files for rule coverage is lost.",
     ),
     "cmd.retention.ask": ("Xóa hẳn {files} tệp ({bytes})?", "Delete {files} files ({bytes}) for good?"),
     "cmd.retention.holds": (

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from soc.store.events.hot import parse_name
 from soc.store.events.marks import Marks, advance
 from soc.store.events.nouns import Segment, Tombstone
 
+NAME = "manifest.db"
 VERSION = 2
 _TALLY = """CREATE TABLE tally (
     at_us INTEGER NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (at_us, name)
@@ -49,6 +50,11 @@ def _sqlite_error(error: sqlite3.Error, path: Path) -> StoreError:
     if "full" in str(error):
         return DiskFull(f"{path}: {error}", hint="free space; nothing was acknowledged")
     return StoreError(f"{path}: {error}")
+
+
+def is_lost(root: Path) -> bool:
+    """Whether there are sealed files in a store, and no `manifest.db` that would know them."""
+    return not (root / NAME).exists() and next((root / "seg").rglob("*.parquet"), None) is not None
 
 
 class Manifest:
@@ -218,6 +224,36 @@ class Manifest:
                 " WHERE id = ? AND state = 'sealed'",
                 [(now_us, new.id, segment.id) for segment in old],
             )
+
+    def restore(
+        self,
+        sealed: Sequence[Segment],
+        merged: Sequence[tuple[Segment, str]],
+        unfinished: Sequence[tuple[str, str, str, str]],
+        tombstones: Sequence[Mapping[str, Any]],
+        hot: Sequence[str],
+        marks: Marks,
+        now_us: int,
+    ) -> None:
+        """Fill an empty one: files, those merged into another, those to be removed (id, day, level, path), tombstones
+        as certificates have them, hot files that are sealed, and the cursor."""
+        entries = [*sealed, *(segment for segment, _ in merged)]
+        self.intend([*((e.id, e.day, e.level, e.path) for e in entries), *unfinished])
+        self.swap_hot(hot, entries, marks, {}, now_us)
+        with self.change() as db:
+            db.executemany(
+                "UPDATE segment SET state = 'retired', changed_us = ?, merged_into = ? WHERE id = ?",
+                [(now_us, into, segment.id) for segment, into in merged],
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO segment VALUES (?, 'dropped', '', ?, ?, ?, '[]', '[]', ?, ?, 0, 0, 0, 0, '', '',"
+                " ?, '', ?, ?, NULL)",
+                [
+                    (s["segment_id"], s["day"], str(s["level"]), json.dumps(s["systems"]), s["rows"], s["bytes"],
+                     s["sha256"], s["authorisation"], s["dropped_us"])
+                    for s in tombstones
+                ],
+            )  # fmt: skip
 
     def set_state(self, segment_id: str, state: str, now_us: int, authorisation: str | None = None) -> None:
         """Move a segment on; the first authorisation stays."""

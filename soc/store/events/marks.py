@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,22 +58,50 @@ def fresh(batch: EventBatch, marks: Mapping[Partition, Position]) -> np.ndarray[
         positions = pc.coalesce(batch.columns[CLOSED_BY].to_arrow(), positions)
     if positions.null_count:
         return _fresh_with_gaps(batch, marks, np.asarray(pc.is_valid(positions).to_numpy(zero_copy_only=False)))
-    parts = pc.split_pattern(positions, ":").flatten()
-    if len(parts) != batch.n * _PARTS:
-        raise ValueError("soc.position is not node:log:seq:ordinal:part in every row")
-    origin = [parts.take(pa.array(np.arange(i, batch.n * _PARTS, _PARTS))) for i in (0, 1)]
-    keys = pc.binary_join_element_wise(
-        *(_text(batch, name) for name in ("soc.site", "soc.listener", "soc.source")), *origin, "\0"
-    ).dictionary_encode()
-    numbers = [_numbers(parts, i, batch.n) for i in (2, 3, 4)]
-    codes = keys.indices.to_numpy()
     keep = np.ones(batch.n, bool)
-    for code, key in enumerate(keys.dictionary.to_pylist()):
+    for key, rows, numbers in _by_partition(positions, [_text(batch, name) for name in _SOURCE]):
         mark = marks.get(_partition(key))
         if mark is not None:
-            rows = codes == code
-            keep[rows] = _past(mark, [column[rows] for column in numbers])
+            keep[rows] = _past(mark, numbers)
     return None if keep.all() else keep
+
+
+_SOURCE = ("soc.site", "soc.listener", "soc.source")
+
+
+def _by_partition(positions: Any, source: Sequence[Any]) -> Iterator[tuple[str, Any, list[np.ndarray[Any, Any]]]]:
+    """Site, listener, source, node and log joined, the rows (a mask), and their seq, ordinal and part."""
+    n = len(positions)
+    parts = pc.split_pattern(positions, ":").flatten()
+    if len(parts) != n * _PARTS:
+        raise ValueError("soc.position is not node:log:seq:ordinal:part in every row")
+    origin = [parts.take(pa.array(np.arange(i, n * _PARTS, _PARTS))) for i in (0, 1)]
+    keys = pc.binary_join_element_wise(*source, *origin, "\0").dictionary_encode()
+    numbers = [_numbers(parts, i, n) for i in (2, 3, 4)]
+    codes = keys.indices.to_numpy()
+    for code, key in enumerate(keys.dictionary.to_pylist()):
+        rows = codes == code
+        yield key, rows, [column[rows] for column in numbers]
+
+
+def marks_of(table: Any) -> Marks:
+    """The mark of each partition that stored rows (a table with field names) are of: the position of its last one."""
+    if "soc.position" not in table.column_names:
+        return {}
+    names = [name for name in (CLOSED_BY, "soc.position") if name in table.column_names]
+    table = table.filter(pc.is_valid(table.column("soc.position")))
+    positions = pc.coalesce(*(table.column(name) for name in names)).combine_chunks()
+    source = [
+        pc.fill_null(table.column(name), "").combine_chunks() if name in table.column_names
+        else pa.repeat("", table.num_rows) for name in _SOURCE
+    ]  # fmt: skip
+    found: Marks = {}
+    for key, _, (seq, ordinal, part) in _by_partition(positions, source) if table.num_rows else ():
+        last = np.lexsort((part, ordinal, seq))[-1]
+        partition = _partition(key)
+        position = Position(partition.node, partition.log, int(seq[last]), int(ordinal[last]), int(part[last]))
+        advance(found, {partition: position})
+    return found
 
 
 def _past(mark: Position, numbers: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -98,7 +98,7 @@ class Writer:
         self._tables: list[Any] = []
         self._dataset = ""
         self.rows = self.held = 0
-        self._stats = _Stats()
+        self._stats = Stats()
         with self._told():
             files.make_folder(self._path.parent)
             self._file = pq.ParquetWriter(
@@ -192,7 +192,7 @@ def _distinct(table: Any, name: str) -> frozenset[str]:
     return frozenset(v or "" for v in pc.unique(table.column(name)).to_pylist())
 
 
-class _Stats:
+class Stats:
     """What the manifest says of a segment, gathered row group by row group."""
 
     def __init__(self) -> None:
@@ -205,6 +205,7 @@ class _Stats:
         self._receipt: list[int] = []
 
     def add(self, table: Any) -> None:
+        """Some rows of it."""
         self._leaves.add(table)
         self._rows += table.num_rows
         self._columns.update(_without_empty(table).column_names)
@@ -214,6 +215,7 @@ class _Stats:
         self._receipt += _range(table.column("event.created"))
 
     def entry(self, root: Path, path: Path, segment_id: str, place: tuple[str, str]) -> Segment:
+        """What is to be said of the file, whose rows all were added; place is day and level."""
         first, last = self._leaves.ids()
         return Segment(
             id=segment_id, day=place[0], level=place[1], systems=frozenset(self._systems - {""}),
@@ -225,13 +227,32 @@ class _Stats:
         )  # fmt: skip
 
 
-def footer(root: Path, segment: Segment) -> Footer:
-    """What the file's footer says; raises StoreError when it cannot be read."""
+def _metadata(root: Path, path: str) -> Any:
     try:
-        with pq.ParquetFile(root / segment.path, pre_buffer=False) as file:
-            data = file.metadata
+        with pq.ParquetFile(root / path, pre_buffer=False) as file:
+            return file.metadata
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{segment.path}: {error}") from error
+        raise StoreError(f"{path}: {error}") from error
+
+
+def id_range(root: Path, path: str) -> tuple[bytes, bytes]:
+    """The least and the largest id of a file's events, by its footer. Raises StoreError."""
+    found = _extremes(_metadata(root, path), "event.id")
+    return min(found), max(found)
+
+
+def ids(root: Path, path: str) -> Any:
+    """The ids of a file's events, as one array. Raises StoreError."""
+    try:
+        with pq.ParquetFile(root / path, pre_buffer=False) as file:
+            return file.read(["event.id"]).column(0).combine_chunks()
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
+def footer(root: Path, path: str) -> Footer:
+    """What the file's footer says; raises StoreError when it cannot be read."""
+    data = _metadata(root, path)
     events, receipts = (_span(data, name) for name in ("@timestamp", "event.created"))
     has_level = "soc.system.level" in data.schema.names
     levels = _extremes(data, "soc.system.level") if has_level else []
@@ -265,7 +286,7 @@ def _span(data: Any, name: str) -> tuple[int, int]:
 def pieces(root: Path, segment: Segment) -> Iterator[tuple[str, Any]]:
     """The rows of a segment in their order, a few thousand of one dataset at a time, without the columns that have no
     value in them; raises StoreError when it cannot be read."""
-    for table in tables(root, segment):
+    for table in tables(root, segment.path):
         names = table.column("event.dataset").combine_chunks()
         ends = np.flatnonzero(np.append(pc.not_equal(names[1:], names[:-1]).to_numpy(zero_copy_only=False), True)) + 1
         start = 0
@@ -274,14 +295,14 @@ def pieces(root: Path, segment: Segment) -> Iterator[tuple[str, Any]]:
             start = end
 
 
-def tables(root: Path, segment: Segment) -> Iterator[Any]:
+def tables(root: Path, path: str) -> Iterator[Any]:
     """The same without regard to the dataset."""
     try:
-        with pq.ParquetFile(root / segment.path, pre_buffer=False) as file:
+        with pq.ParquetFile(root / path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=READ_ROWS, use_threads=False):
                 yield _without_empty(to_logical(pa.Table.from_batches([batch])))
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{segment.path}: {error}") from error
+        raise StoreError(f"{path}: {error}") from error
 
 
 def unified(schemas: Sequence[Any]) -> Any:

@@ -27,7 +27,7 @@ from soc.store.events import proof, segment
 from soc.store.events.compaction import Compactor, unlink
 from soc.store.events.frame import Counts
 from soc.store.events.hot import HotCache, HotWriter
-from soc.store.events.manifest import Manifest
+from soc.store.events.manifest import NAME, Manifest, is_lost
 from soc.store.events.marks import Marks, advance, fresh
 from soc.store.events.nouns import Aggregate, CompactReport, Footer, Page, Segment, StoreFault, Tombstone
 from soc.store.events.segment import to_logical
@@ -74,7 +74,11 @@ class EventStore:
                 files.make_folder(folder)
         except OSError as error:
             raise files.store_error(error, f"creating {root}") from error
-        self._manifest = Manifest(root / "manifest.db")
+        if is_lost(root):
+            raise StoreError(
+                f"{root / NAME} is gone, and sealed files are there", hint="soc store rebuild makes it anew"
+            )
+        self._manifest = Manifest(root / NAME)
         self._cache = HotCache(root / "hot")
         self._cursor_cache = HotCache(root / "hot", with_rows=False)
         self._memory_mib = memory_mib
@@ -307,7 +311,7 @@ class EventStore:
 
     def footer(self, found: Segment) -> Footer:
         """What the file says of itself, without its rows. Raises StoreError when it cannot be read."""
-        return segment.footer(self._root, found)
+        return segment.footer(self._root, found.path)
 
     def drop(self, segment_id: str, authorisation: str) -> Tombstone:
         """Delete a sealed file for good: noted, unlinked, tombstone. Asked again, it answers the same tombstone.
@@ -366,7 +370,7 @@ class EventStore:
     def content_root(self, found: Segment) -> str:
         """Hex Merkle root over the events in the file as they are now; compare with the segment's own."""
         leaves = proof.Leaves()
-        for table in segment.tables(self._root, found):
+        for table in segment.tables(self._root, found.path):
             leaves.add(table)
         return leaves.root()
 
