@@ -20,7 +20,7 @@ import httpx
 import pytest
 import zstandard
 
-from soc.collectors.http import connection
+from soc.collectors.http import connection, senders
 from soc.collectors.listeners import ListenerSpec, Tls
 from soc.errors import ConfigError
 from tests import programs
@@ -485,7 +485,7 @@ def test_a_token_file_with_faults(tmp_path, queue, text, mode, said):
 )
 def test_without_tokens_only_this_machine_may_send(peer, is_here):
     """Loopback addresses alone."""
-    assert connection._is_here(peer) is is_here
+    assert senders._is_here(peer) is is_here
 
 
 def test_a_listener_without_tokens_says_so(tmp_path, queue, caplog):

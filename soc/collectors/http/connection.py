@@ -1,27 +1,24 @@
-"""One HTTP/1.1 connection: heads are judged, bodies become records, and answers wait for the queue."""
+"""One HTTP/1.1 connection: its requests one after the other, and answers that wait for the queue."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections import Counter
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Protocol, cast
-from urllib.parse import parse_qsl, unquote
 
 import h11
 
 from soc.collectors.acceptor import MAX_CONNECTIONS, NOT_ALLOWED, TOO_MANY, TOO_SLOW
 from soc.collectors.counters import Counters
-from soc.collectors.http import elastic, hec, plain, tokens
-from soc.collectors.http.bodies import MAX_BODY, BadBody, cut, expanded
-from soc.collectors.http.calls import TEXT, Call, Dialect, Headers, Reply, Taken
+from soc.collectors.http.bodies import MAX_BODY, BadBody, cut
+from soc.collectors.http.calls import TEXT, Dialect, Reply, Taken
 from soc.collectors.http.doors import Door
+from soc.collectors.http.requests import Request, written
+from soc.collectors.http.senders import NO_ANSWER, QUEUE_IS_FULL, Sender
 from soc.collectors.intake import Intake
 from soc.collectors.listeners import ListenerSpec, peer_name
-from soc.collectors.rates import RATE
 from soc.collectors.tls import HANDSHAKE_S, NOT_LISTED, TlsRefused, TlsSession
 from soc.model.clock import Clock
 
@@ -46,14 +43,6 @@ STUCK_S = 20.0
 """Seconds that a peer may leave its answer untaken."""
 LINGER_S = 3.0
 """Seconds that we read on, and throw away, after an answer that ends the connection."""
-RETRY_S = "5"
-"""`Retry-After` under pressure."""
-MALFORMED = "malformed"
-BUSY = "busy"
-NO_TOKEN, WRONG_TOKEN, TOKEN_ELSEWHERE = "token_missing", "token_wrong", "token_not_from_here"
-_BUSY = "the queue is full at the moment"
-_TOO_FAST = "this address sends more records a second than it may"
-_CHALLENGE: Headers = (("WWW-Authenticate", 'Bearer realm="soc", Basic realm="soc"'),)
 
 
 class Receiver(Protocol):
@@ -84,9 +73,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, receiver: Receiver, door: Door) -> None:
         self._receiver = receiver
         self._door = door
-        self._spec = door.spec
-        self._peer = ""
-        self._is_certified = False
+        self._sender = Sender(receiver, door, door.spec)
         self._transport: asyncio.Transport | None = None
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._since = self._stuck_since = self._lingers_until = 0.0
@@ -99,12 +86,7 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Ready for a request."""
-        self._head: h11.Request | None = None
-        self._dialect: Dialect | None = None
-        self._refusal: Reply | None = None
-        self._token: tokens.Token | None = None
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._request: Request | None = None
         self._has_begun = False
         self._waiting = 0
         self._since = time.monotonic()
@@ -113,17 +95,17 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._peer = peer_name((transport.get_extra_info("peername") or ("unknown",))[0])
+        peer = self._sender.peer = peer_name((transport.get_extra_info("peername") or ("unknown",))[0])
         receiver = self._receiver
-        if not self._door.allowed.permits(self._peer):
+        if not self._door.allowed.permits(peer):
             self._turn_away(NOT_ALLOWED, "its address is not in 'allow'")
         elif len(receiver.connections) >= MAX_CONNECTIONS:
             self._turn_away(TOO_MANY, f"{MAX_CONNECTIONS} connections are open")
-        elif receiver.of_peer[self._peer] >= MAX_OF_PEER:
+        elif receiver.of_peer[peer] >= MAX_OF_PEER:
             self._turn_away(TOO_MANY, f"{MAX_OF_PEER} connections of this address are open")
         else:
             receiver.connections.add(self)
-            receiver.of_peer[self._peer] += 1
+            receiver.of_peer[peer] += 1
             self._is_of_peer = True
 
     def is_at(self, door: Door) -> bool:
@@ -132,11 +114,11 @@ class Connection(asyncio.Protocol):
 
     def change(self) -> None:
         """Its door is another one now; a request under way is answered first."""
-        spec = self._spec = self._door.spec
-        if not self._door.allowed.permits(self._peer):
-            self._receiver.refuse(spec, self._peer, NOT_ALLOWED, "its address is not in 'allow' any more")
+        spec = self._sender.spec = self._door.spec
+        if not self._door.allowed.permits(self._sender.peer):
+            self._sender.refuse(NOT_ALLOWED, "its address is not in 'allow' any more")
         elif self._tls is not None and spec.tls is not None and not self._tls.relist(spec.tls.clients):
-            self._receiver.refuse(spec, self._peer, NOT_LISTED, "none of its names is listed any more")
+            self._sender.refuse(NOT_LISTED, "none of its names is listed any more")
         else:
             return
         self.leave(is_late=True)
@@ -148,11 +130,11 @@ class Connection(asyncio.Protocol):
             data = tls.feed(data)
         except TlsRefused as error:
             self._write(tls.outgoing())
-            self._receiver.refuse(self._spec, self._peer, error.reason, str(error))
+            self._sender.refuse(error.reason, str(error))
             self._close()
             return b""
         self._write(tls.outgoing())
-        self._is_certified = tls.is_certified
+        self._sender.is_certified = tls.is_certified
         return data
 
     def data_received(self, data: bytes) -> None:
@@ -166,7 +148,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _feed(self, data: bytes) -> None:
-        if not self._has_begun and self._head is None and not self._waiting:
+        if not self._has_begun and self._request is None and not self._waiting:
             self._has_begun, self._since = True, time.monotonic()
         self._http.receive_data(data)
         self._ahead += len(data)
@@ -214,177 +196,105 @@ class Connection(asyncio.Protocol):
             if event is h11.PAUSED:
                 return
             if isinstance(event, h11.Request):
-                self._begin(event)
+                self._begin(Request(event, self._receiver.dialects))
             elif isinstance(event, h11.Data):
-                self._take(bytes(event.data))
+                self._take(cast(Request, self._request), bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
-                self._complete()
+                self._complete(cast(Request, self._request))
             else:  # the peer closed its half, and may still read the answer
                 if not self._waiting:
                     self._close()
                 return
 
-    def _begin(self, head: h11.Request) -> None:
-        self._head, self._since = head, time.monotonic()
-        path = self._path()
-        self._dialect = self._receiver.dialects[_dialect_of(path)]
-        self._refusal = self._judge(path)
-
-    def _judge(self, path: str) -> Reply | None:
-        """What is wrong with the request before its body: nobody's body is read for nothing."""
-        dialect = cast(Dialect, self._dialect)
-        if hec.is_health(path):
-            return cast(hec.Hec, dialect).healthy(self._receiver.is_full)
-        refusal = self._unknown_sender(dialect)
-        if refusal is not None:
-            return refusal
-        length = self._header("content-length")
-        if length and int(length) > MAX_BODY:
-            return dialect.fault(413, f"a body may have {MAX_BODY} bytes")
-        if self._receiver.is_full and self._has_body():
-            return self._put_off(dialect, 429, _BUSY)
-        now_ns = self._receiver.clock.monotonic_ns()
-        if self._has_body() and self._door.rates.spend(self._peer, 0, now_ns) > 0:
-            return self._put_off(dialect, 429, _TOO_FAST, RATE)
-        return None
-
-    def _unknown_sender(self, dialect: Dialect) -> Reply | None:
-        door, header = self._door, self._header("authorization")
-        if door.tokens is None:
-            if self._is_certified or (not door.trusts_certificates and _is_here(self._peer)):
-                return None
-            self._receiver.refuse(self._spec, self._peer, NO_TOKEN, "the listener has no tokens: only this machine")
-            return dialect.fault(403, "this listener has no tokens, so that only its own machine may send")
-        if not header:
-            self._receiver.refuse(self._spec, self._peer, NO_TOKEN, "no token")
-            is_splunk = isinstance(dialect, hec.Hec)  # it has words of its own for this
-            return _challenge(dialect.fault(401, "" if is_splunk else "this listener wants a token"))
-        token = door.tokens.find(header)
-        if token is None:
-            self._receiver.refuse(self._spec, self._peer, WRONG_TOKEN, "a wrong token")
-            # Splunk calls a wrong token forbidden (code 4), everybody else unauthorised.
-            return _challenge(dialect.fault(403 if isinstance(dialect, hec.Hec) else 401, "Invalid token"))
-        if not token.permits(self._peer):
-            self._receiver.refuse(self._spec, self._peer, TOKEN_ELSEWHERE, f"token '{token.name}' is not for it")
-            return dialect.fault(403, "this token is not good from your address")
-        self._token = token
-        return None
+    def _begin(self, request: Request) -> None:
+        self._request, self._since = request, time.monotonic()
+        request.refusal = self._sender.judge(request)
 
     def _encourage(self) -> None:
         """Who asks before it sends its body (RFC 9110 §10.1.1) gets an answer: curl does from 1 MiB on."""
-        if self._head is None or self._waiting or not self._http.they_are_waiting_for_100_continue:
+        request = self._request
+        if request is None or self._waiting or not self._http.they_are_waiting_for_100_continue:
             return
-        if self._refusal is not None:
-            self._answer(self._refusal, is_last=True)
+        if request.refusal is not None:
+            self._answer(request.refusal, is_last=True)
         else:
             self._send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
 
-    def _take(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_BODY:
-            dialect = cast(Dialect, self._dialect)
-            self._answer(dialect.fault(413, f"a body may have {MAX_BODY} bytes"), is_last=True)
-        elif self._refusal is None:
-            self._pieces.append(data)
+    def _take(self, request: Request, data: bytes) -> None:
+        request.size += len(data)
+        if request.size > MAX_BODY:
+            self._answer(request.dialect.fault(413, f"a body may have {MAX_BODY} bytes"), is_last=True)
+        elif request.refusal is None:
+            request.pieces.append(data)
             self._receiver.body_bytes += len(data)
             if self._receiver.body_bytes > MAX_BODIES:  # others came with theirs since this one's head
                 self._release()
-                self._refusal = self._put_off(cast(Dialect, self._dialect), 429, _BUSY)
+                request.refusal = self._sender.put_off(request, 429, QUEUE_IS_FULL)
 
-    def _complete(self) -> None:
+    def _complete(self, request: Request) -> None:
         body = self._release()
-        if self._refusal is not None:
-            self._answer(self._refusal)
+        if request.refusal is not None:
+            self._answer(request.refusal)
             return
-        dialect = cast(Dialect, self._dialect)
         try:
-            found = self._call(dialect, body)
+            found = request.dialect.answer(request.call(body, self._sender.spec.max_bytes))
         except BadBody as error:
             if error.status in (400, 413):
-                spec, now = self._spec, self._receiver.clock.now_ns()
-                self._receiver.counters.dropped(self._site(), spec.name, self._peer, now, MALFORMED)
-            self._answer(dialect.fault(error.status, str(error), error.number))
+                self._sender.malformed(request, self._receiver.clock.now_ns())
+            self._answer(request.dialect.fault(error.status, str(error), error.number))
             return
         if isinstance(found, Reply):
             self._answer(found)
         else:
-            self._store(dialect, found)
+            self._store(request, found)
 
-    def _call(self, dialect: Dialect, body: bytes) -> Reply | Taken:
-        head = cast(h11.Request, self._head)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-        _, _, query = head.target.decode("latin-1").partition("?")
-        encodings = headers.get("content-encoding", "")
-        call = Call(
-            head.method.decode("latin-1"), self._path(), _query(query), headers,
-            expanded(body, encodings) if encodings else body,
-            self._token.name if self._token else "", self._spec.max_bytes,
-        )  # fmt: skip
-        return dialect.answer(call)
-
-    def _store(self, dialect: Dialect, taken: Taken) -> None:
-        if self._receiver.intake.is_half_full:
+    def _store(self, request: Request, taken: Taken) -> None:
+        receiver, sender = self._receiver, self._sender
+        if receiver.intake.is_half_full:
             # Others came whole while this one did: together they must not go over the bound.
-            self._answer(self._put_off(dialect, 429, _BUSY))
+            self._answer(sender.put_off(request, 429, QUEUE_IS_FULL))
             return
-        now = self._receiver.clock.now_ns()
-        spec = self._door.form(taken.form, self._site())
+        now = receiver.clock.now_ns()
+        spec = self._door.form(taken.form, sender.site(request))
         if taken.refused:
-            self._receiver.counters.dropped(spec.site, spec.name, self._peer, now, MALFORMED, taken.refused)
+            sender.malformed(request, now, taken.refused)
         flags = cut(taken.records, spec.max_bytes)
         self._waiting += 1
         self._since = time.monotonic()
         self._stored += 1
-        receiver, number = self._receiver, self._stored
-        self._asked = (number, taken.reply, dialect)
+        number = self._stored
+        self._asked = (number, taken.reply)
 
         def told(is_durable: bool) -> None:
             receiver.later(lambda: self._tell(number, is_durable))
 
-        self._door.rates.spend(self._peer, len(taken.records), receiver.clock.monotonic_ns())
-        receiver.intake.add(spec, self._peer, now, taken.records, flags, told)
+        self._door.rates.spend(sender.peer, len(taken.records), receiver.clock.monotonic_ns())
+        receiver.intake.add(spec, sender.peer, now, taken.records, flags, told)
 
     def _tell(self, number: int, is_durable: bool) -> None:
         """From the loop, after the group commit."""
         if not self._waiting or self._asked[0] != number:
             return  # it was answered that it takes too long
-        _, reply, dialect = self._asked
-        self._answer(reply() if is_durable else self._put_off(dialect, 503, _BUSY))
+        self._answer(self._asked[1]() if is_durable else self._late(QUEUE_IS_FULL))
+
+    def _late(self, text: str) -> Reply:
+        return self._sender.put_off(cast(Request, self._request), 503, text)
 
     # answers ----------------------------------------------------------------------------------------------------------
-
-    def _put_off(self, dialect: Dialect, status: int, text: str, reason: str = BUSY) -> Reply:
-        """Under pressure: come again later."""
-        self._receiver.refuse(self._spec, self._peer, reason, text)
-        if elastic.drops_when_refused(self._path(), self._header("user-agent")):
-            return _NO_ANSWER
-        return _retry(dialect.fault(status, text))
 
     def _answer(self, reply: Reply, *, is_last: bool = False) -> None:
         if self._transport is None:
             return
-        if reply is _NO_ANSWER:
+        if reply is NO_ANSWER:
             self.abort()
             return
         self._release()
         self._waiting = 0
-        head = self._head
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._close()
             return
         is_last = is_last or self._receiver.is_ending
-        headers = [
-            ("Content-Type", reply.media), ("Content-Length", str(len(reply.body))), *reply.headers,
-            *((("Connection", "close"),) if is_last else ()),
-        ]  # fmt: skip
-        data = (
-            self._http.send(h11.Response(status_code=reply.status, headers=headers, reason=_reason(reply.status)))
-            or b""
-        )
-        if reply.body and not (head is not None and head.method == b"HEAD"):
-            data += self._http.send(h11.Data(data=reply.body)) or b""
-        data += self._http.send(h11.EndOfMessage()) or b""
-        self._send(data)
+        self._send(written(self._http, reply, self._request, is_last=is_last))
         if self._http.their_state is h11.SEND_BODY or self._http.their_state is h11.ERROR:
             self._linger()
             return
@@ -428,13 +338,14 @@ class Connection(asyncio.Protocol):
             self._slow(f"takes no answer for {STUCK_S:.0f} s")
         elif self._waiting:
             if age > ANSWER_S:
-                self._answer(self._put_off(self._asked[2], 503, "the queue takes nothing at the moment"))
+                self._answer(self._late("the queue takes nothing at the moment"))
         elif self._tls is not None and not self._tls.is_open:
             if age > HANDSHAKE_S:
                 self._slow(f"no TLS handshake within {HANDSHAKE_S:.0f} s")
-        elif self._head is not None:
-            if age > BODY_S and self._size < BODY_RATE * age:
-                self._slow(f"a body of {self._size} bytes in {age:.0f} s")
+        elif self._request is not None:
+            size = self._request.size
+            if age > BODY_S and size < BODY_RATE * age:
+                self._slow(f"a body of {size} bytes in {age:.0f} s")
         elif self._has_begun or self._http.their_state is not h11.IDLE:
             if age > HEAD_S:
                 self._slow(f"no whole request within {HEAD_S:.0f} s")
@@ -442,12 +353,12 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _slow(self, text: str) -> None:
-        self._receiver.refuse(self._spec, self._peer, TOO_SLOW, text)
+        self._sender.refuse(TOO_SLOW, text)
         self.abort()
 
     def leave(self, *, is_late: bool) -> None:
         """The receiver ends: close unless a request is under way (late: unless its records are)."""
-        if self._waiting or (not is_late and (self._head is not None or self._has_begun)):
+        if self._waiting or (not is_late and (self._request is not None or self._has_begun)):
             return
         self._close()
 
@@ -476,14 +387,15 @@ class Connection(asyncio.Protocol):
             transport.close()
 
     def _turn_away(self, reason: str, text: str) -> None:
-        self._receiver.refuse(self._spec, self._peer, reason, text)
+        self._sender.refuse(reason, text)
         self.abort()
 
     def _release(self) -> bytes:
         """The body, which is no longer counted as under way."""
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        pieces = self._request.pieces if self._request is not None else []
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._receiver.body_bytes -= len(body)
-        self._pieces = []
+        pieces.clear()
         return body
 
     def _forget(self) -> None:
@@ -496,59 +408,4 @@ class Connection(asyncio.Protocol):
     def _leave_peer(self) -> None:
         if self._is_of_peer:
             self._is_of_peer = False
-            self._receiver.left(self._peer)
-
-    # what the head says -----------------------------------------------------------------------------------------------
-
-    def _path(self) -> str:
-        head = cast(h11.Request, self._head)
-        return unquote(head.target.decode("latin-1").partition("?")[0], errors="replace")
-
-    def _header(self, name: str) -> str:
-        wanted = name.encode()
-        head = cast(h11.Request, self._head)
-        return next((v.decode("latin-1") for k, v in head.headers if k == wanted), "")
-
-    def _has_body(self) -> bool:
-        return self._header("content-length") not in ("", "0") or bool(self._header("transfer-encoding"))
-
-    def _site(self) -> str:
-        return (self._token.site if self._token else "") or self._spec.site
-
-
-def _reason(status: int) -> bytes:
-    return HTTPStatus(status).phrase.encode()
-
-
-def _query(text: str) -> dict[str, str]:
-    try:
-        return dict(parse_qsl(text, max_num_fields=64))
-    except ValueError as error:
-        raise BadBody(400, "too many parameters") from error
-
-
-def _dialect_of(path: str) -> str:
-    if plain.speaks(path):
-        return "plain"
-    if hec.speaks(path):
-        return "hec"
-    return "elastic" if elastic.speaks(path) else "plain"
-
-
-_NO_ANSWER = Reply(0)
-"""The connection is closed instead."""
-
-
-def _retry(reply: Reply) -> Reply:
-    return Reply(reply.status, reply.body, reply.media, (*reply.headers, ("Retry-After", RETRY_S)))
-
-
-def _challenge(reply: Reply) -> Reply:
-    return Reply(reply.status, reply.body, reply.media, (*reply.headers, *_CHALLENGE))
-
-
-def _is_here(peer: str) -> bool:
-    try:
-        return ipaddress.ip_address(peer.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+            self._receiver.left(self._sender.peer)
