@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,11 @@ from soc.collectors.relay import LEAST_BYTES, Packets, Relay
 from soc.errors import NotFound, PermissionRefused, SocError, TryAgain, UsageError
 from soc.model.clock import VIETNAM, FixedClock
 from soc.model.daily import Daily
-from tests.collectors.test_relay import Centre, Unit, numbered
+from tests.collectors.units import Centre, Unit, numbered
 
 ID, OTHER = "a" * 32, "b" * 32
 DATA = bytes(range(256)) * 2000
 TOLD = {"packets": 9, "is_cut": False}
-
-
-@pytest.fixture
-def centre(tmp_path: Path) -> Iterator[Centre]:
-    """A centre that listens."""
-    made = Centre(tmp_path / "centre")
-    made.start()
-    yield made
-    made.stop()
 
 
 def handed(relay: Relay) -> int:
