@@ -41,7 +41,7 @@ bench: setup
 
 FUZZ_EXAMPLES ?= 10000
 FUZZ_SECONDS ?= 120
-FUZZED := tests/fuzz tests/parsers tests/collectors tests/content tests/model tests/store/queue tests/store/test_query.py
+FUZZED := tests/fuzz tests/parsers tests/collectors tests/content tests/model tests/store/queue tests/store/query
 
 fuzz: setup
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/bin/pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout 0 $(FUZZED)
