@@ -46,6 +46,7 @@ from soc.console.commands import (
 )
 from soc.console.commands.call import Acting, Call, Json, World
 from soc.console.i18n import LANGUAGES, t
+from soc.console.i18n.errors import told
 from soc.console.text import clean
 from soc.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNTIME, EXIT_USAGE, SocError, UsageError
 
@@ -120,9 +121,9 @@ def run(arguments: Sequence[str] | None = None, world: World | None = None) -> i
 
 
 def _tell(message: str, hint: str | None) -> None:
-    first, *rest = message.split("\n")
+    first, *rest = told(message).split("\n")
     lines = [f"soc: {clean(first)}", *(f"     {clean(line)}" for line in rest)]
-    lines += [f"  {clean(line)}" for line in (hint or "").split("\n") if line]
+    lines += [f"  {clean(line)}" for line in told(hint or "").split("\n") if line]
     sys.stderr.write("\n".join(lines) + "\n")
 
 

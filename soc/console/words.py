@@ -9,6 +9,7 @@ from typing import Any
 
 from soc.console.i18n import catalogue, pick, t
 from soc.console.i18n import screens as _words  # noqa: F401  (registers the words)
+from soc.console.i18n.errors import told
 from soc.console.text import clean, when
 from soc.errors import Conflict, PermissionRefused, SocError, TryAgain, UsageError
 from soc.model.finding import LEVELS
@@ -40,8 +41,8 @@ def error(problem: SocError) -> str:
     """One sentence for what went wrong, with the way out."""
     kinds = {PermissionRefused: "refused", Conflict: "conflict", UsageError: "conflict", TryAgain: "unreachable"}
     kind = next((kind for known, kind in kinds.items() if isinstance(problem, known)), "other")
-    hint = f" ({problem.hint})" if problem.hint else ""
-    return t(f"ui.error.{kind}", why=clean(f"{problem}{hint}"))
+    hint = f" ({told(problem.hint)})" if problem.hint else ""
+    return t(f"ui.error.{kind}", why=clean(f"{told(str(problem))}{hint}"))
 
 
 def system_level(document: Document, *, short: bool = False) -> str:

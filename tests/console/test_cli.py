@@ -376,6 +376,15 @@ def test_config_shows_where_a_value_came_from(site: Path, capsys: pytest.Capture
     assert (rows["web.port"][1:3], rows["web.socket"][2]) == (["8600", "default"], "flag")
 
 
+def test_an_error_speaks_the_reader_s_language(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its way out too; the exit code is the same in each."""
+    monkeypatch.setenv("SOC_LANG", "vi")
+    assert run(["me"]) == 75
+    assert capsys.readouterr().err == "soc: dịch vụ không chạy ở đây\n  soc up khởi động dịch vụ, hoặc thêm --url\n"
+
+
 def test_without_a_service_one_sentence_says_so(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 75 and the way out, through the real client."""
     assert run(["--socket", str(site / "none.sock"), "alert", "list"]) == 75

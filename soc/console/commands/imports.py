@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from soc.console.commands.call import Call, command
-from soc.console.i18n import number, pick, t
+from soc.console.i18n import errors, number, pick, t
 from soc.console.render import Column, size, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
@@ -33,7 +33,7 @@ FILES = (
     Column("cmd.col.unparsed", "unparsed", number, right=True),
     Column("cmd.col.first", "first_at", shown_moment, drop=1),
     Column("cmd.col.last", "last_at", shown_moment, drop=1),
-    Column("cmd.col.error", "error", fold=True),
+    Column("cmd.col.error", lambda row: errors.told(str(row.get("error") or "")), fold=True),
 )
 MEMBERS = (
     Column("cmd.col.file", "name", fold=True),

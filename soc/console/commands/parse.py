@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from soc.console.commands.call import Call, command
-from soc.console.i18n import number, t
+from soc.console.i18n import errors, number, t
 from soc.console.render import json_text
 from soc.errors import EXIT_PARTIAL, EXIT_RUNTIME, SocError, UsageError
 
@@ -64,7 +64,7 @@ class Reading:
     def _told(self, path: Path | None, members: Sequence[Any], error: Exception | None) -> None:
         if error is not None:
             self.failed += 1
-            self.call.output.say(f"soc: {_sentence(path, error)}")
+            self.call.output.say(f"soc: {errors.told(_sentence(path, error))}")
         if passed := sum(member.passed_over for member in members):
             self.call.output.say(f"soc: {path}: " + t("cmd.parse.passed_over", n=number(passed)))
 

@@ -10,7 +10,7 @@ import typer
 
 from soc.console.commands.call import Call, command, group, pairs
 from soc.console.commands.shared import title
-from soc.console.i18n import number, pick, t
+from soc.console.i18n import errors, number, pick, t
 from soc.console.render import Column, moment, plain, short, word
 from soc.console.text import clean, when
 from soc.errors import Conflict, UsageError
@@ -203,7 +203,7 @@ def _said(call: Call, answer: Answer, words: str) -> None:
     if at_expiry(run) and run["state"] in ("applied", "verified"):
         call.output.line(t("cmd.run.until", at=when(at_expiry(run))))
     if run.get("error"):
-        call.output.say(str(run["error"]))
+        call.output.say(errors.told(str(run["error"])))
     if run["state"] == "manual":
         call.output.say(t("cmd.run.is_manual", command=f"soc playbook done {short(run['id'])} --note ..."))
 

@@ -9,6 +9,7 @@ import typer
 
 from soc.console.commands.call import Call, command, group, moment
 from soc.console.i18n import number, t
+from soc.console.i18n.errors import told
 from soc.console.render import Column, counted, size, word, yes_no
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
@@ -189,7 +190,7 @@ def _polled(poll: Mapping[str, Any]) -> str:
         "cmd.source.poll",
         name=clean(poll["name"]), driver=clean(poll["driver"]), state=word("poll")(poll["state"]),
         when=shown_moment(poll.get("last_success_us")) or "-", errors=number(poll["errors_in_row"]),
-        all_errors=number(poll["errors"]), lag=lag, fault=f": {clean(poll['fault'])}" if poll["fault"] else "",
+        all_errors=number(poll["errors"]), lag=lag, fault=f": {clean(told(poll['fault']))}" if poll["fault"] else "",
         counts=f"; {counted('poll_count', poll['counts'])}" if poll.get("counts") else "",
     )  # fmt: skip
 
