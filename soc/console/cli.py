@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -50,6 +50,8 @@ from soc.console.i18n.errors import told
 from soc.console.text import clean
 from soc.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RUNTIME, EXIT_USAGE, SocError, UsageError
 
+_MISTYPED: type[Exception] = typer.BadParameter.__mro__[2]
+"""Whatever is wrong with a command line; Typer has no public name for all of it (click's `ClickException`)."""
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -101,9 +103,16 @@ def options(
 def run(arguments: Sequence[str] | None = None, world: World | None = None) -> int:
     """Run one command line and give its exit code; an expected error is one sentence with its way out."""
     try:
-        get_command(app).main(args=arguments, prog_name="soc", obj=world or World())
+        code = get_command(app).main(
+            args=arguments, prog_name="soc", obj=world or World(), standalone_mode=False
+        )  # what `typer.Exit` carried; commands themselves give None
     except SystemExit as ending:
         return _flushed(ending.code if isinstance(ending.code, int) else EXIT_OK)
+    except _MISTYPED as error:
+        return _flushed(_say_mistyped(error))
+    except typer.Abort:
+        sys.stderr.write("Aborted!\n")
+        return _flushed(EXIT_RUNTIME)
     except SocError as error:
         _tell(str(error), error.hint)
         return _flushed(error.exit_code)
@@ -117,7 +126,16 @@ def run(arguments: Sequence[str] | None = None, world: World | None = None) -> i
     except OSError as error:
         _tell(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "), None)
         return EXIT_RUNTIME
-    return _flushed(EXIT_OK)
+    return _flushed(code or EXIT_OK)
+
+
+def _say_mistyped(error: Any) -> int:
+    """As Typer says it: usage, where help is, and the sentence in the reader's language."""
+    sentence = error.format_message()
+    if "\n" not in sentence:  # else it is the help of a group that was called without a command
+        error.format_message = lambda: told(sentence)
+    error.show()
+    return int(error.exit_code)
 
 
 def _tell(message: str, hint: str | None) -> None:

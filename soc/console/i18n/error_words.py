@@ -283,6 +283,26 @@ PARTS: Sentences = {
         "phiếu đang ở trạng thái {state_} chưa thể đóng là đã giải quyết: chưa cô lập, loại bỏ và khôi phục",
 }  # fmt: skip
 """What other modules than those that raise it put together."""
+TYPED: Sentences = {
+    "No such command '{name}'.": "Không có lệnh «{name}».",
+    "No such command '{name}'. Did you mean {other}?": "Không có lệnh «{name}». Có phải {other}?",
+    "No such option: {name}": "Không có tùy chọn {name}",
+    "No such option: {name} (Possible options: {known})": "Không có tùy chọn {name} (có thể là: {known})",
+    "No such option: {name} Did you mean {other}?": "Không có tùy chọn {name}. Có phải {other}?",
+    "Missing command.": "Thiếu lệnh.",
+    "Missing argument '{name}'.": "Thiếu đối số «{name}».",
+    "Missing option '{name}'.": "Thiếu tùy chọn «{name}».",
+    "Option '{name}' requires an argument.": "Tùy chọn «{name}» cần một giá trị.",
+    "Option '{name}' does not take a value.": "Tùy chọn «{name}» không nhận giá trị.",
+    "Got unexpected extra argument(s) ({words})": "Thừa đối số ({words})",
+    "Invalid value for {name}: {why_}": "Giá trị của {name} không hợp lệ: {why_}",
+    "Invalid value: {why_}": "Giá trị không hợp lệ: {why_}",
+    "Input should be a valid integer, unable to parse string as an integer": "phải là số nguyên",
+    "Input should be a valid number, unable to parse string as a number": "phải là số",
+    "Input should be greater than or equal to {least}": "phải từ {least} trở lên",
+    "Input should be less than or equal to {most}": "phải từ {most} trở xuống",
+}  # fmt: skip
+"""What Typer says of a command line."""
 SYSTEM: Sentences = {
     "[Errno {number}] {why_}": "{why_} (errno {number})",
     "[Errno {number}] {why_}: '{path}'": "{why_}: «{path}» (errno {number})",

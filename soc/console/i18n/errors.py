@@ -67,8 +67,8 @@ def sentences() -> Iterator[tuple[str, str]]:
     from soc.console.i18n import error_work as work
 
     for table in (
-        words.REPEATED, words.PEOPLE, words.SERVICE, words.SETTINGS, words.VALUES, words.PARTS, words.SYSTEM,
-        work.CASES, work.RULES, work.KEPT, work.FILES, work.ASKED, work.STORES,
+        words.REPEATED, words.PEOPLE, words.SERVICE, words.SETTINGS, words.VALUES, words.PARTS, words.TYPED,
+        words.SYSTEM, work.CASES, work.RULES, work.KEPT, work.FILES, work.ASKED, work.STORES,
     ):  # fmt: skip
         yield from table.items()
 
