@@ -134,6 +134,28 @@ def test_the_source_is_read_as_it_is_written() -> None:
     assert {"no alert '{}'", "the service is not running here", "unknown key '{}' in [{}]", "try again"} <= everything
 
 
+def test_what_a_setting_should_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check of a setting ends the sentence `should be …`, and so does each fault of what does not go together."""
+    monkeypatch.setenv("SOC_LANG", "vi")
+    asked = set()
+    for name in ("config/checks.py", "config/knobs.py", "config/entries.py", "config/file.py", "model/poll.py"):
+        for node in ast.walk(trees()[name]):
+            match node:
+                case ast.Raise(exc=ast.Call(func=ast.Name(id="ValueError"), args=[text, *_])):
+                    pass
+                case ast.Call(func=ast.Name(id="whole"), args=[_, _, text]):
+                    pass
+                case ast.Expr(value=ast.Yield(value=ast.expr() as text)):
+                    pass
+                case _:
+                    continue
+            sentence = plain(template(text) or "")
+            if not sentence.startswith("{}") and not NEUTRAL.match(sentence):
+                asked.add(sentence.replace("{}", "7"))
+    assert len(asked) > 40
+    assert [sentence for sentence in sorted(asked) if told(sentence) == sentence] == []
+
+
 def test_no_translation_is_left_behind() -> None:
     """Each entry is a sentence of today, or of the operating system's, or words that stand in the source."""
     everything = set().union(*spoken().values())
@@ -141,8 +163,9 @@ def test_no_translation_is_left_behind() -> None:
     known |= {str(OSError(0, "{why_}")).replace(" 0]", " {number}]"),
               str(OSError(0, "{why_}", "{path}")).replace(" 0]", " {number}]")}  # fmt: skip
     source = "\n".join(path.read_text() for path in SOC.rglob("*.py") if "i18n" not in path.parts)
+    source = source.replace('\\"', '"')
     for english, _ in sentences():
-        words = max(FIELD.split(english), key=len)
+        words = max(FIELD.split(english), key=len).rstrip(" ('")
         if english not in error_words.TYPED:  # held against Typer itself, below
             assert plain(english) in everything or english in known or (english in OF_VALUES and words in source), (
                 english
@@ -172,6 +195,10 @@ def test_an_entry_is_written_once_in_nfc_and_keeps_its_values() -> None:
          "soc.toml:3: không có khóa «prot» trong [listen.a] (có phải «port»?)"),
         ("soc.toml:3: 'port' should be a whole number from 1 to 65535, not 'x'",
          "soc.toml:3: «port» phải là số nguyên từ 1 đến 65535, không phải 'x'"),
+        ("soc.toml:3: 'port' should be a port number from 0 to 65535, not 'x'",
+         "soc.toml:3: «port» phải là số cổng từ 0 đến 65535, không phải 'x'"),
+        ("x:4: 'headers' should be a table of texts, such as {Authorization = \"file:poll/cloud.header\"}, not 1",
+         "x:4: «headers» phải là bảng văn bản, như {Authorization = \"file:poll/cloud.header\"}, không phải 1"),
         ("[listen.a] udp 0.0.0.0 port 514: the port is taken",
          "[listen.a] udp 0.0.0.0 port 514: cổng đã có chương trình khác dùng"),
         ("cannot write the counters run/c.json: no space left on the disk",

@@ -173,7 +173,7 @@ SETTINGS: Sentences = {
     "[listen.{name}] has {host} port {port} already": "[listen.{name}] đã dùng {host} cổng {port}",
     "'{key}' is missing in [{section}]": "thiếu «{key}» trong [{section}]",
     "'port' is missing in [{section}]": "thiếu 'port' trong [{section}]",
-    "'{key}' should be {what_}, not {value}": "«{key}» phải là {what_}, không phải {value}",
+    "'{key}' should be {what_}, not {value_}": "«{key}» phải là {what_}, không phải {value_}",
     "[queue] 'low' should be below 'high', not {low} and {high}":
         "[queue] 'low' phải nhỏ hơn 'high', không phải {low} và {high}",
     "[listen.{name}] port {port} is no port": "[{name}] {port} không phải số cổng",
@@ -250,17 +250,78 @@ SETTINGS: Sentences = {
 }  # fmt: skip
 """Faults in soc.toml; what a value should be is in `VALUES`."""
 VALUES: Sentences = {
-    "text": "văn bản", "text that is not empty": "văn bản không rỗng", "true or false": "true hoặc false",
-    "a path": "một đường dẫn", "a list of paths": "danh sách đường dẫn", "an absolute path": "đường dẫn tuyệt đối",
-    "a list of texts that are not empty": "danh sách văn bản không rỗng", "a table": "một bảng",
+    "text": "văn bản",
+    "text that is not empty": "văn bản không rỗng",
+    "true or false": "true hoặc false",
+    "a path": "một đường dẫn",
+    "a list of paths": "danh sách đường dẫn",
+    "an absolute path": "đường dẫn tuyệt đối",
+    "a list of texts that are not empty": "danh sách văn bản không rỗng",
     "a list of times such as '22:00-05:00'": "danh sách khoảng giờ như '22:00-05:00'",
-    "an https:// address": "địa chỉ https://", "a host name or an address": "tên máy hoặc địa chỉ",
-    "a list of host:port": "danh sách máy:cổng", "a number of seconds": "số giây",
+    "'stack' or a pattern of RE2 ({why})": "'stack' hoặc một mẫu RE2 ({why})",
+    "a list of choices such as 'status=experimental', 'tag=attack.t1059*', 'level=low' or an id":
+        "danh sách lựa chọn như 'status=experimental', 'tag=attack.t1059*', 'level=low' hoặc mã luật",
+    "a list of choices such as 'status=experimental', 'tag=attack.t1059*', 'level=low' or an id ({why})":
+        "danh sách lựa chọn như 'status=experimental', 'tag=attack.t1059*', 'level=low' hoặc mã luật ({why})",
+    "a time zone such as Asia/Ho_Chi_Minh": "múi giờ như Asia/Ho_Chi_Minh",
+    "a list of addresses or CIDR networks": "danh sách địa chỉ hoặc dải mạng CIDR",
+    "a list of addresses or CIDR networks ('{item}' is none)":
+        "danh sách địa chỉ hoặc dải mạng CIDR («{item}» không phải)",
+    "a table of networks, each with a number of records a second, or with that and a burst: [500, 5000]":
+        "bảng các dải mạng, mỗi dải có số bản ghi mỗi giây, hoặc thêm mức bùng phát: [500, 5000]",
+    "a table of networks, each with a number of records a second, or with that and a burst: [500, 5000] "
+    "('{network}' has {given})":
+        "bảng các dải mạng, mỗi dải có số bản ghi mỗi giây, hoặc thêm mức bùng phát: [500, 5000] "
+        "(«{network}» có {given})",
+    "an https:// address": "địa chỉ https://",
+    "an https:// address without a user or password in it": "địa chỉ https:// không kèm người dùng hay mật khẩu",
+    "a host name or an address": "tên máy hoặc địa chỉ",
+    "a port number from 0 to 65535": "số cổng từ 0 đến 65535",
+    "a percentage from 1 to 100": "tỷ lệ phần trăm từ 1 đến 100",
+    "a number of seconds": "số giây",
+    "a number of seconds from 0.05 up": "số giây từ 0.05 trở lên",
+    "a number of seconds from 1 to 3600": "số giây từ 1 đến 3600",
+    "a number of seconds from 60": "số giây từ 60 trở lên",
+    "a number of bytes from 64 to 262144": "số byte từ 64 đến 262144",
+    "a number of KiB a second": "số KiB mỗi giây",
+    "a whole number of bytes above 0": "số byte nguyên lớn hơn 0",
+    "a whole number of MiB from 64": "số MiB nguyên từ 64 trở lên",
+    "a whole number of days from 0 to 400": "số ngày từ 0 đến 400",
+    "a whole number of records from 0 (no limit) to 10000000": "số bản ghi từ 0 (không giới hạn) đến 10000000",
     "a whole number from {least} to {most}": "số nguyên từ {least} đến {most}",
-    "a port from {least} to {most}": "cổng từ {least} đến {most}",
+    "536870912 bytes (512 MiB) or more": "từ 536870912 byte (512 MiB) trở lên",
+    "0, or 67108864 bytes (64 MiB) or more": "0, hoặc từ 67108864 byte (64 MiB) trở lên",
+    "postgresql://user@host:port/database (without a password in it) or sqlite:///path":
+        "postgresql://user@host:port/database (không kèm mật khẩu) hoặc sqlite:///path",
+    "names joined by dots, such as data.items": "các tên nối bằng dấu chấm, như data.items",
+    "now, beginning or a time such as 2026-11-01T00:00:00Z": "now, beginning hoặc thời điểm như 2026-11-01T00:00:00Z",
     "file:PATH or env:NAME, never the secret itself": "file:ĐƯỜNG_DẪN hoặc env:TÊN, không ghi bí mật trực tiếp",
-    "now, beginning or a time such as 2026-11-01T00:00:00Z":
-        "now, beginning hoặc một thời điểm như 2026-11-01T00:00:00Z",
+    'a table of texts, such as {Authorization = "file:poll/cloud.header"}':
+        'bảng văn bản, như {Authorization = "file:poll/cloud.header"}',
+    "a table of headers ('{name}' is no header name)": "bảng header («{name}» không phải tên header)",
+    "a table in which '{name}' is file:PATH or env:NAME, never the secret itself":
+        "bảng trong đó «{name}» là file:ĐƯỜNG_DẪN hoặc env:TÊN, không ghi bí mật trực tiếp",
+    "a table": "một bảng",
+    "a list of FIELD=value": "danh sách TRƯỜNG=giá_trị",
+    "a list of host:port": "danh sách máy:cổng",
+    "a list of {known}, not {given}": "danh sách gồm {known}, không phải {given}",
+    'a table of identifiers by name, such as {sessions = "1.3.6.1.4.1.12356.101.4.1.8.0"}':
+        'bảng định danh (OID) theo tên, như {sessions = "1.3.6.1.4.1.12356.101.4.1.8.0"}',
+    "a table of identifiers ('{name}' is none: numbers and dots)":
+        "bảng định danh (OID) («{name}» không phải: chỉ gồm số và dấu chấm)",
+    "a name such as vendor.product, of a-z, 0-9 and dots": "tên như hang.san_pham, gồm a-z, 0-9 và dấu chấm",
+    "'paths' is missing in [{section}]: which files?": "thiếu 'paths' trong [{section}]: những tệp nào?",
+    "'{key}' has no meaning in [{section}]: files are followed, nothing is listened to":
+        "«{key}» không có nghĩa trong [{section}]: ở đây theo dõi tệp, không lắng nghe",
+    "'{key}' in [{section}] goes with protocol = \"file\"": "«{key}» trong [{section}] chỉ đi với protocol = \"file\"",
+    "'multiline' in [{section}] goes with files, syslog and RELP":
+        "'multiline' trong [{section}] chỉ đi với tệp, syslog và RELP",
+    "'{key}' is missing in [{section}]: {protocol} speaks TLS": "thiếu «{key}» trong [{section}]: {protocol} dùng TLS",
+    "[{section}] {protocol} does not speak TLS; did you mean '{other}'?":
+        "[{section}] {protocol} không dùng TLS; có phải «{other}»?",
+    "'clients' in [{section}] needs 'clients_ca', the CA that signed their certificates":
+        "'clients' trong [{section}] cần 'clients_ca', CA đã ký chứng thư của họ",
+    "what stands there": "nội dung đang ghi ở đó",
     "section": "mục", "setting": "thiết lập", "alert": "cảnh báo", "ticket": "phiếu", "run": "lượt chạy",
     "person": "người dùng", "hold": "lệnh lưu giữ", "plan": "kế hoạch", "system": "hệ thống", "event": "sự kiện",
     "rule": "luật", "filter": "bộ lọc", "exception": "ngoại lệ", "finding": "phát hiện", "message": "thông điệp",

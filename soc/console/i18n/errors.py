@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from soc.console.i18n import catalogue, language
@@ -33,10 +33,13 @@ def _line(line: str, depth: int) -> str:
     for literals, names, vietnamese in _templates():
         values = _values(line, literals)
         if values is not None:
-            pairs = zip(names, values, strict=True)
-            return vietnamese.format(**{name: _value(name, value, depth) for name, value in pairs})
+            return _filled(vietnamese, {n: _value(n, v, depth) for n, v in zip(names, values, strict=True)})
     place = PLACE.match(line)
     return line if place is None else place[0] + _line(line[place.end() :], depth + 1)
+
+
+def _filled(sentence: str, values: Mapping[str, str]) -> str:
+    return _FIELD.sub(lambda field: values[field[1]], sentence)
 
 
 def _value(name: str, value: str, depth: int) -> str:
@@ -75,12 +78,12 @@ def sentences() -> Iterator[tuple[str, str]]:
 
 @cache
 def _plain() -> dict[str, str]:
-    return {english: vietnamese for english, vietnamese in sentences() if "{" not in english}
+    return {english: vietnamese for english, vietnamese in sentences() if not _FIELD.search(english)}
 
 
 @cache
 def _templates() -> list[tuple[tuple[str, ...], list[str], str]]:
     """Literals, names and Vietnamese; those that say most by themselves first."""
     made = [(tuple(_FIELD.split(english)[::2]), _FIELD.findall(english), vietnamese)
-            for english, vietnamese in sentences() if "{" in english]  # fmt: skip
+            for english, vietnamese in sentences() if _FIELD.search(english)]  # fmt: skip
     return sorted(made, key=lambda each: -len("".join(each[0])))
