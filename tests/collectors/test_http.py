@@ -29,6 +29,7 @@ from tests.collectors.certificates import Authority
 from tests.collectors.running import MemoryQueue, balances, running, total, until
 
 TOP = Path(__file__).parents[2]
+SAMPLES = Path(__file__).parent / "samples"
 HOST = "127.7.4.1"
 ND = {"content-type": "application/x-ndjson"}
 
@@ -92,7 +93,7 @@ def curl(*arguments, data=None):
         ("GET", "/", 200, {"tagline": "You Know, for Search"}),
         ("HEAD", "/", 200, None),
         ("GET", "/_license?human=false", 200, {"license": {"type": "basic", "mode": "basic", "status": "active"}}),
-        ("GET", "/_xpack", 200, {"license": {"type": "basic"}, "features": {"ilm": {"available": False}}}),
+        ("GET", "/_xpack", 200, {"license": {"type": "basic"}, "features": {"ilm": {"available": True}}}),
         ("GET", "/_cluster/health", 200, {"status": "green"}),
         ("GET", "/_ilm/policy/filebeat", 404, {"status": 404}),
         ("PUT", "/_ilm/policy/filebeat", 200, {"acknowledged": True}),
@@ -101,6 +102,7 @@ def curl(*arguments, data=None):
         ("PUT", "/_ingest/pipeline/filebeat-8.19.0-nginx", 200, {"acknowledged": True}),
         ("PUT", "/_data_stream/filebeat-8.19.0", 200, {"acknowledged": True}),
         ("HEAD", "/logs-x-default", 404, None),
+        ("PUT", "/%3Cfilebeat-7.17.29-%7Bnow%2Fd%7D-000001%3E", 200, {"acknowledged": True}),
         ("GET", "/_nodes/http", 200, {"nodes": {}}),
         ("GET", "/_nodes/ingest", 200, {"nodes": {}}),
         ("GET", "/_cat/health", 200, None),
@@ -117,6 +119,22 @@ def test_handshakes_of_elasticsearch_shippers(web, method, path, status, holds):
         assert _holds(answer.json(), holds)
     if method == "PUT":
         assert "not kept" in answer.headers["warning"]
+
+
+def test_all_that_filebeat_says_with_index_lifecycles(web, queue):
+    """`setup.ilm.enabled: true`, as many have it: it sends nothing when one answer is not as it expects."""
+    said = (SAMPLES / "filebeat-7.17.29-ilm.http").read_bytes()
+    with socket.create_connection((HOST, web.base_url.port), timeout=20) as sock:
+        sock.sendall(said)
+        sock.shutdown(socket.SHUT_WR)
+        answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    asked = re.findall(rb"(GET|HEAD|PUT|POST) (\S+) HTTP/1.1\r\n", said)
+    statuses = re.findall(rb"HTTP/1.1 (\d{3})", answers)
+    refused = [one for one, status in zip(asked, statuses, strict=True) if status != b"200"]
+    assert all(method in (b"GET", b"HEAD") for method, _ in refused), refused  # only: is it there already?
+    assert [json.loads(r.partition(b"\n")[2])["message"] for r in queue.records] == [
+        f"number {i} đăng nhập" for i in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +220,17 @@ def test_a_single_document(web, queue):
     assert queue.records[1].startswith(b'{"create":{')
 
 
-@pytest.mark.parametrize("body", [b"", b"\n", b"x\n{}\n", b'{"move":{}}\n{}\n', b'{"create":{}}\n{"a":1}\n', b"[]\n"])
+def test_an_action_with_something_beside_it(web, queue):
+    """As winston-elasticsearch 0.19 sends it: Elasticsearch 8 passes over what follows the action."""
+    action = '{"index":{"_index":"logs-my.app","pipeline":null},"attempts":0}'
+    answer = web.post("/_bulk", content=f'{action}\n{{"message":"a"}}\n', headers=ND).json()
+    assert (answer["errors"], answer["items"][0]["index"]["status"]) == (False, 201)
+    assert queue.records == [f'{action}\n{{"message":"a"}}'.encode()]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\n", b"x\n{}\n", b'{"move":{}}\n{}\n', b'{"create":{}}\n{"a":1}\n', b"[]\n", b"{}\n{}\n"]
+)
 def test_a_bulk_request_that_is_none(web, queue, body):
     """No body, no action, no index: refused as a whole, with Elasticsearch's shape of error."""
     answer = web.post("/_bulk", content=body, headers=ND)

@@ -27,7 +27,8 @@ _UNKEPT: Headers = (
 _NAMES = "license xpack cluster nodes ilm index_template template component_template ingest data_stream alias cat"
 _PLACES = tuple(f"/_{name}" for name in _NAMES.split())
 _WRITES = re.compile(r"(?:/[^/_][^/]{0,254})?/_bulk|/[^/_][^/]{0,254}/_(?:doc|create)(?:/[^/]{1,512})?")
-_INDEX = re.compile(r"[^\\/*?\"<>| ,#A-Z_+.-][^\\/*?\"<>| ,#A-Z]{0,254}")
+_INDEX = re.compile(r"[^\\/*?\"<>| ,#A-Z_+.-][^\\/*?\"<>| ,#A-Z]{0,254}|<[^<>\\*?\"| ,#]{1,253}>")
+"""Also with date math in its name (`<filebeat-{now/d}-000001>`), under which Beats create the first of an alias."""
 _OPS = ("create", "index")
 _MAX_KNOWN = 256
 _TYPES = {
@@ -48,7 +49,10 @@ _WHO = {
     "tagline": "You Know, for Search",
 }  # fmt: skip
 _LICENSE = {"uid": "00000000-0000-0000-0000-000000000000", "type": "basic", "mode": "basic", "status": "active"}
-_NO_FEATURES = {name: {"available": False, "enabled": False} for name in ("ilm", "security", "ml", "monitoring")}
+_FEATURES = {
+    name: {"available": name == "ilm", "enabled": name == "ilm"} for name in ("ilm", "security", "ml", "monitoring")
+}
+"""Index lifecycles are told, as a Beat with `setup.ilm.enabled: true` sends nothing without them."""
 _HEALTH = {
     "cluster_name": "soc-toolkit", "status": "green", "timed_out": False, "number_of_nodes": 1,
     "number_of_data_nodes": 1, "active_primary_shards": 0, "active_shards": 0, "relocating_shards": 0,
@@ -165,8 +169,9 @@ class Elastic:
             document = orjson.loads(line)
         except ValueError as error:
             raise BadBody(400, f"Malformed action/metadata line, expected a JSON object: {error}") from error
-        if not isinstance(document, dict) or len(document) != 1:
-            raise BadBody(400, "Malformed action/metadata line, expected one action")
+        if not isinstance(document, dict) or not document:
+            raise BadBody(400, "Malformed action/metadata line, expected an action")
+        # What follows the action is passed over, as in 8: winston-elasticsearch counts its attempts there.
         op, meta = next(iter(document.items()))
         if op not in ("create", "index", "update", "delete") or not isinstance(meta, dict):
             raise BadBody(400, f"Malformed action/metadata line, '{op[:32]}' is no action")
@@ -215,7 +220,7 @@ class Elastic:
                 200, {"license": {**_LICENSE, "issued_to": "soc-toolkit", "issuer": "soc-toolkit"}}, PRODUCT
             )
         if path == "/_xpack":
-            return Reply.json(200, {"license": _LICENSE, "features": _NO_FEATURES}, PRODUCT)
+            return Reply.json(200, {"license": _LICENSE, "features": _FEATURES}, PRODUCT)
         if path.startswith("/_cluster/health"):
             return Reply.json(200, _HEALTH, PRODUCT)
         if path == "/_cat/health":
