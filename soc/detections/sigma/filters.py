@@ -11,6 +11,8 @@ from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 
 from soc.content import Document
+from soc.detections.sigma.modifiers import as_text
+from soc.detections.sigma.quantity import written_out
 
 _PREFIX = re.compile(r"_filt_[a-z]{10}_")
 
@@ -29,7 +31,8 @@ class Filter:
     @classmethod
     def read(cls, document: Document, policy: Any) -> Filter:
         """Raises what pySigma raises for a malformed one."""
-        sigma = SigmaFilter.from_dict(document.data, policy=policy)
+        said = {**document.data, "filter": written_out(as_text(document.data.get("filter")))}
+        sigma = SigmaFilter.from_dict(said, policy=policy)
         wanted = sigma.filter.rules
         rules = None if isinstance(wanted, str) else frozenset(reference.reference for reference in wanted)
         sigma.filter.rules = "any"  # whom it is for is decided here

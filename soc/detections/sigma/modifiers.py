@@ -14,12 +14,15 @@ from soc.detections.sigma.values import text_of
 
 DASHES = ("-", "/", "\N{EN DASH}", "\N{EM DASH}", "\N{HORIZONTAL BAR}")
 """What `windash` takes for one another."""
+MOST_EXACT = 2**53
+"""Beyond it two whole numbers may be one float."""
 MOST_DASHES = 3
 """pySigma's bound: each dash of a value multiplies its forms by five."""
 _OF_TEXT = frozenset(
     ("contains", "startswith", "endswith", "windash", "base64", "base64offset", "wide", "utf16", "utf16le", "utf16be",
      "cased", "re", "cidr", "fieldref", "expand")
 )  # fmt: skip
+_OF_NUMBERS = frozenset(("lt", "lte", "gt", "gte"))
 _A_DASH = re.compile(f"\\B[{re.escape(''.join(DASHES))}]\\b")
 
 
@@ -44,20 +47,26 @@ def complete() -> None:
 
 
 def as_text(detection: Any) -> Any:
-    """A detection with numbers and truth values as text where a modifier is for text.
+    """A detection with numbers and truth values as text where a modifier is for text, and large numbers by themselves.
 
-    The appendix: contains, startswith and endswith "can be applied on all types of fields"; pySigma refuses numbers.
+    The appendix: contains, startswith and endswith "can be applied on all types of fields"; pySigma refuses numbers,
+    and makes a float of one that a float does not hold exactly.
     """
     match detection:
         case dict():
-            return {key: _text(value) if _is_for_text(key) else as_text(value) for key, value in detection.items()}
+            return {key: _of(key, value) for key, value in detection.items()}
         case list():
             return [as_text(each) for each in detection]
+        case int() if abs(detection) > MOST_EXACT:
+            return str(detection)
     return detection
 
 
-def _is_for_text(key: Any) -> bool:
-    return isinstance(key, str) and "|" in key and not _OF_TEXT.isdisjoint(key.split("|")[1:])
+def _of(key: Any, value: Any) -> Any:
+    said = key.split("|")[1:] if isinstance(key, str) else ()
+    if not _OF_TEXT.isdisjoint(said):
+        return _text(value)
+    return value if not _OF_NUMBERS.isdisjoint(said) else as_text(value)
 
 
 def _text(value: Any) -> Any:

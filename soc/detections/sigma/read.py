@@ -23,6 +23,7 @@ from soc.detections.sigma.filters import Filter, apply, plain_name, shown
 from soc.detections.sigma.header import identity, tests_in, version_of, vietnamese_title
 from soc.detections.sigma.mapping import field_name
 from soc.detections.sigma.modifiers import as_text, complete
+from soc.detections.sigma.quantity import written_out
 from soc.detections.sigma.regex import QuietEngine, compile_re2, with_flags
 from soc.detections.sigma.routing import Key, NoRoute, Way, ways
 from soc.detections.sigma.rule import ONE, STAR, All, AnyOf, Node, Not, Refused, Route, Rule, Test, Variant, simplest
@@ -117,7 +118,7 @@ class _Written(Names):
 
 def _detection(data: dict[str, Any]) -> Any:
     """As pySigma takes it: it reads Sigma 1's `timeframe` as keywords, and wants a detection in every rule."""
-    detection = as_text(data.get("detection"))
+    detection = written_out(as_text(data.get("detection")))
     if not isinstance(detection, dict):
         return detection
     own = {name: value for name, value in detection.items() if name != "timeframe" or not isinstance(value, str)}

@@ -58,6 +58,14 @@ def test_a_filter_takes_away_what_it_describes(tmp_path: Path) -> None:
     assert users(FAILED + "---" + FILTER, tmp_path) == ([("failed", "admin"), ("failed", "backup")], ())
 
 
+def test_a_filter_counts_its_own_selections_and_takes_numbers_for_text(tmp_path: Path) -> None:
+    """`N of` and numbers behind `startswith`, as rules may have them."""
+    other = FILTER.replace("not all of selection_*", "not 2 of them").replace(
+        "selection_user:", "port: {source.port|startswith: 44}\n  selection_user:"
+    )
+    assert users(FAILED + "---" + other, tmp_path) == ([("failed", "admin"), ("failed", "backup")], ())
+
+
 def test_a_filter_in_another_file_is_joined_and_changes_the_version(tmp_path: Path) -> None:
     """Filters are read before rules, wherever they lie; an alert says by its rule's version which filters held."""
     rule, filter_ = write(tmp_path, FAILED), write(tmp_path, FILTER, "filter.yml")

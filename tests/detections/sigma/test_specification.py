@@ -243,6 +243,10 @@ def test_unicode_is_compared_in_lower_case(selection: str, event: dict[str, Any]
         ("{F: 4688}", {"F": "4688"}, True), ("{F: 4688}", {"F": 4688}, True), ("{F: '4688'}", {"F": 4688}, True),
         ("{F: 4688}", {"F": "46880"}, False), ("{F: 05}", {"F": "05"}, False), ("{F: 1.5}", {"F": "1.5"}, True),
         ("{F: [517, 1102]}", {"F": "1102"}, True), ("{F: '46*'}", {"F": 4688}, True), ("{F: -1}", {"F": "-1"}, True),
+        ("{F: 18446744073709551615}", {"F": "18446744073709551615"}, True),
+        ("{F: 9007199254740993}", {"F": 9007199254740992}, False),
+        ("[9007199254740993]", {"F": "9007199254740993"}, True),
+        ("{F|gte: 9007199254740993}", {"F": "9007199254740999"}, True),
         ("[4688]", {"F": "id 4688"}, True), ("{F: 0}", {"F": ""}, False), ("{F: 0}", {"G": "x"}, False),
     ],
 )  # fmt: skip
@@ -327,6 +331,9 @@ CONDITIONS = [
     ("all of *ok", True), ("1 of s3*", False), ("s1 and not 1 of s3*", True), ("not all of s*", True),
     ("1 of *", True), ("1 of _s*", False), ("(s1 or s3) and (s2 or s3)", True), ("((s3))", False),
     ("s1 or s2 and s3", True), ("(s1 or s2) and s3", False), ("not s1 or s2", True), ("not (s1 or s2)", False),
+    # How many of them: of the five in "them" all but s3 hold.
+    ("2 of them", True), ("4 of them", True), ("5 of them", False), ("3 of s*", True), ("not 4 of s*", True),
+    ("2 of s* and not 2 of *ok", False), ("1_ok and 2 of *", True), ("s3 or (2 of *ok)", True),
     ("not s3 and s1", True), ("s_ok and 1_ok", True), ("not s3 and not (s3 or not s1)", True),
 ]  # fmt: skip
 
@@ -382,6 +389,9 @@ def test_a_timeframe_is_no_detection() -> None:
         ("  s: {F: a}\n  condition: s and t", "'t'"),
         ("  s: {F: a}\n  condition: 1 of t*", "t*"),
         ("  s: {F: a}\n  condition: s and", "end of text"),
+        ("  s: {F: a}\n  t: {F: b}\n  condition: 3 of them", "there are 2"),
+        ("  s: {F: a}\n  condition: s or 0 of them", "there are 1"),
+        ("".join(f"  s{i}: {{F: a}}\n" for i in range(20)) + "  condition: 10 of s*", "more than 1000 groups"),
         ("  s: {F: a}", "condition"),
     ],
 )
