@@ -1,7 +1,7 @@
 """YAML to checked definitions with line numbers; the only reader of YAML."""
 
 from soc.content.archive import Source, source, sources
-from soc.content.document import Document, decode, load, loads, pieces, yaml_files
+from soc.content.document import Document, decode, load, loads, pieces, readable, yaml_files
 from soc.content.flow import flow
 from soc.content.reader import Faults, Node
 from soc.content.roots import KINDS, documents, roots, shipped
@@ -18,6 +18,7 @@ __all__ = [
     "load",
     "loads",
     "pieces",
+    "readable",
     "roots",
     "shipped",
     "source",

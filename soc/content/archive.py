@@ -64,7 +64,7 @@ def _archived(path: Path) -> Iterator[Source]:
 
 
 def _is_wanted(name: str) -> bool:
-    return name.lower().endswith(_YAML) and not any(p.startswith(".") and p != "." for p in name.split("/"))
+    return name.lower().endswith(_YAML) and not any(p.startswith(".") and p not in (".", "..") for p in name.split("/"))
 
 
 def _opened(file: IO[bytes], path: Path) -> zipfile.ZipFile:
@@ -80,6 +80,8 @@ def _member(path: Path, name: str) -> bytes:
 
 
 def _bytes(archive: zipfile.ZipFile, path: Path, name: str) -> bytes:
+    if ".." in name.split("/"):  # nothing is unpacked, but whoever made it meant no good
+        raise ContentError([Fault(f"{path}{INSIDE}{name}", 1, "its name leads out of the archive")])
     try:
         with archive.open(name) as file:
             return file.read(MAX_BYTES + 1)

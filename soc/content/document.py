@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
+import re
+import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ MAX_NODES = 200_000
 MAX_DEPTH = 100
 """Mappings and lists inside each other; an alias inside its own anchor stops here too."""
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_NOTHING = "tag:yaml.org,2002:null"
+_SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Keys = tuple[str | int, ...]
 
@@ -103,8 +109,8 @@ def loads(text: str, path: str) -> list[Document]:
     faults: list[Fault] = []
     try:
         for node in yaml.compose_all(text, Loader=_LOADER):
-            if node is None:
-                continue
+            if isinstance(node, yaml.ScalarNode) and not node.value and node.tag == _NOTHING:
+                continue  # nothing but comments, or a last `---`
             builder = _Builder(path)
             data = builder.build(node, ())
             faults.extend(builder.faults)
@@ -130,9 +136,16 @@ def load(path: Path) -> list[Document]:
 
 
 def read(path: Path | str) -> bytes:
-    """The bytes of a file of content, at most one more than it may have. Raises OSError."""
-    with open(path, "rb") as file:
+    """The bytes of a file of content, at most one more than it may have. Raises OSError, also for pipes and devices."""
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no plain file", str(path))
         return file.read(MAX_BYTES + 1)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A pipe that nobody writes to would be waited for, for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def decode(data: bytes, path: str) -> list[Document]:
@@ -145,6 +158,34 @@ def decode(data: bytes, path: str) -> list[Document]:
         line = data.count(b"\n", 0, error.start) + 1
         raise ContentError([Fault(path, line, f"no UTF-8 text: {error.reason}")]) from error
     return loads(text, path)
+
+
+def readable(data: bytes, path: str) -> tuple[list[Document], list[Fault]]:
+    """The documents of a YAML file, and the faults of those that cannot be read: each loses only itself."""
+    try:
+        return decode(data, path), []
+    except ContentError as error:
+        faults = list(error.faults)
+    try:
+        text = data[: MAX_BYTES + 1].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return [], faults
+    starts = [found.start() for found in _SEPARATOR.finditer(text)]
+    if not starts or len(data) > MAX_BYTES:
+        return [], faults
+    documents, faults = [], []
+    for start, end in itertools.pairwise([0, *starts, len(text)]):
+        above = text.count("\n", 0, start)
+        try:
+            documents += [_moved(each, above) for each in loads(text[start:end], path)]
+        except ContentError as error:
+            faults += [replace(fault, line=fault.line + above) for fault in error.faults]
+    return documents, faults
+
+
+def _moved(document: Document, lines: int) -> Document:
+    moved = {keys: line + lines for keys, line in document.lines.items()}
+    return replace(document, lines=moved, first_line=document.first_line + lines)
 
 
 def pieces(data: bytes, path: str) -> list[tuple[Document, str]]:
@@ -184,5 +225,5 @@ def yaml_paths(root: str) -> Iterator[str]:
     for folder, below, names in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]
         entries = (*names, *below)  # a folder of such a name is told when it is read
-        found += [os.path.join(folder, n) for n in entries if n.endswith((".yml", ".yaml")) and n[0] != "."]
+        found += [os.path.join(folder, n) for n in entries if n.lower().endswith((".yml", ".yaml")) and n[0] != "."]
     yield from sorted(found, key=lambda path: path.split(os.sep))

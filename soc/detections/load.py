@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from soc.content import Document, Source, decode, source, sources
+from soc.content import Document, Source, readable, source, sources
 from soc.detections.anomaly.model import Definition, read_model
 from soc.detections.cache import Kept, RuleCache, context_of
 from soc.detections.correlation.definition import Correlation, Referable
@@ -146,17 +146,18 @@ class _Reader:
             kept = self._cache.look(digest, file.path) if self._cache is not None else None
             if kept is not None:
                 return kept
-            data = data or file.read()
-            found, unknown = merged(decode(data, file.path))
+            documents, faults = readable(data or file.read(), file.path)
         except ContentError as error:
             self.refused.extend(Refused("", f.path, f.line, f.message) for f in error.faults)
             return ()
         except OSError as error:
             self.refused.append(Refused("", file.path, 1, f"cannot be read: {error.strerror}"))
             return ()
+        found, unknown = merged(documents)
+        self.refused.extend(Refused("", f.path, f.line, f.message) for f in faults)
         for fault in unknown:
             self._refuse(fault.document, str(fault), "action")
-        if self._cache is not None and not unknown and all(_is_rule(document) for document in found):
+        if self._cache is not None and not unknown and not faults and all(_is_rule(document) for document in found):
             self._pure[file.path] = _Pure(digest, len(found))
         return found
 

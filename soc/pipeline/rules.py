@@ -80,7 +80,7 @@ class Rules:
                 for file in content.sources(root):
                     if file.path in paths:
                         with _told("no tests are run of", file.path):
-                            found += merged(content.decode(file.read(), file.path))[0]
+                            found += merged(content.readable(file.read(), file.path)[0])[0]
         return replace(loaded, documents=(*loaded.documents, *(d for d in found if (d.path, identity(d)) in wanted)))
 
     def all(self) -> Iterator[AnyRule]:
@@ -100,7 +100,7 @@ class Rules:
     def document(self, rule: AnyRule) -> Document | None:
         """The definition as it is written; None when its file changed at this moment."""
         try:
-            found, _ = merged(content.decode(content.source(rule.path).read(), rule.path))
+            found, _ = merged(content.readable(content.source(rule.path).read(), rule.path)[0])
         except (ContentError, OSError):
             return None
         return next((each for each in found if identity(each) == rule.id), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import soc
-from soc.content import Document, load, loads, yaml_files
+from soc.content import Document, load, loads, readable, yaml_files
 from soc.content.document import MAX_BYTES
 from soc.errors import EXIT_USAGE, ContentError
 
@@ -200,7 +201,7 @@ def test_a_huge_file_is_refused_unread(tmp_path):
 def test_an_endless_device_is_refused(tmp_path):
     """A link to /dev/zero has size 0 and no end."""
     (tmp_path / "x.yml").symlink_to("/dev/zero")
-    with pytest.raises(ContentError, match="larger than"):
+    with pytest.raises(OSError, match="no plain file"):
         load(tmp_path / "x.yml")
 
 
@@ -240,9 +241,36 @@ def test_any_text_is_documents_or_faults(text):
 
 def test_yaml_files_are_found_sorted_without_hidden_ones(tmp_path):
     """Both endings, below folders; no hidden folder, no other file; a file is itself."""
-    for name in ("b.yml", "a/c.yaml", "a/d.txt", ".git/e.yml", "a/.f/g.yml", "h.ymml"):
+    for name in ("b.yml", "a/c.yaml", "a/d.txt", ".git/e.yml", "a/.f/g.yml", "h.ymml", "a/I.YML"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [p.relative_to(tmp_path).as_posix() for p in yaml_files(tmp_path)] == ["a/c.yaml", "b.yml"]
+    assert [p.relative_to(tmp_path).as_posix() for p in yaml_files(tmp_path)] == [
+        "a/I.YML", "a/c.yaml", "b.yml",
+    ]  # fmt: skip
     assert list(yaml_files(tmp_path / "b.yml")) == [tmp_path / "b.yml"]
     assert list(yaml_files(tmp_path / "nowhere")) == []
+
+
+def test_a_broken_document_takes_no_other_of_its_file_along():
+    """Each loses only itself, with its line: what is no YAML, and what cannot be a value."""
+    text = "id: a\n---\nid: [broken\nx: {\n---\nid: b\nc: 1\n---\nid: c\ndate: 2026-13-45\n---\nid: d\n---\n"
+    found, faults = readable(text.encode(), "x.yml")
+    assert [each.data["id"] for each in found] == ["a", "b", "d"]
+    assert [each.line("c") for each in found[1:2]] == [7]
+    assert [fault.line for fault in faults] == [4, 10]
+    assert readable(b"id: a\n", "x.yml") == (loads("id: a\n", "x.yml"), [])
+    assert len(readable(b"id: a\n---\nid: \xff\n", "x.yml")[1]) == 1
+    assert readable(b"a: [\n", "x.yml")[0] == []
+
+
+def test_a_document_of_nothing_is_none():
+    """A comment alone, and a last `---`, as many files have it; a document that says null says so."""
+    assert [each.data for each in loads("# only\n---\nid: a\n---\n# end\n", "x.yml")] == [{"id": "a"}]
+    assert [each.data for each in loads("~\n", "x.yml")] == [None]
+
+
+def test_a_pipe_in_a_folder_is_told_and_not_waited_for(tmp_path):
+    """Nobody writes to it."""
+    os.mkfifo(tmp_path / "x.yml")
+    with pytest.raises(OSError, match="no plain file"):
+        load(tmp_path / "x.yml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -88,3 +89,27 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A rule that silently expands to nothing would hide everything."""
     with pytest.raises(ConfigError, match="no such folder"):
         read_lists([tmp_path / "none"])
+
+
+def test_a_broken_document_hides_no_rule_of_its_file(tmp_path: Path) -> None:
+    """The one that cannot be read is told with its line; before, the whole file was lost with it."""
+    second = FAILED.replace("11111111-1111", "11111111-2222").replace("name: failed", "name: second")
+    path = write(tmp_path, f"{FAILED}---\ntitle: [broken\nx: {{\n---\n{second}")
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        made = DetectionSet.load([path], cache=cache)
+        assert [rule.name for rule in made.rules] == ["failed", "second"]
+        assert [(refused.path, refused.line) for refused in made.refused] == [(str(path), 11)]
+
+
+def test_a_name_that_leads_out_of_the_archive_is_told(tmp_path: Path) -> None:
+    """It was passed over in silence as a hidden one."""
+    path = archive(tmp_path / "r.zip", ok=FAILED, **{"..__evil": FAILED.replace("11111111-1111", "11111111-3333")})
+    made = DetectionSet.load([path])
+    assert [rule.path for rule in made.rules] == [f"{path}!ok.yml"]
+    assert [refused.reason for refused in made.refused] == ["its name leads out of the archive"]
+
+
+def test_a_pipe_among_the_rules_is_told(tmp_path: Path) -> None:
+    """It was waited for, for ever."""
+    os.mkfifo(tmp_path / "x.yml")
+    assert [refused.reason for refused in DetectionSet.load([tmp_path]).refused] == ["cannot be read: no plain file"]

@@ -251,8 +251,8 @@ def test_coverage_runs_the_tests_of_rules_that_came_from_the_cache(place: World,
     before = ok(place.caller(ROLE).get("/v1/attack"))
     ok(place.caller(ROLE).post("/v1/rules/reload"))
     assert not any(each.path == str(path) for each in place.services.rules.loaded().documents)  # it was kept
-    decode, read = content.decode, list[str]()
-    monkeypatch.setattr(content, "decode", lambda data, path: read.append(path) or decode(data, path))
+    readable, read = content.readable, list[str]()
+    monkeypatch.setattr(content, "readable", lambda data, path: read.append(path) or readable(data, path))
     assert ok(place.caller(ROLE).get("/v1/attack")) == before
     assert str(path) not in read
     assert str(path.with_name("failed.yml")) in read
