@@ -6,15 +6,14 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import orjson
-from evtx import PyEvtxParser
 
 from soc.collectors.archives import Budget, Member, leaves
 from soc.collectors.blocks import MAX_BLOCK_BYTES, Packer, Record, Run
+from soc.collectors.evtx_records import evtx_runs
 from soc.collectors.lines import PLAIN, Coding, coding
 from soc.collectors.tables import Row, csv_delimiter, csv_rows, directed_rows, looks_like_w3c, looks_like_zeek
 from soc.collectors.unpack import limit_of
@@ -30,7 +29,6 @@ WIRE_FORMATS = ("netflow", "sflow", "snmp", "syslog")
 MAX_RECORD = 1 << 20
 """A longer line goes on in the next record; both are flagged, no byte is lost."""
 _RUN_BYTES = 64 << 10
-_EVTX_RUN = 64
 MAX_DOCUMENT = 256 << 20
 """A file that is one JSON document (an array, or spread over lines) must fit in memory."""
 _HEAD = 4096
@@ -162,7 +160,7 @@ def _records(stream: io.BufferedReader, member: Member, captures: Captures | Non
         if chosen != "syslog":
             return _datagram(stream, name)
     if chosen == "evtx":
-        return _evtx(stream, name)
+        return evtx_runs(stream, name)
     if chosen == "json":
         return _json(stream, name)
     if chosen == "csv":
@@ -302,40 +300,3 @@ def _whole(data: bytes, number: int) -> Iterator[Record]:
 def _pieces(data: bytes, number: int) -> Iterator[Record]:
     for start in range(0, len(data), MAX_RECORD):
         yield Record(data[start : start + MAX_RECORD], number, len(data) > MAX_RECORD)
-
-
-def _evtx(stream: io.BufferedReader, name: str) -> Iterator[Run]:
-    # The reader wants to seek; a gzip stream or a pipe is read into memory first, within the bound.
-    source: Any = stream
-    if not stream.seekable():
-        data = stream.read(MAX_DOCUMENT + 1)
-        if len(data) > MAX_DOCUMENT:
-            raise SocError(f"{name}: more than {MAX_DOCUMENT} bytes of EVTX in a stream", hint="unpack it to a file")
-        source = io.BytesIO(data)
-    try:
-        records = PyEvtxParser(source).records_json()
-    except (RuntimeError, OSError, ValueError) as error:
-        raise SocError(f"{name}: no readable EVTX file: {error}") from error
-    return _evtx_runs(records)
-
-
-def _evtx_runs(records: Iterator[Any]) -> Iterator[Run]:
-    """Damaged records and chunks are records, too: what is known of the damage is kept in their place."""
-    number, is_end = 1, False
-    while not is_end:
-        found: list[Any] = []
-        try:
-            found.extend(islice(records, _EVTX_RUN))
-            is_end = len(found) < _EVTX_RUN
-        except (RuntimeError, OSError, ValueError) as error:  # what came before it is in the list
-            found.append(error)
-        if found:
-            yield Run(list(map(_evtx_text, found)), number)
-            number += len(found)
-
-
-def _evtx_text(record: Any) -> bytes:
-    if isinstance(record, dict):
-        text: str = record["data"]
-        return text.encode("utf-8", "backslashreplace")
-    return f"damaged EVTX record: {record}".encode()

@@ -178,11 +178,22 @@ def test_damage_in_an_event_log_takes_nothing_along(file, monkeypatch: pytest.Mo
                 raise found
             return found
 
-    monkeypatch.setattr("soc.collectors.files.PyEvtxParser", Reader)
+    monkeypatch.setattr("soc.collectors.evtx_records.PyEvtxParser", Reader)
     expected = [str(n).encode() for n in range(100)]
     expected[3] = expected[70] = b"damaged EVTX record: record"
     expected.insert(20, b"damaged EVTX record: chunk")
     assert numbered(read(file(b"ElfFile\0"))) == list(enumerate(expected, 1))
+
+
+def test_an_evtx_file_that_was_cut_off_gives_what_is_there(file) -> None:
+    """Each whole record of its last chunk, nothing made up of half a one, and that it was cut off."""
+    data = evtx([event(4625, {"A": "1"}), event(4624, {"A": "2"})])
+    second = data.index(b"**\0\0", data.index(b"**\0\0", 4096) + 4)
+    for end, wanted in ((len(data) - 1, ["1", "2"]), (second + 100, ["1"]), (second - 1, []), (4096 + 600, [])):
+        *whole, last = [r for _, r in numbered(read(file(data[:end])))]
+        assert [json.loads(r)["Event"]["EventData"]["A"] for r in whole] == wanted
+        assert last == b"damaged EVTX record: the file ends within a chunk, %d of 65536 octets are there" % (end - 4096)
+    assert len(numbered(read(file(data + bytes(512))))) == 2  # room that was never used
 
 
 def test_a_file_that_only_begins_like_evtx_is_one_error(file) -> None:

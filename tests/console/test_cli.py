@@ -268,6 +268,13 @@ def test_detect_sums_up_and_profiles(site: Path, capsys: pytest.CaptureFixture[s
     assert re.search(r"\n +1  6d3f6b1e-5a5e-4a53-9d0e-1f6c8f0f1a11  SSH login failed", err)
 
 
+def test_detect_says_what_no_parser_understood(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half an EVTX file, a text that nobody knows: no hit in it means nothing."""
+    (site / "b.txt").write_text("no parser knows this\n" * 3)
+    assert run(["detect", "--rules", str(site / "rule.yml"), str(site / "auth.log"), str(site / "b.txt")]) == 0
+    assert "\n3 of the events were understood by no parser" in capsys.readouterr().err
+
+
 def test_detect_draws_what_matching_cost(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A flame graph, or folded stacks for other tools; a place that cannot be written is exit 1 with the reason."""
     arguments = ["detect", "--rules", str(site / "rule.yml"), str(site / "auth.log"), "--flame"]

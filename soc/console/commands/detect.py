@@ -32,6 +32,7 @@ class Meter:
     """Counts what goes by, and the seconds spent before (reading, parsing) and behind (matching) this point."""
 
     events: int = 0
+    unread: int = 0
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
     excepted: Counter[str] = field(default_factory=Counter)
     left_out: dict[str, int] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Meter:
             if block is None:
                 return
             self.events += sum(batch.n for batch in block.batches)
+            self.unread += sum(batch.n for batch in block.batches if batch.dataset == "unparsed")
             handed = time.perf_counter()
             yield block
             # What the consumer did until it came back for more.
@@ -175,6 +177,8 @@ def _summary(call: Call, loaded: DetectionSet, meter: Meter, *, all_refused: boo
     rate = int(meter.events / meter.seconds) if meter.seconds else 0
     say(t("cmd.detect.summary", hits=number(sum(meter.hits.values())), events=number(meter.events), rate=number(rate),
           loaded=number(loaded.loaded), refused=number(len(loaded.refused))))  # fmt: skip
+    if meter.unread:
+        say(t("cmd.detect.unread", count=number(meter.unread)))
     if meter.left_out:
         say(t("cmd.detect.left_out", what=counted("left_out", meter.left_out)))
     for exception, count in meter.excepted.most_common():

@@ -625,6 +625,10 @@ SENTENCES: Catalogue = {
         "{hits} kết quả; {events} sự kiện, {rate} sự kiện/giây; {loaded} luật đã nạp, {refused} luật bị từ chối",
         "{hits} hits; {events} events, {rate} events/s; {loaded} rules loaded, {refused} refused",
     ),
+    "cmd.detect.unread": (
+        "{count} sự kiện không trình phân tích nào hiểu được: luật không thấy gì trong đó",
+        "{count} of the events were understood by no parser: rules see nothing in them",
+    ),
     "cmd.detect.left_out": ("tương quan không tính: {what}", "correlations left out: {what}"),
     "cmd.detect.no_rules": ("không có luật nào trong {paths}", "there is no rule in {paths}"),
     "cmd.detect.excepted": (

@@ -36,8 +36,12 @@ from soc.detections.sigma.header import identity, version_of, vietnamese_title
 from soc.detections.sigma.read import MALFORMED, POLICY
 from soc.detections.sigma.routing import KEYS
 from soc.detections.sigma.rule import Refused
+from soc.errors import nearest
 from soc.model.fields import FieldDictionary
 from soc.model.finding import LEVELS
+
+WORDS = ("type", "rules", "generate", "group-by", "timespan", "aliases", "condition")
+"""The keys of a correlation (Sigma 2.1)."""
 
 
 def read_correlation(
@@ -48,6 +52,10 @@ def read_correlation(
 ) -> Correlation | Refused:
     """Read one correlation whose rules are in `known`, by id and by name; `pipelines` may rename what it names."""
     place = (identity(document), document.path, document.line("correlation"))
+    if misspelt := _misspelt(document):
+        return Refused(
+            *place[:2], document.line("correlation", misspelt), f"unknown key '{misspelt}'{nearest(misspelt, WORDS)}"
+        )
     try:
         # pySigma takes one operator, the specification as many as make a range: it sees each of them alone.
         read = [
@@ -63,6 +71,13 @@ def read_correlation(
         return _lower(document, read, known, fields)
     except MALFORMED as error:
         return Refused(*place, str(error) or type(error).__name__)
+
+
+def _misspelt(document: Document) -> str | None:
+    """A key that nobody reads and that looks like one of a correlation: with `group_by` it would group by nothing."""
+    body = document.data.get("correlation")
+    keys = map(str, body) if isinstance(body, dict) else ()
+    return next((key for key in keys if key not in WORDS and nearest(key, WORDS)), None)
 
 
 def _stand_ins(parts: Iterable[Referable]) -> list[SigmaRuleReference]:

@@ -144,3 +144,12 @@ def test_a_rule_that_is_named_twice_counts_once(tmp_path: Path) -> None:
     text = COUNT.replace("event_count", "temporal").replace("[failed]", "[failed, login, failed]")
     [correlation] = loaded(tmp_path, text.replace(", condition: {gte: 2}", "")).correlations
     assert (correlation.rules, correlation.at_least) == (("failed", "login"), 2)
+
+
+def test_a_misspelt_key_is_refused(tmp_path: Path) -> None:
+    """`group_by` would be passed over, and all events be one group. Other keys are the site's own business."""
+    path = tmp_path / "x.yml"
+    path.write_text(COUNT.replace("group-by:", "group_by:"))
+    [refused] = DetectionSet.load([path]).refused
+    assert "unknown key 'group_by' (did you mean 'group-by'?)" in refused.reason
+    assert not loaded(tmp_path, COUNT.replace("group-by:", "x-owner: lan, group-by:")).refused
