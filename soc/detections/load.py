@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # pySigma takes longer to import than two thousand kept rules to load: it is, where something has to be read.
 _log = logging.getLogger("soc.detections")
+NAMELESS = "a definition needs an 'id', a 'name' or a 'title'"
+"""Said of YAML that is perhaps no rule at all."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,7 @@ class _Reader:
         name = document.identity if isinstance(document, Kept) else identity(document)
         line = 1 if isinstance(document, Kept) else document.line()
         if not name:
-            reason = "a definition needs an 'id', a 'name' or a 'title'"
-            self.refused.append(Refused(name, document.path, line, reason))
+            self.refused.append(Refused(name, document.path, line, NAMELESS))
         elif name in here:
             self.refused.append(Refused(name, document.path, line, f"id '{name}' stands in {here[name].path} already"))
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from soc.content import Document
 from soc.detections import regression, samples
-from soc.detections.load import DetectionSet
+from soc.detections.load import NAMELESS, DetectionSet
 from soc.detections.sigma.header import SILENT_KINDS, identity
 from soc.model.fields import FieldDictionary
 
@@ -17,7 +17,8 @@ HELD, FAILED, UNTESTED, REFUSED = "held", "failed", "untested", "refused"
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One definition. `state`: held | failed | untested | refused (it cannot run, and carries no test to fail).
+    """One definition. `state`: held | failed | untested | refused (it cannot run, and carries no test to fail). What
+    cannot be read at all has failed.
 
     `reason` says why it is untested or refused.
     """
@@ -48,8 +49,12 @@ def _plain(outcome: samples.Outcome) -> dict[str, Any]:
 
 
 def results(detections: DetectionSet, fields: FieldDictionary, read: regression.Read) -> Iterator[RuleResult]:
-    """In the order of the files. `detections` must be loaded without a cache: tests stand in the documents alone."""
+    """In the order of the files; then what could not be read, or not beside another: a file with tests may be there.
+
+    `detections` must be loaded without a cache: tests stand in the documents alone.
+    """
     refused = {(each.id, each.path): each for each in detections.refused}
+    here = {(identity(document), document.path) for document in detections.documents}
     for document in detections.documents:
         if not document.data.keys().isdisjoint(SILENT_KINDS):
             continue
@@ -61,6 +66,12 @@ def results(detections: DetectionSet, fields: FieldDictionary, read: regression.
             yield _of(document, FAILED, outcomes=(fault,))
         else:
             yield _of(document, REFUSED, refusal.reason)
+    for lost in detections.refused:
+        if (lost.id, lost.path) not in here:
+            fault = samples.Outcome("load", lost.path, lost.line, lost.reason)
+            state = REFUSED if lost.reason == NAMELESS else FAILED
+            said = (lost.reason, ()) if state == REFUSED else ("", (fault,))
+            yield RuleResult(lost.id, lost.id or lost.path, lost.path, lost.line, state, *said)
 
 
 def _result(document: Document, detections: DetectionSet, fields: FieldDictionary, read: regression.Read) -> RuleResult:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from soc.content import flow
-from soc.detections.sigma.routing import log_source_of, ways
+from soc.detections.sigma.routing import NoRoute, log_source_of, ways
 from soc.errors import UsageError
 from soc.model.fields import FIELDS, FieldDictionary
 
@@ -32,13 +32,14 @@ def scaffold(
 
     Raises UsageError for a field that the event has not, and for an event that says too little.
     """
-    chosen = _chosen(event, names, fields)
     where = tuple(str(event.get(name) or "") for name in ("event.dataset", "winlog.channel", "winlog.event_id"))
     dataset, channel, event_id = where
-    base = {"winlog.channel": channel, "winlog.event_id": event_id} if channel else {"event.dataset": dataset}
-    hit = {**base, **{name: event[name] for name in chosen}}
     source = log_source_of(dataset, channel, event_id)
     names_there = _renamed(source, dataset, channel.lower(), event_id)
+    ours = {sigma: name for name in event if (sigma := _sigma_name(name, names_there)) != name}
+    chosen = _chosen(event, [name if name in event else ours.get(name, name) for name in names], fields)
+    base = {"winlog.channel": channel, "winlog.event_id": event_id} if channel else {"event.dataset": dataset}
+    hit = {**base, **{name: event[name] for name in chosen}}
     selection = {_sigma_name(name, names_there): _sigma_value(event[name]) for name in chosen}
     if channel and event_id and "category" not in source:
         selection = {"EventID": int(event_id), **selection}
@@ -47,7 +48,13 @@ def scaffold(
 
 def _renamed(source: Mapping[str, str], *where: str) -> dict[str, str]:
     """What Sigma calls the fields that such events name otherwise."""
-    for way in ways(source.get("category"), source.get("product"), source.get("service")):
+    try:
+        found = ways(source.get("category"), source.get("product"), source.get("service"))
+    except NoRoute as error:
+        raise UsageError(
+            f"no rule sees this event: {error}", hint="soc parse shows what was understood of it"
+        ) from error
+    for way in found:
         if way.route.takes(*where):
             return {theirs: sigma for sigma, theirs in way.renamed}
     return {}

@@ -80,6 +80,18 @@ def test_a_rule_that_cannot_run_fails_only_when_it_carries_tests(tmp_path: Path)
     assert "no.such" in two.outcomes[0].fault
 
 
+def test_what_cannot_be_read_fails(tmp_path: Path) -> None:
+    """Its tests are lost with it, and so are those of a second rule with an id: neither may pass a CI server."""
+    write(tmp_path, RULE)
+    for name, text in (("b", RULE.replace("title: ", "title: [")), ("c", RULE), ("d", "words: 1")):
+        (tmp_path / f"{name}.yml").write_text(text)
+    found = {Path(each.path).stem: each for each in run(tmp_path)}
+    assert [found[name].state for name in "bcd"] == ["failed", "untested", "refused"]
+    [second] = found.keys() - set("bcd")
+    assert found[second].state == "failed"
+    assert "stands in" in found[second].outcomes[0].fault
+
+
 def test_a_correlation_is_tested_by_events_with_times(tmp_path: Path) -> None:
     """`at` places an event after the start of the test: two within the window hit, two outside of it do not."""
     text = """

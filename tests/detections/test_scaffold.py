@@ -75,6 +75,19 @@ def test_fields_are_chosen_by_name_and_numbers_stay_numbers(tmp_path: Path) -> N
         made(FLOW, names=["user.name"])
     with pytest.raises(UsageError, match="says nothing"):
         made({"event.dataset": "linux.sshd"})
+    with pytest.raises(UsageError, match="no rule sees this event"):
+        made({"event.dataset": "unparsed", "message": "x"})
+
+
+def test_a_field_may_be_named_as_sigma_does() -> None:
+    """`Image` as the written rule says it, and our own name of it."""
+    event = {
+        "event.dataset": "windows.sysmon", "winlog.channel": "Microsoft-Windows-Sysmon/Operational",
+        "winlog.event_id": "1", "winlog.event_data.Image": "a.exe", "winlog.event_data.CommandLine": "a b",
+    }  # fmt: skip
+    for names in (["Image", "CommandLine"], ["winlog.event_data.Image", "winlog.event_data.CommandLine"]):
+        [document] = loads(made(event, names=names), "new.yml")
+        assert document.data["detection"]["selection"] == {"Image": "a.exe", "CommandLine": "a b"}
 
 
 @given(st.text(min_size=1, max_size=40))
