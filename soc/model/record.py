@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from soc.model.position import Partition, partition_of
 
+T = TypeVar("T")
 OVERSIZE = 1
 """Bit in `RawBlock.flags`: the record was longer than the listener's limit and was cut."""
 UNVERIFIED = 2
@@ -40,7 +42,7 @@ class RawBlock:
     `log.file.path`, `soc.import.id`, `event.dataset` (of documents that name none), `poll.*` (where a polled source
     stands behind the block), `first_record` (1-based number of the block's first record in its file).
     `node`, `log`, `seq` are filled by the log that stored it. `flags[i]` is a bit set (`OVERSIZE`), empty = all 0.
-    `frames` says of which frames a block was `joined`: (seq, records) of each; empty = it is one.
+    `frames` are those of which a block was `joined`, perhaps of several sources; empty = it is one.
     """
 
     site: str
@@ -55,7 +57,7 @@ class RawBlock:
     node: str = ""
     log: str = "raw"
     seq: int = 0
-    frames: tuple[tuple[int, int], ...] = ()
+    frames: tuple[RawBlock, ...] = ()
 
     @property
     def n(self) -> int:
@@ -83,27 +85,36 @@ class RawBlock:
         """Whether record i was cut at the listener's limit."""
         return bool(self.flags and self.flags[i] & OVERSIZE)
 
-    def places(self) -> tuple[list[int], list[int]]:
-        """Of each record the seq of its frame, and its ordinal in it."""
-        frames = self.frames or ((self.seq, self.n),)
-        seqs = [seq for seq, n in frames for _ in range(n)]
-        return seqs, [ordinal for _, n in frames for ordinal in range(n)]
+    @functools.cached_property
+    def is_mixed(self) -> bool:
+        """Whether its records are of several sources; then it has no site, listener and peer of its own."""
+        return len({frame.source for frame in self.frames}) > 1
+
+    def of_each(self, said: Callable[[RawBlock], T]) -> list[T]:
+        """Of each record what is said of its frame."""
+        return [value for frame in self.frames or (self,) for value in [said(frame)] * frame.n]
+
+    def ordinals(self) -> list[int]:
+        """Of each record its place in its frame."""
+        return [ordinal for frame in self.frames or (self,) for ordinal in range(frame.n)]
 
     @classmethod
     def joined(cls, blocks: Sequence[RawBlock]) -> RawBlock:
-        """Frames of one source, node and log, alike in format and origin, as one block at the place of the last."""
+        """Frames of one node and log, alike in format and origin, as one block at the place of the last."""
         if len(blocks) == 1:
             return blocks[0]
+        last = blocks[-1]
+        is_mixed = any(block.source != last.source for block in blocks)
         starts = np.cumsum([0, *(len(block.data) for block in blocks[:-1])], dtype=np.uint32)
         ends = [block.end + start for block, start in zip(blocks, starts, strict=True)]
         flagged = any(block.flags for block in blocks)
         return replace(
-            blocks[-1],
+            last if not is_mixed else replace(last, site="", listener="", peer=""),
             receipt_ns=np.concatenate([block.receipt_ns for block in blocks]),
             end=np.concatenate(ends).astype(np.uint32),
             data=b"".join(block.data for block in blocks),
             flags=b"".join(block.flags or bytes(block.n) for block in blocks) if flagged else b"",
-            frames=tuple((block.seq, block.n) for block in blocks),
+            frames=tuple(blocks),
         )
 
     @classmethod

@@ -33,15 +33,42 @@ _NONE: Event = {_SAID: (), _CLOSED: None}
 
 
 class Events:
-    """The events of one source. `join` adds to each record, with `@` before its name, what others of its event say."""
+    """The events of the sources of one block. `join` adds to each record, with `@` before its name, what others of its
+    event say."""
 
-    def __init__(self, state: ParserState, block: RawBlock) -> None:
-        self._source, self._frame = f"{block.node}:{block.source}", block.seq
+    def __init__(self, states: Mapping[str, ParserState], block: RawBlock) -> None:
+        """By source the state that it is remembered in."""
+        self._states, self._block = states, block
+        self._met: dict[str, _OfSource] = {}
+
+    def join(self, records: Iterable[tuple[str, Pairs]]) -> None:
+        """Records in the order they came, each with its source."""
+        by_source: dict[str, list[Pairs]] = {}
+        for source, pairs in records:
+            by_source.setdefault(source, []).append(pairs)
+        last = {frame.source: frame for frame in self._block.frames or (self._block,)}
+        for source, several in by_source.items():
+            if source not in self._met:
+                self._met[source] = _OfSource(self._states[source], last[source])
+            self._met[source].join(several)
+
+    def kept(self, state: ParserState, sources: Iterable[str]) -> ParserState:
+        """The state with what is open now of these sources, which it remembers; the same when that is what it has."""
+        for source in sources:
+            if source in self._met:
+                state = self._met[source].kept(state)
+        return state
+
+
+class _OfSource:
+    """The events of one source, whose last frame in the block is `frame`."""
+
+    def __init__(self, state: ParserState, frame: RawBlock) -> None:
+        self._source, self._frame = f"{frame.node}:{frame.source}", frame.seq
         self._known: Mapping[str, Event] = state.memory.get(MEMORY, {}).get(self._source, {})
         self._events = self._known
 
     def join(self, records: Iterable[Pairs]) -> None:
-        """Records in the order they came."""
         together: dict[str, tuple[Facts, list[Pairs]]] = {}
         for pairs in records:
             key = f"{pairs['@node'] or ''}|{pairs['@time']}|{pairs['@serial']}"
@@ -69,7 +96,6 @@ class Events:
         self._events = {**others, key: {_SAID: said, _CLOSED: closed}}
 
     def kept(self, state: ParserState) -> ParserState:
-        """The state with what is open now; the same when that is what it has."""
         still = [key for key, event in self._events.items() if event[_CLOSED] is None]
         for key in still[:-OPEN_EVENTS]:
             self._put(key, self._events[key][_SAID], closed=self._frame)

@@ -66,7 +66,7 @@ class JsonRecords:
         flat = [flatten(document) for document in documents]
         given = self.work.envelope.block.origin.get("event.dataset", "")
         result = []
-        for dataset, places in ecs.grouped(rows, [ecs.claimed(names, given) for names in flat]).items():
+        for dataset, places in ecs.grouped(self.work, [ecs.claimed(names, given) for names in flat]).items():
             mine = [rows[k] for k in places]
             headers = self.text.stamps(mine)
             stamps: list[times.Stamp | None] = []

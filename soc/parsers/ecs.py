@@ -41,11 +41,14 @@ def claimed(names: Mapping[str, Any], extra: str = "") -> str:
     return DATASET
 
 
-def grouped(rows: Sequence[int], datasets: Sequence[str]) -> dict[str, list[int]]:
-    """Places in `rows` by dataset; beyond `MAX_DATASETS` all are `generic.json`."""
+def grouped(work: Work, datasets: Sequence[str]) -> dict[str, list[int]]:
+    """Places in `datasets` by dataset; beyond `MAX_DATASETS` all are `generic.json`."""
     groups: dict[str, list[int]] = {}
     for k, name in enumerate(datasets):
-        key = name if name in groups or len(groups) < MAX_DATASETS else DATASET
+        key = name
+        if name not in groups and len(groups) >= MAX_DATASETS:
+            work.spare_neighbours()
+            key = DATASET
         groups.setdefault(key, []).append(k)
     return groups
 
@@ -79,6 +82,7 @@ def columns(work: Work, dataset: str, documents: Sequence[Mapping[str, Any]]) ->
                 if len(verdicts) < MAX_COLUMNS:
                     verdicts[name] = verdict
                 else:
+                    work.spare_neighbours()
                     verdict = False
             if verdict:
                 known[name] = value

@@ -29,6 +29,11 @@ MARKS = tuple(tuple(word for bit, word in _WORDS if bits & bit) for bits in rang
 """By the bits of `RawBlock.flags`."""
 
 
+_OF_THE_SOURCE: Mapping[str, Callable[[RawBlock], str]] = {
+    "soc.site": lambda frame: frame.site,
+    "soc.source": lambda frame: frame.source,
+    "soc.listener": lambda frame: frame.listener,
+}
 _OF_ORIGIN = ("soc.import.id", "log.file.path", SYSTEM)
 _COMMON = (
     "@timestamp", "event.id", "event.created", "event.ingested", "event.dataset", "event.kind", "soc.site",
@@ -85,6 +90,8 @@ class _Common(LazyMapping[Column]):
                 return Column.of(K, envelope.positions(rows, self._parts))
             case "soc.part":
                 return Column.of(L, list(self._parts or ()))
+            case "soc.site" | "soc.source" | "soc.listener":
+                return Column.of(K, envelope.of_sources(name, rows))
             case "soc.time.basis":
                 return Column.of(K, self._placed.basis)
             case "soc.time.device":
@@ -213,8 +220,24 @@ class Envelope:
     @functools.cached_property
     def _places(self) -> tuple[list[int], list[int]]:
         """Of each record the seq of its frame, and its ordinal in it."""
-        seqs, ordinals = self.block.places()
+        seqs, ordinals = self.block.of_each(lambda frame: frame.seq), self.block.ordinals()
         return seqs, [i + self._ordinal for i in ordinals] if self._ordinal else ordinals
+
+    @functools.cached_property
+    def _of_each(self) -> dict[str, list[str]]:
+        """By name, of each record what it says of its source."""
+        return {name: self.block.of_each(said) for name, said in _OF_THE_SOURCE.items()}
+
+    def of_sources(self, name: str, rows: Iterable[int]) -> list[str]:
+        """`soc.site`, `soc.source` or `soc.listener` of these records."""
+        return list(map(self._of_each[name].__getitem__, rows))
+
+    def peers(self, rows: Sequence[int]) -> Column | list[str]:
+        """From whom these records came, for a definition to map."""
+        if not self.block.is_mixed:
+            return Column.constant(K, self.block.peer, len(rows))
+        of_each = self.block.of_each(lambda frame: frame.peer)
+        return [of_each[i] for i in rows]
 
     def texts(self) -> list[str]:
         """The records as text; UTF-16 and bytes that are no text (escaped) are flagged, and kept beside as bytes."""
@@ -292,9 +315,10 @@ class Envelope:
         block = self.block
         constants: dict[str, tuple[FieldType, Any]] = {
             "event.ingested": (FieldType.DATE, self.now_us), "event.dataset": (K, dataset), "event.kind": (K, kind),
-            "soc.site": (K, block.site), "soc.source": (K, block.source), "soc.listener": (K, block.listener),
             "soc.product": (K, product or None), "soc.shape": (K, shape),
         }  # fmt: skip
+        if not block.is_mixed:
+            constants |= {name: (K, said(block)) for name, said in _OF_THE_SOURCE.items()}
         if self.closed_by is not None:
             constants[CLOSED_BY] = K, self.closed_by
         return constants | {name: (K, block.origin[name]) for name in _OF_ORIGIN if name in block.origin}

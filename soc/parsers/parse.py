@@ -42,6 +42,8 @@ def _known_zone(name: str) -> dt.tzinfo | None:
 
 
 _TEXT = ("lines", "json", "windows-json", "syslog")
+MIXABLE = frozenset((*_TEXT, "elastic", "document", "hec", "gelf", "journal", "snmp", "snmp-v3"))
+"""Formats whose records say all by themselves but for their source, so that those of several can be parsed as one."""
 _OPENING = frozenset("{ \ufeff\t")
 
 
@@ -100,7 +102,7 @@ class ParserSet:
             return self._joined(closed, now_ns), replace(state, groups=groups)
         if block.n == 0:
             return [], state
-        work = self._work(Envelope(block, now_ns), state)
+        work = self._work(Envelope(block, now_ns), Events({block.source: state}, block))
         kind = forced.recognise.format if forced is not None else ""
         found = None
         if kind or block.format not in _TEXT:
@@ -114,7 +116,33 @@ class ParserSet:
             rows, closed, groups = multiline.join(records, state.groups, now_ns)
             batches = _text(records, rows, forced, block.format) + self._joined(closed, now_ns)
             state = state if groups is state.groups else replace(state, groups=groups)
-        return batches, work.audit.kept(state)
+        return batches, work.audit.kept(state, (block.source,))
+
+    def parse_mixed(
+        self, block: RawBlock, states: Mapping[int, ParserState], now_ns: int
+    ) -> tuple[list[EventBatch], dict[int, ParserState]]:
+        """The same for a block of several sources, for which nothing waits, in a format of `MIXABLE`; the states are by
+        number of the partition.
+
+        Raises Crowded when together they name more than one batch may hold, which each of them alone might not.
+        """
+        if block.n == 0:
+            return [], dict(states)
+        number_of = {frame.source: frame.partition.number for frame in block.frames}
+        audit = Events({source: states[number] for source, number in number_of.items()}, block)
+        work = self._work(Envelope(block, now_ns), audit)
+        if block.format in _TEXT:
+            batches = _text(TextRecords(work), range(block.n), None, block.format)
+        else:
+            from soc.parsers import formats
+
+            found = formats.batches(work, "", self._index.formats, ParserState())
+            assert found is not None, f"'{block.format}' is not MIXABLE"
+            batches, _ = found
+        sources: dict[int, list[str]] = {number: [] for number in states}
+        for source, number in number_of.items():
+            sources[number].append(source)
+        return batches, {number: audit.kept(state, sources[number]) for number, state in states.items()}
 
     def wire_format(self, product: str | None) -> str | None:
         """`netflow`, `sflow` or `snmp`, when its records are datagrams. Raises UsageError for an unknown one."""
@@ -126,8 +154,7 @@ class ParserSet:
 
         return formats.wire_format(form)
 
-    def _work(self, envelope: Envelope, state: ParserState) -> Work:
-        audit = Events(state, envelope.block)
+    def _work(self, envelope: Envelope, audit: Events) -> Work:
         return Work(envelope, self._index, self.fields, self._zone(envelope.block), self._trap_reader, audit)
 
     def parse_alone(
@@ -144,7 +171,7 @@ class ParserSet:
         for group in closed:
             block = group.block()
             envelope = Envelope(block, now_ns, ordinal=group.records[0].at.ordinal, closed_by=group.closed_by)
-            records = TextRecords(self._work(envelope, ParserState()))
+            records = TextRecords(self._work(envelope, Events({block.source: ParserState()}, block)))
             batches += _text(records, [records.merge(range(block.n), group.flags)], None, block.format)
         return batches
 

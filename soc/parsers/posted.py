@@ -179,7 +179,7 @@ def _documents(
     datasets = [name if (name := ecs.claimed(one.names, one.extra)) != ecs.DATASET else default for one in found]
     product = definition.id if definition is not None else "json"
     result = []
-    for dataset, places in ecs.grouped([one.row for one in found], datasets).items():
+    for dataset, places in ecs.grouped(work, datasets).items():
         mine = [found[k] for k in places]
         rows = [one.row for one in mine]
         layers = _layers(work, dataset, mine, definition)

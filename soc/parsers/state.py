@@ -31,7 +31,9 @@ class ParserState:
 
     def after(self, node: str, seq: int) -> ParserState:
         """The same, having read this frame; a state that remembers nothing needs no place."""
-        return replace(self, upto={**self.upto, node: seq}) if self.memory else self
+        if not self.memory:
+            return self
+        return replace(self, upto={**self.upto, node: max(seq, self.upto.get(node, seq))})
 
     def is_behind(self, cursors: Mapping[str, int]) -> bool:
         """Whether frames were passed (by node: the last one) that this state, saved before them, has not counted."""

@@ -224,7 +224,8 @@ class TextRecords:
 
     def _audited(self, definition: Definition, rows: list[int]) -> list[EventBatch]:
         decoded = [auditd.decode(self.headers.message[i]) for i in rows]
-        self.work.audit.join(pairs for pairs in decoded if pairs is not None)
+        sources = self.work.envelope.of_sources("soc.source", rows)
+        self.work.audit.join((source, pairs) for source, pairs in zip(sources, decoded, strict=True) if pairs)
         return self.paired(definition, rows, [pairs or {} for pairs in decoded])
 
     def paired(

@@ -131,6 +131,8 @@ def _shape(definition: Definition, event_id: str | None) -> Shape | None:
 def _batch(work: Work, text: TextRecords, kind: _Kind, events: Values) -> EventBatch:
     rows, definition, shape = kind.rows, kind.definition, kind.shape
     system, data, header = _System(events), _Data(events), _Header(text, rows, is_bare=isinstance(events, Located))
+    if work.envelope.block.is_mixed and data.count() > MAX_COLUMNS:
+        work.spare_neighbours()
 
     def values(name: str) -> Texts | None:
         if name.startswith(_SYSTEM):
@@ -253,6 +255,10 @@ class _Data(LazyMapping[Column]):
 
     def names(self) -> Iterable[str]:
         return self._places[0]
+
+    def count(self) -> int:
+        """How many names there are, those that become no column among them."""
+        return sum(map(len, self._places))
 
     def make(self, name: str) -> Column | None:
         place = self._places[0].get(name)

@@ -29,7 +29,7 @@ def traps(work: Work, records: Sequence[bytes], definition: Definition | None) -
     result: list[EventBatch] = []
     n = len(found.rows)
     if n and definition is not None:
-        peer = Column.constant(FieldType.KEYWORD, work.envelope.block.peer, n)
+        peer = work.envelope.peers(found.rows)
 
         def pick(name: str) -> Any:
             if name == "@peer":

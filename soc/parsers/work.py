@@ -26,10 +26,14 @@ UNPARSED = "unparsed"
 Flags = dict[int, tuple[str, ...]]
 
 
+class Crowded(Exception):
+    """Several sources that are parsed as one name more than one batch may hold; each alone has room of its own."""
+
+
 @dataclass(frozen=True)
 class Work:
     """The block's envelope, the definitions and the settings; `traps` knows the names of SNMP notifications, `audit`
-    the open events of the source's audit log."""
+    the open events of the sources' audit logs."""
 
     envelope: Envelope
     index: Index
@@ -37,6 +41,11 @@ class Work:
     zone: dt.tzinfo
     traps: Callable[[], Reader]
     audit: Events
+
+    def spare_neighbours(self) -> None:
+        """What has no more room in a batch stays beside. Raises Crowded where that may be another source's doing."""
+        if self.envelope.block.is_mixed:
+            raise Crowded
 
 
 def make_batch(

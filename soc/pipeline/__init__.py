@@ -6,8 +6,9 @@
     log `findings` ─▶ Services: alerts → tickets → playbooks → devices;  outbox ─▶ national centre;  retention ◀─ store
 
 `sensing` joins an interface, the decoders of packets and the raw log, for `soc sense`.
-`files` and `many_files` run the same parsers and rules over files; `worker` and `correlate` are the steps of
-`soc work` and `soc correlate`; `services` is what `soc serve` holds; `accounting` shows that nothing was lost.
+`files` and `many_files` run the same parsers and rules over files; `worker` (with `intake`, `joining`, `reading`,
+`partition_states`) and `correlate` are the steps of `soc work` and `soc correlate`; `services` is what `soc serve`
+holds; `accounting` shows that nothing was lost.
 """
 
 import importlib

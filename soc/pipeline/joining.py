@@ -1,4 +1,5 @@
-"""Which of the frames that wait are parsed together: many sources that send little each would cost thrice as much."""
+"""Which of the frames that wait are parsed together: hundreds of sources send little each, and a batch costs more by
+itself than its events do."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from collections.abc import Iterable
 from soc.model.multiline import PATTERN
 from soc.model.record import RawBlock
 from soc.parsers.groups import PAUSE
+from soc.parsers.parse import MIXABLE
 from soc.pipeline import places
+from soc.pipeline.reading import PRODUCT
 
 MAX_RECORDS = 2_000
 """Frames are joined up to so many records; more at once is no cheaper."""
@@ -20,28 +23,33 @@ _OF_ITS_RECORDS = ("log.file.path", "first_record", PATTERN)
 def together(blocks: Iterable[RawBlock]) -> list[list[RawBlock]]:
     """The frames in groups that can be parsed as one, those of a source in the order they came.
 
-    A group has one source, node, log, format and origin. What was kept aside comes alone.
+    A group has one node, log, format and origin, and one source unless its format is MIXABLE. What was kept aside comes
+    alone.
     """
     groups: list[list[RawBlock]] = []
-    latest: dict[tuple[str, ...], list[RawBlock]] = {}
+    sizes: list[int] = []
+    open_groups: dict[tuple[object, ...], int] = {}
+    latest: dict[tuple[str, ...], int] = {}
+    """Of each source the group that has its last frame: none of its next frames may be in an earlier one."""
     for block in blocks:
-        source = (block.site, block.listener, block.peer, block.node, block.log)
-        group = latest.get(source)
-        if group is not None and _go_together(group, block):
-            group.append(block)
-        else:
-            latest[source] = [block]
-            groups.append(latest[source])
+        kind, source = _kind(block), (block.source, block.node, block.log)
+        place = open_groups.get(kind, -1) if kind else -1
+        if place < latest.get(source, 0) or sizes[place] + block.n > MAX_RECORDS:
+            place = len(groups)
+            groups.append([])
+            sizes.append(0)
+        if kind:
+            open_groups[kind] = place
+        latest[source] = place
+        groups[place].append(block)
+        sizes[place] += block.n
     return groups
 
 
-def _go_together(group: list[RawBlock], block: RawBlock) -> bool:
-    last = group[-1]
-    return (
-        block.log != places.DEAD
-        and block.format == last.format
-        and block.format not in _ALONE
-        and block.origin == last.origin
-        and not any(key in block.origin for key in _OF_ITS_RECORDS)
-        and sum(each.n for each in group) + block.n <= MAX_RECORDS
-    )
+def _kind(block: RawBlock) -> tuple[object, ...] | None:
+    """What the frames of a group have in common; None for one that comes alone."""
+    origin = block.origin
+    if block.log == places.DEAD or block.format in _ALONE or any(key in origin for key in _OF_ITS_RECORDS):
+        return None
+    is_mixable = block.format in MIXABLE and PRODUCT not in origin
+    return block.node, block.log, block.format, tuple(sorted(origin.items())), "" if is_mixable else block.source

@@ -325,20 +325,20 @@ def test_any_frames_and_any_crashes_make_the_same_events(tmp_path: Path, seed: i
 def _work_and_die(world: World, dice: random.Random) -> None:
     """A worker that goes at one of the borders of its first step, or later."""
     worker = Worker(world.settings, world.clock)
-    border = dice.choice(("_hand_on", "_keep_states", "_store", "", ""))
+    owner, border = dice.choice(
+        ((worker, "_hand_on"), (worker.states, "keep"), (worker, "_store"), (worker, ""), (worker, ""))
+    )
 
     def die(*_: Any, **__: Any) -> None:
         raise _Killed
 
     with pytest.MonkeyPatch.context() as patch:
         if border:
-            patch.setattr(worker, border, die)
+            patch.setattr(owner, border, die)
         with contextlib.suppress(_Killed):
             while worker.step() and dice.random() < 0.8:
                 pass
-    worker._aged.clear()
-    worker._learned.clear()
-    worker._regrouped.clear()  # who is killed writes nothing more
+    worker.states.forget_news()  # who is killed writes nothing more
     worker.close()
 
 

@@ -202,7 +202,7 @@ def test_a_step_takes_no_more_than_its_bytes(tmp_path: Path, monkeypatch: pytest
     world = World.make(tmp_path)
     for _ in range(8):
         world.receive([b"<13>" + b"x" * 9_000] * 10)
-    monkeypatch.setattr("soc.pipeline.worker.MAX_BYTES", 200_000)
+    monkeypatch.setattr("soc.pipeline.intake.MAX_BYTES", 200_000)
     worker = Worker(world.settings, world.clock)
     assert [worker.step() for _ in range(4)] == [3, 3, 2, 0]
     worker.close()

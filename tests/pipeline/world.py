@@ -49,7 +49,7 @@ worker = Worker(settings_of(home), FixedClock(now_ns))
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 if moment == "before the state":
-    worker._keep_states = die
+    worker.states.keep = die
 elif moment == "before the store":
     worker.store.append = die
 while worker.step():

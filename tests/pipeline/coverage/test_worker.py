@@ -103,7 +103,7 @@ def worked(world: World, chance: random.Random) -> int:
     for n in range(1, 200):
         worker = Worker(world.settings, world.clock)
         dying(
-            worker, chance, (worker._matched, "append"), (worker._findings, "append"), (worker, "_keep_states"),
+            worker, chance, (worker._matched, "append"), (worker._findings, "append"), (worker.states, "keep"),
             (worker.store, "append"),
         )  # fmt: skip
         world.clock.advance(chance.choice([0, 0, 1, 20]))
@@ -114,7 +114,7 @@ def worked(world: World, chance: random.Random) -> int:
         except Killed:
             continue
         finally:
-            worker._keep_states = lambda *_: None  # type: ignore[method-assign]  # a killed process writes nothing more
+            worker.states.keep = lambda *_: None  # type: ignore[method-assign]  # a killed process writes nothing more
             worker.close()
     raise AssertionError("it never came to an end")
 
