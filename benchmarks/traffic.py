@@ -34,7 +34,7 @@ def traffic(province: Province, rng: random.Random, now_ns: Callable[[], int]) -
     while True:
         for device in rng.choices(devices, weights, k=256):
             number += 1
-            data = _SPEAK[device.role](device, number, now_ns(), rng)
+            data = SPEAK[device.role](device, number, now_ns(), rng)
             yield Sent(device, data, FLOWS if device.role == "netflow" else 1)
 
 
@@ -120,7 +120,7 @@ def _snmp(_device: Device, n: int, _at_ns: int, rng: random.Random) -> bytes:
     return wire.snmp_trap(rng.choice(("linkDown", "linkUp")), n, n * 100, rng.randrange(1, 48))
 
 
-_SPEAK: dict[str, Callable[[Device, int, int, random.Random], bytes]] = {
+SPEAK: dict[str, Callable[[Device, int, int, random.Random], bytes]] = {
     "sshd": _sshd, "nginx": _nginx, "asa": _asa, "fortigate": _fortigate, "windows": _windows,
     "netflow": _netflow, "snmp": _snmp,
 }  # fmt: skip

@@ -170,6 +170,8 @@ class _CommonOfParts(LazyMapping[Column]):
                 return envelope.positions_of_parts(parts.rows, parts.parts)
             case "soc.part":
                 return Column.numpy(L, parts.parts)
+            case "soc.site" | "soc.source" | "soc.listener":
+                return Column.of(K, envelope.of_sources(name, parts.rows.tolist()))
             case "soc.time.basis":
                 return _either(self._believed[0], times.DEVICE, times.RECEIVED)
             case "soc.time.device":
@@ -232,12 +234,11 @@ class Envelope:
         """`soc.site`, `soc.source` or `soc.listener` of these records."""
         return list(map(self._of_each[name].__getitem__, rows))
 
-    def peers(self, rows: Sequence[int]) -> Column | list[str]:
+    def peers(self, rows: Sequence[int] | Array) -> Column | list[str]:
         """From whom these records came, for a definition to map."""
         if not self.block.is_mixed:
             return Column.constant(K, self.block.peer, len(rows))
-        of_each = self.block.of_each(lambda frame: frame.peer)
-        return [of_each[i] for i in rows]
+        return list(map(self.block.of_each(lambda frame: frame.peer).__getitem__, rows))
 
     def texts(self) -> list[str]:
         """The records as text; UTF-16 and bytes that are no text (escaped) are flagged, and kept beside as bytes."""

@@ -24,13 +24,14 @@ from soc.parsers.decoders import ipfix, netflow_v5, netflow_v9, sflow
 from soc.parsers.decoders.flow_derive import Clock, Derived
 from soc.parsers.decoders.flow_lists import read as read_list
 from soc.parsers.decoders.flow_runs import Run
-from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Walker, originals
+from soc.parsers.decoders.flow_sets import Chunk, Dialect, Note, Read, Stretch, Walker, originals
 from soc.parsers.decoders.flow_state import MEMORY, Memory, without_counts
 from soc.parsers.decoders.flow_templates import LISTS, Cut, Elements, Slot
 from soc.parsers.decoders.flow_text import constant, fixed_binary
 from soc.parsers.decoders.flow_values import Array, Values
 from soc.parsers.decoders.sflow_columns import columns
 from soc.parsers.definition import Definition
+from soc.parsers.envelope import Envelope
 from soc.parsers.mapping import LazilyMapped, Mapped
 from soc.parsers.state import ParserState
 from soc.parsers.work import Flags, Work, make_batch, make_batch_of_parts
@@ -45,29 +46,40 @@ _DIALECTS: Mapping[int, tuple[Dialect, str]] = {
 _ORIGINAL = "soc.original_bytes"
 _TYPES = {kind: parse_type(text)[0] for kind, text in FIELD_TYPES.items()}
 Definitions = Mapping[str, Definition]
+States = Mapping[int, ParserState]
 
 
-def netflow(work: Work, definitions: Definitions, state: ParserState) -> tuple[list[EventBatch], ParserState]:
-    """Every datagram of a NetFlow listener, whatever its version; what no decoder reads stays unparsed."""
+def netflow(work: Work, definitions: Definitions, states: States) -> tuple[list[EventBatch], States]:
+    """Every datagram of NetFlow listeners, whatever its version; what no decoder reads stays unparsed. The block may be
+    of many exporters; the states are by number of their partition."""
     block = work.envelope.block
     versions = _versions(block)
-    present = np.unique(versions).tolist()
-    mine = [version for version in present if version in _DIALECTS]
-    result: list[EventBatch] = []
-    if len(mine) < len(present):
-        others = ((row, version) for row, version in enumerate(versions.tolist()) if version not in _DIALECTS)
-        reasons = {
-            row: f"NetFlow version {version} is not read" if version >= 0 else "shorter than a version number"
-            for row, version in others
-        }
-        result.extend(wire.refused(work, list(block.records()), reasons))
-    if not mine:
-        return result, state
-    memory = Memory(state.memory.get(MEMORY, {}))
-    for version in mine:
-        dialect, form = _DIALECTS[version]
-        result.extend(_sets(work, np.flatnonzero(versions == version), dialect, definitions.get(form), memory))
-    return result, _kept(state, memory)
+    forms = {version: definitions.get(form) for version, (_, form) in _DIALECTS.items()}
+    reasons: dict[int, str] = {}
+    for version in np.unique(versions).tolist():
+        if forms.get(version) is None:
+            reasons |= dict.fromkeys(np.flatnonzero(versions == version).tolist(), _unread_version(version))
+    result = wire.refused(work, list(block.records()), reasons) if reasons else []
+    memories = {number: Memory(state.memory.get(MEMORY, {})) for number, state in states.items()}
+    reads: dict[int, list[Read]] = {}
+    for stretch in Stretch.all_of(block):
+        mine = versions[stretch.first : stretch.first + stretch.frame.n]
+        for version in np.unique(mine).tolist():
+            if forms.get(version) is not None:
+                walker = Walker(_DIALECTS[version][0], memories[stretch.frame.partition.number], stretch)
+                walker.take_all(stretch.first + np.flatnonzero(mine == version))
+                reads.setdefault(version, []).append(walker.read)
+    for version, several in reads.items():
+        definition = forms[version]
+        assert definition is not None
+        result.extend(_of_version(work, definition, several))
+    return result, {number: _kept(state, memories[number]) for number, state in states.items()}
+
+
+def _unread_version(version: int) -> str:
+    if version in _DIALECTS:
+        return f"no definition reads version {version}"
+    return f"NetFlow version {version} is not read" if version >= 0 else "shorter than a version number"
 
 
 def _versions(block: RawBlock) -> Array:
@@ -96,23 +108,26 @@ def resumed(state: ParserState) -> ParserState:
     return replace(state, memory={**state.memory, MEMORY: without_counts(state.memory[MEMORY])})
 
 
-def _sets(work: Work, rows: Array, dialect: Dialect, definition: Definition | None, memory: Memory) -> list[EventBatch]:
-    if definition is None:
-        records = list(work.envelope.block.records())
-        reason = f"no definition reads version {dialect.version}"
-        return wire.refused(work, records, dict.fromkeys(rows.tolist(), reason))
-    walker = Walker(dialect, memory, work.envelope.block)
-    walker.take_all(rows)
+def _of_version(work: Work, definition: Definition, reads: Sequence[Read]) -> list[EventBatch]:
     groups: dict[tuple[int, int, bool], list[Chunk | Run]] = {}
-    pieces: list[Chunk | Run] = [*walker.read.chunks, *walker.read.runs]
-    for piece in pieces:
-        groups.setdefault((id(piece.context), id(piece.layout), piece.template.is_options), []).append(piece)
+    for read in reads:
+        pieces: list[Chunk | Run] = [*read.chunks, *read.runs]
+        for piece in pieces:
+            groups.setdefault(_kind(piece), []).append(piece)
     result = [_flows(work, definition, _Group(several)) for several in groups.values()]
-    return result + _notes(work, definition, walker.read.notes)
+    return result + _notes(work, definition, [note for read in reads for note in read.notes])
+
+
+def _kind(piece: Chunk | Run) -> tuple[int, int, bool]:
+    """Pieces of one kind become columns together: of one template's fields, and what their exporters said of flows
+    beside; those that said nothing are alike."""
+    rate = piece.head.rate if isinstance(piece, Chunk) else piece.rate
+    says_nothing = piece.context.is_silent and rate <= 1 and not piece.layout.has_lists
+    return 0 if says_nothing else id(piece.context), id(piece.layout), piece.template.is_options
 
 
 class _Group:
-    """Chunks and runs of one template and one context, as columns. Lists have an item a set, arrays one a record."""
+    """Chunks and runs of one `_kind`, as columns. Lists have an item a set, arrays one a record."""
 
     def __init__(self, pieces: Sequence[Chunk | Run]) -> None:
         first = pieces[0]
@@ -124,8 +139,7 @@ class _Group:
         cuts = [chunk.cut for chunk in self.chunks]
         cuts += [Cut(int(run.messages.counts.sum()), run.messages.fixed, (), [], 0) for run in self.runs]
         self.elements = Elements(self.layout, cuts)
-        head = self.chunks[0].head if self.chunks else self.runs[0]
-        self.version, self.domain = head.version, head.domain
+        self.version = self.chunks[0].head.version if self.chunks else self.runs[0].version
 
     def _of_sets(self, of_chunk: Callable[[Chunk], int], of_run: Callable[[Run], Array]) -> Array:
         return np.concatenate([np.array([of_chunk(c) for c in self.chunks], np.int64), *map(of_run, self.runs)])
@@ -145,6 +159,11 @@ class _Group:
         firsts = self._of_sets(lambda chunk: chunk.part, lambda run: np.zeros(len(run.rows), np.int64))
         begins = np.cumsum(self.counts) - self.counts
         return np.arange(self.n) + self.each(firsts - begins)
+
+    @functools.cached_property
+    def domain(self) -> Array:
+        """The observation domain of each."""
+        return self.each(self._of_sets(lambda chunk: chunk.head.domain, lambda run: np.full(len(run.rows), run.domain)))
 
     @functools.cached_property
     def at_us(self) -> Array:
@@ -211,7 +230,7 @@ def _marks(chunk: Chunk) -> tuple[str, ...]:
 
 
 def _flows(work: Work, definition: Definition, group: _Group) -> EventBatch:
-    elements, said = group.elements, _Said(work.envelope.block.peer, group)
+    elements, said = group.elements, _Said(work.envelope, group)
     derived = None
     if not group.is_options:
         derived = Derived(elements, elements.octets, group.context, group.n, group.clock)
@@ -229,27 +248,44 @@ def _flows(work: Work, definition: Definition, group: _Group) -> EventBatch:
     )  # fmt: skip
 
 
+_SAID = ("@peer", "@domain", "@engine_type", "@engine_id", "@sequence", "@template", "@uptime_ms")
+
+
 class _Said(LazyMapping["Values | Column"]):
     """What headers say of each record, by `@name`."""
 
-    def __init__(self, peer: str, group: _Group) -> None:
+    def __init__(self, envelope: Envelope, group: _Group) -> None:
         super().__init__()
-        self._group = group
-        self._constants: dict[str, Any] = {
-            "@peer": peer, "@version": group.version, "@domain": group.domain, "@engine_type": group.domain >> 8,
-            "@engine_id": group.domain & 0xFF,
-        }  # fmt: skip
+        self._envelope, self._group = envelope, group
+        self._constants: dict[str, Any] = {"@version": group.version}
         if group.is_options:
             self._constants |= {"@action": "netflow_options", "@types": ("info",)}
 
     def names(self) -> Iterable[str]:
-        return (*self._constants, "@sequence", "@template", "@uptime_ms")
+        return (
+            *self._constants,
+            "@peer",
+            "@domain",
+            "@engine_type",
+            "@engine_id",
+            "@sequence",
+            "@template",
+            "@uptime_ms",
+        )
 
     def make(self, name: str) -> Values | Column | None:
         if name in self._constants:
             value = self._constants[name]
             return Column.constant(FieldType.KEYWORD, value, self._group.n, many=isinstance(value, tuple))
         match name:
+            case "@peer":
+                return self._envelope.peers(self._group.rows)
+            case "@domain":
+                return _one_or_each(self._group.domain)
+            case "@engine_type":
+                return _one_or_each(self._group.domain >> 8)
+            case "@engine_id":
+                return _one_or_each(self._group.domain & 0xFF)
             case "@sequence":
                 return self._group.sequence
             case "@template":
@@ -257,6 +293,13 @@ class _Said(LazyMapping["Values | Column"]):
             case "@uptime_ms":
                 return self._group.uptime_ms
         return None
+
+
+def _one_or_each(numbers: Array) -> Values | Column:
+    """A constant where all are the same, as they are of one exporter."""
+    if (numbers == numbers[0]).all():
+        return Column.constant(FieldType.KEYWORD, int(numbers[0]), len(numbers))
+    return numbers
 
 
 def _lost_of(group: _Group) -> dict[str, Column]:
@@ -345,8 +388,8 @@ def _unread(work: Work, notes: Sequence[Note]) -> EventBatch:
 def _template_events(work: Work, definition: Definition, notes: Sequence[Note]) -> EventBatch:
     n = len(notes)
     heads = [note.datagram.head for note in notes]
-    values: dict[str, list[Any]] = {
-        "@peer": [work.envelope.block.peer] * n,
+    values: dict[str, Any] = {
+        "@peer": work.envelope.peers([note.datagram.row for note in notes]),
         "@version": [head.version for head in heads],
         "@domain": [head.domain for head in heads],
         "@sequence": [head.sequence for head in heads],
@@ -379,12 +422,13 @@ def _note_marks(note: Note) -> tuple[str, ...]:
 
 
 def sampled(
-    work: Work, records: Sequence[bytes], definitions: Definitions, state: ParserState
-) -> tuple[list[EventBatch], ParserState]:
+    work: Work, records: Sequence[bytes], definitions: Definitions, states: States
+) -> tuple[list[EventBatch], States]:
     """Every datagram of an sFlow listener: an event for each sample, and for what cannot be read."""
     definition = definitions.get("sflow")
     if definition is None:
-        return wire.refused(work, records, dict.fromkeys(range(len(records)), "no definition reads sFlow")), state
+        return wire.refused(work, records, dict.fromkeys(range(len(records)), "no definition reads sFlow")), states
+    [(number, state)] = states.items()
     memory = Memory(state.memory.get(MEMORY, {}))
     block = work.envelope.block
     reader = sflow.Reader(memory, block.source, block.node, block.seq)
@@ -400,7 +444,7 @@ def sampled(
                 parts=[note.part for note in notes], marks=[note.marks for note in notes],
             )
         )  # fmt: skip
-    return result, _kept(state, memory)
+    return result, {number: _kept(state, memory)}
 
 
 def _samples(work: Work, definition: Definition, samples: Sequence[sflow.Sample]) -> EventBatch:

@@ -15,25 +15,25 @@ from soc.parsers.work import Work
 
 
 def batches(
-    work: Work, kind: str, formats: Mapping[str, Definition], state: ParserState
-) -> tuple[list[EventBatch], ParserState] | None:
-    """The events of a block and the state after it, None when its records are text. `kind` is the format of the
-    product that all records are to be taken as, or empty."""
+    work: Work, kind: str, formats: Mapping[str, Definition], states: Mapping[int, ParserState]
+) -> tuple[list[EventBatch], Mapping[int, ParserState]] | None:
+    """The events of a block and the states after it, by number of the partition; None when its records are text. `kind`
+    is the format of the product that all records are to be taken as, or empty."""
     form, records = work.envelope.block.format, work.envelope.block.records
     if form == "sflow" or kind == "sflow":
-        return flows.sampled(work, list(records()), formats, state)
+        return flows.sampled(work, list(records()), formats, states)
     if form == "netflow" or kind in flows.FORMATS:
-        return flows.netflow(work, formats, state)
+        return flows.netflow(work, formats, states)
     if form in ("snmp", "snmp-v3") or kind == "snmp":
-        return wire.traps(work, list(records()), formats.get("snmp")), state
+        return wire.traps(work, list(records()), formats.get("snmp")), states
     if form == packets.FORMAT:
-        return packets.batches(work, list(records()), formats), state
+        return packets.batches(work, list(records()), formats), states
     if form == "snmp-poll":
-        return wire.metrics(work, list(records())), state
+        return wire.metrics(work, list(records())), states
     if form in tables.FORMATS:
-        return tables.batches(work, form), state
+        return tables.batches(work, form), states
     if form in posted.FORMATS or kind in posted.FORMATS:
-        return posted.batches(work, form if form in posted.FORMATS else kind), state
+        return posted.batches(work, form if form in posted.FORMATS else kind), states
     return None
 
 

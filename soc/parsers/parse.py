@@ -42,8 +42,8 @@ def _known_zone(name: str) -> dt.tzinfo | None:
 
 
 _TEXT = ("lines", "json", "windows-json", "syslog")
-MIXABLE = frozenset((*_TEXT, "elastic", "document", "hec", "gelf", "journal", "snmp", "snmp-v3"))
-"""Formats whose records say all by themselves but for their source, so that those of several can be parsed as one."""
+MIXABLE = frozenset((*_TEXT, "elastic", "document", "hec", "gelf", "journal", "snmp", "snmp-v3", "netflow"))
+"""Formats of which records of several sources can be parsed as one."""
 _OPENING = frozenset("{ \ufeff\t")
 
 
@@ -108,9 +108,10 @@ class ParserSet:
         if kind or block.format not in _TEXT:
             from soc.parsers import formats
 
-            found = formats.batches(work, kind, self._index.formats, state)
+            found = formats.batches(work, kind, self._index.formats, {block.partition.number: state})
         if found is not None:
-            batches, state = found
+            batches, states = found
+            state = states[block.partition.number]
         else:
             records = TextRecords(work)
             rows, closed, groups = multiline.join(records, state.groups, now_ns)
@@ -130,15 +131,15 @@ class ParserSet:
             return [], dict(states)
         number_of = {frame.source: frame.partition.number for frame in block.frames}
         audit = Events({source: states[number] for source, number in number_of.items()}, block)
-        work = self._work(Envelope(block, now_ns), audit)
+        work = replace(self._work(Envelope(block, now_ns), audit), has_neighbours=True)
         if block.format in _TEXT:
             batches = _text(TextRecords(work), range(block.n), None, block.format)
         else:
             from soc.parsers import formats
 
-            found = formats.batches(work, "", self._index.formats, ParserState())
+            found = formats.batches(work, "", self._index.formats, states)
             assert found is not None, f"'{block.format}' is not MIXABLE"
-            batches, _ = found
+            batches, states = found
         sources: dict[int, list[str]] = {number: [] for number in states}
         for source, number in number_of.items():
             sources[number].append(source)

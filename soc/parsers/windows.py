@@ -131,7 +131,7 @@ def _shape(definition: Definition, event_id: str | None) -> Shape | None:
 def _batch(work: Work, text: TextRecords, kind: _Kind, events: Values) -> EventBatch:
     rows, definition, shape = kind.rows, kind.definition, kind.shape
     system, data, header = _System(events), _Data(events), _Header(text, rows, is_bare=isinstance(events, Located))
-    if work.envelope.block.is_mixed and data.count() > MAX_COLUMNS:
+    if work.has_neighbours and data.count() > MAX_COLUMNS:
         work.spare_neighbours()
 
     def values(name: str) -> Texts | None:

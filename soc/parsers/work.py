@@ -41,10 +41,12 @@ class Work:
     zone: dt.tzinfo
     traps: Callable[[], Reader]
     audit: Events
+    has_neighbours: bool = False
+    """Whether sources that know nothing of each other are parsed as one."""
 
     def spare_neighbours(self) -> None:
         """What has no more room in a batch stays beside. Raises Crowded where that may be another source's doing."""
-        if self.envelope.block.is_mixed:
+        if self.has_neighbours:
             raise Crowded
 
 

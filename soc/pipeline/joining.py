@@ -14,7 +14,7 @@ from soc.pipeline.reading import PRODUCT
 
 MAX_RECORDS = 2_000
 """Frames are joined up to so many records; more at once is no cheaper."""
-_ALONE = frozenset({"netflow", "sflow", PAUSE})
+_ALONE = frozenset({"sflow", PAUSE})
 """What their parsers remember goes by the frame."""
 _OF_ITS_RECORDS = ("log.file.path", "first_record", PATTERN)
 """In the origin of a frame whose records are numbered in a file, or may go on in the next one."""

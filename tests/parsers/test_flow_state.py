@@ -17,7 +17,7 @@ from soc.model.record import RawBlock
 from soc.parsers import ParserSet, ParserState, envelope, mapping
 from soc.parsers.decoders import flow_community, flow_options, flow_sets, flow_state, flow_text, netflow_v9
 from soc.parsers.decoders import ipfix as ipfix_decoder
-from soc.parsers.decoders.flow_sets import Dialect, Malformed, Walker, read_templates
+from soc.parsers.decoders.flow_sets import Dialect, Malformed, Stretch, Walker, read_templates
 from soc.parsers.decoders.flow_state import MAX_EXPORTERS, MAX_TEMPLATES, MAX_WAITING_BYTES, MEMORY, Memory
 from tests.parsers.conftest import RECEIPT_NS
 from tests.parsers.flow_bytes import (
@@ -381,7 +381,7 @@ def test_most_messages_go_together(parsers: ParserSet) -> None:
     """A template, then data: all behind the first two are one run."""
     messages = [v9(v9_template(256, PLAIN), seq=1), *(v9(a_set(256, plain() * 3), seq=n) for n in range(2, 12))]
     block = RawBlock.of(messages, receipt_ns=RECEIPT_NS, format="netflow")
-    walker = Walker(netflow_v9.DIALECT, Memory({}), block)
+    walker = Walker(netflow_v9.DIALECT, Memory({}), next(Stretch.all_of(block)))
     walker.take_all(np.arange(11))
     assert [len(run.rows) for run in walker.read.runs] == [9]
 
@@ -392,7 +392,7 @@ def test_messages_go_together_before_it_is_known_what_is_counted(parsers: Parser
     told = [ipfix(a_set(256, plain() * n), seq=sum(counts[:i])) for i, n in enumerate(counts)]
     told[0] = ipfix(template(256, PLAIN), a_set(256, plain() * 3), seq=0)
     block, memory = RawBlock.of(told, receipt_ns=RECEIPT_NS, format="netflow"), Memory({})
-    walker = Walker(ipfix_decoder.DIALECT, memory, block)
+    walker = Walker(ipfix_decoder.DIALECT, memory, next(Stretch.all_of(block)))
     walker.take_all(np.arange(len(told)))
     (exporter,) = (memory.exporters() or {}).values()
     assert [run.messages.counts.tolist() for run in walker.read.runs] == [[3, 3, 3, 3], [2, 4]]

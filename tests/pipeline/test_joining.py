@@ -80,7 +80,8 @@ def block(seq: int, peer: str = ONE, n: int = 2, **changes: Any) -> RawBlock:
         ([block(1), block(2, OTHER, format="json"), block(3), block(4, OTHER)], [[1, 3], [2], [4]]),
         ([block(1), block(2, origin={"zone": "UTC"}), block(3, OTHER, origin={"zone": "UTC"})], [[1], [2, 3]]),
         ([block(1), block(2, node="relay"), block(3)], [[1, 3], [2]]),
-        ([block(1, format="netflow"), block(2, format="netflow")], [[1], [2]]),
+        ([block(1, format="netflow"), block(2, OTHER, format="netflow")], [[1, 2]]),
+        ([block(1, format="sflow"), block(2, format="sflow")], [[1], [2]]),
         ([block(1, format="packet"), block(2, OTHER, format="packet"), block(3, format="packet")], [[1, 3], [2]]),
         ([block(1, log="dead"), block(2, log="dead")], [[1], [2]]),
         (

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from soc.model.record import RawBlock
 from soc.parsers.decoders.flow_options import learn_options
@@ -130,13 +130,30 @@ class Read:
     notes: list[Note] = field(default_factory=list)
 
 
-class Walker:
-    """Reads the datagrams of one source, in order."""
+class Stretch(NamedTuple):
+    """The datagrams of a block that came in one frame: those from row `first` on; `receipts` are ns since the epoch."""
 
-    def __init__(self, dialect: Dialect, memory: Memory, block: RawBlock) -> None:
+    frame: RawBlock
+    first: int
+    records: Records
+    receipts: list[int]
+
+    @classmethod
+    def all_of(cls, block: RawBlock) -> Iterator[Self]:
+        """Those of a block, in order."""
+        first, records, receipts = 0, Records.of(block.data, block.end), block.receipt_ns.tolist()
+        for frame in block.frames or (block,):
+            yield cls(frame, first, records, receipts)
+            first += frame.n
+
+
+class Walker:
+    """Reads the datagrams of one frame, in order."""
+
+    def __init__(self, dialect: Dialect, memory: Memory, stretch: Stretch) -> None:
         self._dialect, self._memory = dialect, memory
-        self._source, self._node, self._seq = block.source, block.node, block.seq
-        self._records, self._receipts = Records.of(block.data, block.end), block.receipt_ns.tolist()
+        frame, self._first, self._records, self._receipts = stretch
+        self._source, self._node, self._seq = frame.source, frame.node, frame.seq
         self.read = Read()
 
     def take_all(self, rows: Array) -> None:
@@ -166,7 +183,7 @@ class Walker:
             return None
         layout, seen = template.layout, exporter.seen.get(self._node) if self._node else None
         size = layout.fixed_length
-        if layout.variable or size < MIN_RECORD or (seen and [self._seq, row] <= seen):
+        if layout.variable or size < MIN_RECORD or (seen and [self._seq, row - self._first] <= seen):
             return None
         before = Before(dialect.version, size, min(MAX_PADDING, size - 1), exporter.counts, *exporter.last)
         messages = gather(self._records, rows, at, before, dialect.plain)
@@ -176,7 +193,7 @@ class Walker:
         last = int(taken[-1])
         exporter.last = int(messages.sequence[-1]), int(messages.counts[-1])
         exporter.used_ns = max(exporter.used_ns, self._receipts[last])
-        exporter.is_again(self._node, self._seq, last)
+        exporter.is_again(self._node, self._seq, last - self._first)
         return Run(dialect.version, first.domain, first.rate, exporter.share(), template, layout, taken, messages)
 
     def take(self, row: int, data: bytes, receipt_ns: int) -> None:
@@ -192,7 +209,7 @@ class Walker:
         exporter = self._memory.exporter(f"{self._source}|{head.version}|{head.domain}", receipt_ns)
         if self._memory.forgotten != forgotten:
             datagram.marks.append("exporter_forgotten")
-        datagram.is_again = exporter.is_again(self._node, self._seq, row)
+        datagram.is_again = exporter.is_again(self._node, self._seq, row - self._first)
         if self._dialect.record is None:
             self._sets(datagram, exporter)
         else:
@@ -281,7 +298,7 @@ class Walker:
             datagram.ready.extend((entry, number) for entry in self._memory.release(exporter, number))
 
     def _wait(self, datagram: Datagram, exporter: Exporter, number: int, piece: bytes) -> None:
-        position = f"{self._node}:{self._seq}:{datagram.row}:{datagram.parts}"
+        position = f"{self._node}:{self._seq}:{datagram.row - self._first}:{datagram.parts}"
         head = datagram.raw[: datagram.head.size]
         kept = self._memory.wait(exporter, number, Waiting(position, head, piece), datagram.is_again)
         marks = ("no_template",) if kept else ("no_template", "replay_full")
@@ -387,4 +404,7 @@ def originals(chunk: Chunk) -> list[bytes]:
     return result
 
 
-__all__ = ["Chunk", "Datagram", "Dialect", "Head", "Malformed", "Note", "Plain", "Read", "Run", "Walker", "originals"]
+__all__ = [
+    "Chunk", "Datagram", "Dialect", "Head", "Malformed", "Note", "Plain", "Read", "Run", "Stretch", "Walker",
+    "originals",
+]  # fmt: skip

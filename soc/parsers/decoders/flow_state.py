@@ -44,6 +44,11 @@ class Context:
     applications: Mapping[str, str] = field(default_factory=dict)
     boot_us: int | None = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it says no more of flows than their templates do."""
+        return not (self.samplers or self.interfaces or self.applications) and self.boot_us is None
+
 
 @dataclass
 class Waiting:

@@ -89,6 +89,7 @@ class Layout:
         """The shortest record: a variable field is at least its length octet."""
         self.keys = frozenset(slot.key for slot in self.slots)
         self.is_keyless = _is_keyless(self.keys)
+        self.has_lists = any(slot.kind in LISTS for slot in self.slots)
         self.numbers = self._numbers()
         self._dtype = np.dtype({
             "names": [name for _, name, _ in self._cells],
