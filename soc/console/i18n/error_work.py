@@ -155,6 +155,8 @@ RULES: Sentences = {
     "the event has no field '{field}'": "sự kiện không có trường «{field}»",
     "it has {known}": "chỉ có {known}",
     "this event says nothing that a rule could begin with": "sự kiện này không có gì để bắt đầu một luật",
+    "no rule sees this event: {why_}": "không luật nào thấy được sự kiện này: {why_}",
+    "soc parse shows what was understood of it": "soc parse cho biết hiểu được gì từ nó",
     "name fields: --field NAME": "nêu trường: --field TÊN",
     "filter '{id}': {why}": "bộ lọc «{id}»: {why}",
     "no filter '{id}'": "không có bộ lọc «{id}»",
