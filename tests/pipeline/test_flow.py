@@ -12,6 +12,7 @@ from soc.errors import StoreError
 from soc.model.record import RawBlock
 from soc.parsers import ParserSet
 from soc.pipeline import Services, Worker, places, records
+from soc.pipeline.partition_states import PartitionStates
 from soc.registry import Registry
 from soc.simulate import wire
 from soc.store.queue import LogReader
@@ -88,14 +89,14 @@ def test_going_on_after_a_restart_adds_nothing_twice(tmp_path: Path) -> None:
 
 def broken_for(monkeypatch: pytest.MonkeyPatch, *peers: str) -> set[str]:
     """Parsers that have a bug about these peers, for as long as they are in the set."""
-    parse, broken = ParserSet.parse, set(peers)
+    work, broken = ParserSet._work, set(peers)
 
-    def breaks(self, block, *rest, **more):  # type: ignore[no-untyped-def]
-        if block.peer in broken:
+    def breaks(self, envelope, *rest):  # type: ignore[no-untyped-def]
+        if broken.intersection(envelope.block.of_each(lambda frame: frame.peer)):
             raise RuntimeError("a bug")
-        return parse(self, block, *rest, **more)
+        return work(self, envelope, *rest)
 
-    monkeypatch.setattr(ParserSet, "parse", breaks)
+    monkeypatch.setattr(ParserSet, "_work", breaks)
     return broken
 
 
@@ -140,9 +141,9 @@ def test_what_was_kept_aside_is_tried_again_at_a_start(tmp_path: Path, monkeypat
     assert {alert["entity"] for alert in world.alerts()} == {"source.ip=203.0.113.9"}
 
 
-@pytest.mark.parametrize("dies", ["_hand_on", "_store", "_keep_states"])
+@pytest.mark.parametrize(("room", "dies"), [(Worker, "_hand_on"), (Worker, "_store"), (PartitionStates, "keep")])
 def test_a_worker_that_dies_while_it_tries_again_doubles_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: type, dies: str
 ) -> None:
     """One frame is understood now, one is not: whatever was done of the step, the next worker does it once."""
     world = World.make(tmp_path)
@@ -152,7 +153,7 @@ def test_a_worker_that_dies_while_it_tries_again_doubles_nothing(
     world.work()
     broken.discard("127.9.9.9")
     with monkeypatch.context() as patch:
-        patch.setattr(Worker, dies, lambda *_: (_ for _ in ()).throw(StoreError("the end")))
+        patch.setattr(room, dies, lambda *_: (_ for _ in ()).throw(StoreError("the end")))
         worker = Worker(world.settings, world.clock)
         with pytest.raises(StoreError):
             worker.step()
