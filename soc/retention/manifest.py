@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from soc.retention import certificate
 from soc.retention.certificate import Tombstone
 from soc.retention.keys import write_durable
-from soc.retention.verify import GENESIS, Chain, file_digest, read_chain
+from soc.retention.verify import Chain, file_digest, read_on
 
 SCHEMA = "soc.retention.manifest/v2"
 CERTIFICATES = "certificates"
@@ -67,6 +67,12 @@ class Inventory:
     merged: Sequence[tuple[SealedFile, str]]
     tombstones: Sequence[Tombstone]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The ids of all of them."""
+        files = (*self.segments, *(file for file, _ in self.merged))
+        return frozenset({file.id for file in files} | {stone.segment_id for stone in self.tombstones})
+
 
 @dataclass(frozen=True)
 class Signed:
@@ -78,29 +84,35 @@ class Signed:
     gone: int
 
 
-def extend(
-    folder: Path, inventory: Inventory, certificates: Path, *, key: Ed25519PrivateKey, now_us: int
-) -> Signed | None:
-    """Sign what came since the last manifest, durably; None when nothing did, or somebody else just signed.
+class Manifests:
+    """The manifests below a folder, signed with a key. For one thread."""
 
-    What the inventory says otherwise of a file that was signed is not taken: `verify` and `audit` tell it.
-    """
-    chain = read_chain(folder)
-    added, gone = _news(chain, inventory)
-    fresh = [c for c in certificate.digests(certificates) if c["name"] not in chain.certificates]
-    if chain.seq and not (added or gone or fresh):
+    def __init__(self, folder: Path, certificates: Path, key: Ed25519PrivateKey) -> None:
+        self._folder, self._certificates, self._key = folder, certificates, key
+        self._chain = Chain()
+
+    def extend(self, inventory: Inventory, now_us: int) -> Signed | None:
+        """Sign what came since the last manifest, durably; None when nothing did, or somebody else just signed.
+
+        What the inventory says otherwise of a file that was signed is not taken: `verify` and `audit` tell it.
+        """
+        chain = self._chain
+        read_on(self._folder, chain, inventory.names)
+        added, gone = _news(chain, inventory)
+        fresh = [c for c in certificate.digests(self._certificates) if c["name"] not in chain.certificates]
+        if chain.seq and not (added or gone or fresh):
+            return None
+        seq = chain.seq + 1
+        body = {
+            "schema": SCHEMA, "seq": seq, "prev": chain.head, "made_us": now_us,
+            "added": added, "gone": gone, "certificates": fresh,
+        }  # fmt: skip
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{seq:08d}.json"
+        with contextlib.suppress(FileExistsError):
+            write_durable(path, certificate.sign(body, self._key), exclusive=True)
+            return Signed(seq, file_digest(path), len(added), len(gone))
         return None
-    seq = chain.seq + 1
-    body = {
-        "schema": SCHEMA, "seq": seq, "prev": chain.head if chain.seq else GENESIS, "made_us": now_us,
-        "added": added, "gone": gone, "certificates": fresh,
-    }  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{seq:08d}.json"
-    with contextlib.suppress(FileExistsError):
-        write_durable(path, certificate.sign(body, key), exclusive=True)
-        return Signed(seq, file_digest(path), len(added), len(gone))
-    return None
 
 
 def _news(chain: Chain, inventory: Inventory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def read_chain(folder: Path, public_key: str | None = None, faults: list[Fault] 
     """
     chain, check = Chain(), faults is not None
     faults = [] if faults is None else faults
-    paths = {int(path.stem): path for path in folder.glob("*.json") if path.stem.isdecimal()}
+    paths = _numbered(folder)
     documents = {seq: _document(path, faults) for seq, path in sorted(paths.items())}
     for seq, path in sorted(paths.items()):
         chain.digests[seq] = file_digest(path)
@@ -126,6 +126,25 @@ def read_chain(folder: Path, public_key: str | None = None, faults: list[Fault] 
                 _check_link(seq, document, documents.get(seq + 1), paths[seq], public_key, chain, faults)
             _fold(document, chain, faults)
     return chain
+
+
+def read_on(folder: Path, chain: Chain, held: Container[str]) -> None:
+    """Add to the chain what the manifests after its last one say, unchecked; of what is gone only what is `held` yet.
+
+    So what is in memory grows with the files that are there, and not with those that ever were.
+    """
+    unheard: list[Fault] = []
+    for seq, path in sorted(_numbered(folder).items()):
+        if seq > chain.seq and (document := _document(path, unheard)) is not None:
+            chain.digests = {seq: file_digest(path)}
+            _fold(document, chain, unheard)
+            for name in [name for name in chain.gone if name not in held]:
+                del chain.gone[name]
+                chain.known.pop(name, None)
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    return {int(path.stem): path for path in folder.glob("*.json") if path.stem.isdecimal()}
 
 
 def _check_link(

@@ -47,9 +47,9 @@ class House:
         return self.deletion().apply(made, made.hash, approver)
 
     def verify(self):
-        certificates = self.folder / manifest.CERTIFICATES
+        signing = manifest.Manifests(self.folder / MANIFESTS, self.folder / manifest.CERTIFICATES, self.key)
         inventory = manifest.Inventory(self.folder, self.store.segments, (), self.store.stones)
-        manifest.extend(self.folder / MANIFESTS, inventory, certificates, key=self.key, now_us=NOW)
+        signing.extend(inventory, NOW)
         return verify(self.folder, public_hex(self.key))
 
 

@@ -123,8 +123,8 @@ class House:
     def sign(self) -> None:
         merged = self.store.merged()
         inventory = manifest.Inventory(self.root, self.store.segments(), merged, self.store.tombstones())
-        certificates = self.root / manifest.CERTIFICATES
-        manifest.extend(self.root / MANIFESTS, inventory, certificates, key=self.key, now_us=self.now_us())
+        signing = manifest.Manifests(self.root / MANIFESTS, self.root / manifest.CERTIFICATES, self.key)
+        signing.extend(inventory, self.now_us())
 
     def check(self) -> dict[str, Standing]:
         standings = check(

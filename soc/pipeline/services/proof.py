@@ -30,13 +30,13 @@ class Proof:
         self._manifests = settings.path("proof", MANIFESTS)
         self._certificates = settings.path("proof", manifest.CERTIFICATES)
         self._key = keys.load_or_create(settings.path("keys", "proof.key"))
+        self._signing = manifest.Manifests(self._manifests, self._certificates, self._key)
         self._lock = threading.Lock()
 
     def sign(self) -> None:
         """Sign what came since the last manifest, and note its number and digest in the ledger."""
         with self._lock:
-            inventory, now_us = self._inventory(), self._clock.now_ns() // 1000
-            signed = manifest.extend(self._manifests, inventory, self._certificates, key=self._key, now_us=now_us)
+            signed = self._signing.extend(self._inventory(), self._clock.now_ns() // 1000)
             if signed is None:
                 return
             facts = {name: value for name, value in dataclasses.asdict(signed).items() if name != "seq"}

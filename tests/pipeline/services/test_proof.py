@@ -15,8 +15,9 @@ from soc.config import Settings
 from soc.model.clock import FixedClock
 from soc.pipeline import places
 from soc.pipeline.services.proof import Proof
-from soc.retention import certificate, keys
+from soc.retention import certificate, keys, manifest
 from soc.retention.certificate import Certificate, tombstone_document
+from soc.retention.verify import read_chain
 from soc.retention.verify import verify as verify_files
 from soc.store import files
 from soc.store.cases import Cases
@@ -134,6 +135,32 @@ def test_manifest_db_alone_changed(kept: Kept, column: str, value: object) -> No
     kept.database(f"UPDATE segment SET {column} = ? WHERE id = ?", value, kept.segment(1).id)
     assert ("catalogue", name) in kept.faults()
     assert column in kept.message("catalogue")
+
+
+def test_what_signing_remembers_does_not_grow_with_what_was_merged(kept: Kept) -> None:
+    """A service signs every ten minutes for years: it reads each manifest once, and keeps of files what the store does.
+
+    A signer that begins anew over the whole chain, a year later, keeps the same and has nothing to say.
+    """
+    kept.proof.sign()
+    whole = read_chain(kept.manifests)
+    for round in range(6):
+        kept.seal(0, 10 + round)
+        kept.proof.sign()
+        kept.store.compact(max_files=1, grace_us=0)
+        kept.proof.sign()
+        kept.clock.advance(31 * 86_400)
+        kept.store.compact(grace_us=0)  # manifest.db forgets what was merged a month ago
+        kept.proof.sign()
+    anew = manifest.Manifests(kept.manifests, kept.certificates, kept.proof._key)
+    chain = read_chain(kept.manifests)
+    assert len(chain.known) >= len(whole.known) + 12
+    assert anew.extend(kept.proof._inventory(), 0) is None
+    for signing in (anew, kept.proof._signing):
+        assert signing._chain.known.keys() <= kept.proof._inventory().names
+        assert signing._chain.segments == chain.segments
+        assert (signing._chain.seq, signing._chain.head) == (chain.seq, chain.head)
+    assert kept.faults(content=True) == []
 
 
 def test_a_file_struck_out_of_manifest_db(kept: Kept) -> None:
