@@ -19,7 +19,7 @@ from soc.errors import ConfigError, SocError, TryAgain
 from soc.pipeline import places
 from soc.pipeline.states import read_state, state_file
 from soc.processes.listeners import check_products, say_ports, spec_of
-from soc.processes.process import Process, running
+from soc.processes.process import Process, on_reload, running
 
 RELOAD_S = 10.0
 RELOAD = "reload"
@@ -41,8 +41,7 @@ def collect(settings: Settings, read_again: Callable[[], Settings] | None = None
         marks = Watermarks(settings.queue_high, settings.queue_low)
         collector = Collector(specs, log, me.clock, counters_path=places.counters(settings), watermarks=marks)
         again = _Again(me, settings, read_again or (lambda: settings), collector.pressure.told)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGHUP, lambda *_: again.asked.set())
+        on_reload(again.asked.set)
         try:
             collector.run(me.stop, lambda ports: me.ready(ports=say_ports(settings, ports)), again)
         finally:

@@ -99,6 +99,23 @@ def running(settings: Settings, name: str) -> Iterator[Process]:
     me.ended("stopped")
 
 
+def on_reload(asked: Callable[[], None]) -> None:
+    """Call it at each SIGHUP, also for one that came while this process was still starting (`reload_later`)."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, lambda *_: asked())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+@contextlib.contextmanager
+def reload_later() -> Iterator[None]:
+    """A process that is started in here gets a SIGHUP when it knows what to do with it; before, it would end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _until_orphaned(stop: threading.Event) -> None:
     """Standard input is a pipe that only `soc up` holds: its end means that nobody watches any more."""
     with contextlib.suppress(OSError):

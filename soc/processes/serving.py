@@ -8,7 +8,6 @@ import logging
 import os
 import pwd
 import re
-import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from soc import pipeline
 from soc.config import Settings
 from soc.connectors.drivers.nftables import DemoWorld
 from soc.errors import ConfigError, SocError, TryAgain
-from soc.processes.process import STOP_S, running
+from soc.processes.process import STOP_S, on_reload, running
 
 DEMO_PEOPLE = (("lan", "tier1"), ("minh", "tier3"), ("hoa", "manager"), ("tuan", "auditor"))
 """Who acts with `--as NAME` on a simulated site, beside one officer of the first owner unit."""
@@ -46,8 +45,7 @@ def serve(settings: Settings) -> None:
             me.ease()
 
         again = threading.Event()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGHUP, lambda *_: again.set())
+        on_reload(again.set)
         me.ready(socket=str(settings.socket), port=tcp.getsockname()[1])
         try:
             server.serve(services, sock=unix, tcp=tcp, stop=me.stop, alive=alive, again=again)

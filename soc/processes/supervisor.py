@@ -16,7 +16,7 @@ from typing import Any
 
 from soc.config import Settings
 from soc.pipeline.states import read_state, state_file
-from soc.processes.process import STOP_S, SUPERVISED
+from soc.processes.process import STOP_S, SUPERVISED, reload_later
 
 READY_S = 120.0
 GIVE_UP = 3
@@ -54,7 +54,7 @@ class Supervisor:
         child.began = time.monotonic()
         state_file(self.settings, child.name).unlink(missing_ok=True)
         environment = {**FRUGAL, **os.environ, SUPERVISED: "1", "PYTHONUNBUFFERED": "1", **self.environment}
-        with self.settings.path("logs", f"{child.name}.log").open("ab") as log:
+        with self.settings.path("logs", f"{child.name}.log").open("ab") as log, reload_later():
             child.process = subprocess.Popen(
                 (sys.executable, "-m", "soc", *child.arguments),
                 stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True,
@@ -78,8 +78,7 @@ class Supervisor:
     def reload(self) -> None:
         """Have who can do it read the settings, or its certificate, again."""
         for child in self.children:
-            is_ready = child.name == "collect" or (self.state(child.name) or {}).get("state") == "running"
-            if child.name in ("collect", "serve") and child.process is not None and is_ready:
+            if child.name in ("collect", "serve") and child.process is not None:
                 child.process.send_signal(signal.SIGHUP)
 
     def _died(self, child: _Child) -> None:

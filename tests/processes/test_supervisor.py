@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from soc.processes.collecting import RELOAD
 from soc.processes.home import make_home
 from soc.processes.supervisor import Supervisor
 from tests.pipeline.world import settings_of
@@ -59,7 +61,7 @@ def test_the_processes_read_the_same_file_and_serve_the_same_socket(
     assert environment["SOC_HOME"] == str(tmp_path)
 
 
-def test_only_the_collector_is_told_to_read_its_settings_again(tmp_path: Path) -> None:
+def test_who_has_settings_or_a_certificate_is_told_to_read_them_again(tmp_path: Path) -> None:
     """`soc up` hands the signal on to who can do it."""
     told: list[tuple[str, int]] = []
 
@@ -73,4 +75,21 @@ def test_only_the_collector_is_told_to_read_its_settings_again(tmp_path: Path) -
     supervisor = Supervisor(settings_of(tmp_path), [])
     supervisor.children = [Child("collect"), Child("work0"), Child("serve")]  # type: ignore[list-item]
     supervisor.reload()
-    assert told == [("collect", signal.SIGHUP)]
+    assert told == [("collect", signal.SIGHUP), ("serve", signal.SIGHUP)]
+
+
+def test_a_reload_reaches_who_is_still_starting(tmp_path: Path) -> None:
+    """A process that is told before it can listen reads its settings when it can, instead of ending at the signal."""
+    settings = settings_of(tmp_path)
+    make_home(settings)
+    supervisor = Supervisor(settings, [("collect", ("collect",))])
+    try:
+        supervisor.watch()
+        supervisor.reload()
+        deadline = time.monotonic() + 60
+        while RELOAD not in (supervisor.state("collect") or {}) and time.monotonic() < deadline:
+            assert supervisor.watch() == [], supervisor.last_words("collect")
+            time.sleep(0.05)
+        assert (supervisor.state("collect") or {})[RELOAD]["fault"] == ""
+    finally:
+        supervisor.stop()
