@@ -94,9 +94,10 @@ class Mapped:
             elif spec.time == "":  # µs already
                 stamps.append((int(value), times.DEVICE))
             else:
-                if value not in cache:
-                    cache[value] = times.written(value, spec.time, self.zone)
-                stamps.append(cache[value])
+                key = value if isinstance(value, str) else repr(value)  # who sends JSON may send a list
+                if key not in cache:
+                    cache[key] = times.written(value, spec.time, self.zone)
+                stamps.append(cache[key])
         self.stamps = stamps
 
     def _column(self, spec: FieldMap, raw: Sequence[Any]) -> Column:

@@ -97,11 +97,13 @@ def epoch(value: object) -> Stamp:
     return int(number) // 1000, DEVICE
 
 
-def written(text: str, form: str, zone: dt.tzinfo = VIETNAM) -> Stamp:
+def written(text: object, form: str, zone: dt.tzinfo = VIETNAM) -> Stamp:
     """A stamp in a definition's form: `iso`, `utc` (the same, in UTC where it names no zone), `epoch`, `auto` (epoch or
-    iso), or a strptime text."""
+    iso), or a strptime text. A number is an epoch whatever the form; what is neither is no stamp."""
+    if not isinstance(text, str):
+        return epoch(text)
     if form == "auto":
-        return epoch(text) if str(text).isdigit() else iso(text, zone)
+        return epoch(text) if text.isdigit() else iso(text, zone)
     if form == "utc":
         us, _ = iso(text, dt.UTC)
         return us, RECEIVED if us is None else DEVICE

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from functools import cache
+from typing import Any
 
 import orjson
 from hypothesis import given
@@ -103,6 +105,48 @@ def test_a_forced_product_keeps_what_it_cannot_read(product: str, record: bytes)
     block = RawBlock.of([record], receipt_ns=NOW_NS, origin={"log.file.path": "x", "first_record": "1"})
     batches, _ = parsers().parse(block, ParserState(), NOW_NS, as_product=product)
     assert sum(batch.n for batch in batches) >= 1
+
+
+@cache
+def documents() -> list[Any]:
+    """Every sample that is a JSON object."""
+    return [parsed for sample in samples() if sample.lstrip()[:1] == b"{" and isinstance(parsed := _json(sample), dict)]
+
+
+def _json(sample: bytes) -> Any:
+    with suppress(orjson.JSONDecodeError):
+        return orjson.loads(sample)
+    return None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8) | st.sampled_from(("1795140000", "2026-11-30T00:00:00Z", "10.0.0.1", "4625")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=4,
+)  # fmt: skip
+
+
+@st.composite
+def other_values(draw: st.DrawFn) -> bytes:
+    """A JSON sample in which some values, or what holds them, are another JSON value."""
+    whole = orjson.loads(orjson.dumps(draw(st.sampled_from(documents()))))
+    for _ in range(draw(st.integers(1, 3))):
+        at: Any = whole
+        while at and isinstance(at, dict | list):
+            key = draw(st.sampled_from(list(at) if isinstance(at, dict) else range(len(at))))
+            if not (isinstance(at[key], dict | list) and at[key]) or draw(st.sampled_from((False, False, True))):
+                at[key] = draw(JSON)
+                break
+            at = at[key]
+    return orjson.dumps(whole)
+
+
+@given(
+    st.lists(other_values(), min_size=1, max_size=3), st.sampled_from(("json", "document", "windows-json", "elastic"))
+)
+def test_a_value_of_another_kind_passes_every_room(records: list[bytes], form: str) -> None:
+    """A number where a text was, a list where a time was: whoever sends it gets an event, and nobody else loses one."""
+    test_a_damaged_record_passes_every_room.hypothesis.inner_test(records, form)
 
 
 @given(st.lists(damaged(), max_size=4), st.lists(st.integers(0, 200)), st.sampled_from((64, 65_536)))

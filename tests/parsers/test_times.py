@@ -68,3 +68,11 @@ def test_hostile_stamps_never_raise(value: object, text: str) -> None:
     for form in ("iso", "auto", "epoch", "%d/%b/%Y:%H:%M:%S %z"):
         assert times.written(text, form)[1] in (times.DEVICE, times.INFERRED, times.RECEIVED)
     assert times.bsd(text, 0)[1] in (times.DEVICE, times.INFERRED, times.RECEIVED)
+
+
+@pytest.mark.parametrize("form", ["iso", "utc", "auto", "epoch", "%Y-%m-%d"])
+def test_what_is_no_text_is_an_epoch_or_no_stamp(form: str) -> None:
+    """JSON may have a number, a list or the like where a definition expects a text: no other record suffers."""
+    assert times.written(1_795_140_000, form) == (1_795_140_000_000_000, times.DEVICE)
+    for value in (0, True, 1.5, -7, [1], {"a": 1}, 10**400, float("inf")):
+        assert times.written(value, form) == (None, times.RECEIVED)
