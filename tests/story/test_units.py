@@ -139,7 +139,7 @@ def test_the_centre_sees_how_the_unit_is(centre: Side, unit: Side) -> None:
 def test_the_packets_of_a_units_ring_are_fetched_from_the_centre(centre: Side, unit: Side, tmp_path: Path) -> None:
     """What the monitoring point of the commune captured comes over the relay's own connection, octet for octet."""
     sent = [b"packet %d of the commune" % n for n in range(20)]
-    unit.until(lambda: (unit.state("sense-edge").get("counts") or {}).get("packets") is not None)
+    assert unit.until(lambda: "kernel_packets" in unit.state("sense-edge").get("counts", {}))
     with socket.create_server(("127.0.0.1", SEEN)) as server, socket.create_connection(("127.0.0.1", SEEN)) as tcp:
         talk, _ = server.accept()
         for data in sent:
