@@ -84,6 +84,12 @@ def _plain(rules: Path, path: Path) -> Cost:
     return plain_cost(DetectionSet.load([rules], fields=parsers.fields), max(batches, key=lambda batch: batch.n))
 
 
+def windows_events(data: Path) -> list[bytes]:
+    """The real Windows events of `SOC_BENCH_DATA`, a JSON object each."""
+    with lzma.open(data / _EVENTS_XZ) as file:
+        return file.read().splitlines()
+
+
 def _given(data: Path, root: Path) -> list[Entry]:
     with zipfile.ZipFile(data / _RULES_ZIP) as archive:
         archive.extractall(root / "given-rules")

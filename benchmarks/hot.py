@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import lzma
 import os
 import random
 import statistics
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.detect import process_creation
+from benchmarks.detect import process_creation, windows_events
 from benchmarks.entries import Entry, entry
 from benchmarks.live import QUESTIONS, memory
 from soc import content
@@ -104,8 +103,7 @@ def _lines() -> list[bytes]:
     if not data:
         rng = random.Random(7)
         return [b"<13>" + process_creation(rng, i).encode() for i in range(EVENTS)]
-    with lzma.open(Path(data) / "windows-events-40k.jsonl.xz") as file:
-        return [b"<13>" + line for line in file.read().splitlines()]
+    return [b"<13>" + line for line in windows_events(Path(data))]
 
 
 def _search(root: Path) -> None:

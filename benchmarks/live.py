@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import lzma
 import os
 import random
 import signal
@@ -26,7 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.detect import process_creation
+from benchmarks.detect import process_creation, windows_events
 from benchmarks.entries import Entry, entry
 from benchmarks.rules import RULES, write_rules
 from soc.client import Client
@@ -63,8 +62,7 @@ def _given(folder: Path) -> tuple[Path, list[bytes]]:
         rng = random.Random(7)
         write_rules(folder / "rules.yml", rng, RULES)
         return folder / "rules.yml", [process_creation(rng, i).encode() for i in range(EVENTS)]
-    with lzma.open(Path(data) / "windows-events-40k.jsonl.xz") as file:
-        return Path(data) / "sigmahq-rules.zip", file.read().splitlines()
+    return Path(data) / "sigmahq-rules.zip", windows_events(Path(data))
 
 
 @contextlib.contextmanager

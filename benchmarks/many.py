@@ -7,7 +7,6 @@ sources in frames of five events. With SOC_BENCH_DATA also with SigmaHQ's rules 
 from __future__ import annotations
 
 import itertools
-import lzma
 import os
 import random
 import tempfile
@@ -16,6 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.detect import windows_events
 from benchmarks.entries import Cost, Entry, Stopwatch, cpu
 from benchmarks.traffic import FLOWS, SPEAK
 from soc.config import Settings, load
@@ -66,8 +66,7 @@ def _rows(name: str, data: Path | None, events: int) -> list[Entry]:
 
 def _records(province: Province, kind: str, data: Path | None, events: int) -> list[bytes]:
     if kind == "windows" and data is not None:
-        with lzma.open(data / "windows-events-40k.jsonl.xz") as file:
-            return list(itertools.islice((line.rstrip(b"\n") for line in file), events))
+        return windows_events(data)[:events]
     device = next(device for device in province.devices if device.role == kind)
     rng, now_ns = random.Random(SEED), CLOCK.now_ns()
     return [SPEAK[kind](device, n, now_ns, rng) for n in range(events // (FLOWS if kind == "netflow" else 1))]

@@ -103,9 +103,8 @@ def options(
 def run(arguments: Sequence[str] | None = None, world: World | None = None) -> int:
     """Run one command line and give its exit code; an expected error is one sentence with its way out."""
     try:
-        code = get_command(app).main(
-            args=arguments, prog_name="soc", obj=world or World(), standalone_mode=False
-        )  # what `typer.Exit` carried; commands themselves give None
+        # What `typer.Exit` carried; commands themselves give None.
+        code = get_command(app).main(args=arguments, prog_name="soc", obj=world or World(), standalone_mode=False)
     except SystemExit as ending:
         return _flushed(ending.code if isinstance(ending.code, int) else EXIT_OK)
     except _MISTYPED as error:

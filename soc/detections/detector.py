@@ -189,8 +189,9 @@ class Detector:
             if hit.rule.id in self._wanted and not hit.exception:
                 by_row.setdefault(hit.i, []).append(hit.rule.id)
         few = batch.pick(list(by_row))
-        rows = (Row(columns, k) for columns in [Columns(few)] for k in range(few.n))
-        return [self._event(*each) for each in zip(rows, abouts(few), by_row.values(), strict=True)]
+        columns = Columns(few)
+        told = enumerate(zip(abouts(few), by_row.values(), strict=True))
+        return [self._event(Row(columns, k), about, rules) for k, (about, rules) in told]
 
     def _event(self, row: Row, about: About, rules: list[str]) -> dict[str, Any]:
         names = dict.fromkeys(name for rule in rules for name in self._needs.get(rule, ()))
@@ -283,17 +284,13 @@ def finding_of(hit: Hit, about: About, matched: Iterable[Matched] = ()) -> Findi
         event_ids=(about.event_id,),
         first_us=about.at_us,
         last_us=about.at_us,
-        site=about.site,
-        system_id=about.system_id,
-        organization_id=about.organization_id,
         entity=about.entity,
         matched=tuple(dict.fromkeys(matched)),
         tags=rule.tags,
         title_vi=rule.title_vi,
         playbook=rule.playbook,
-        import_id=about.import_id,
-        simulated=about.simulated,
         position=about.position,
         exception=hit.exception,
         status=rule.status,
+        **_whose(about),
     )

@@ -238,7 +238,11 @@ class Envelope:
         """From whom these records came, for a definition to map."""
         if not self.block.is_mixed:
             return Column.constant(K, self.block.peer, len(rows))
-        return list(map(self.block.of_each(lambda frame: frame.peer).__getitem__, rows))
+        return list(map(self._peers.__getitem__, rows))
+
+    @functools.cached_property
+    def _peers(self) -> list[str]:
+        return self.block.of_each(lambda frame: frame.peer)
 
     def texts(self) -> list[str]:
         """The records as text; UTF-16 and bytes that are no text (escaped) are flagged, and kept beside as bytes."""

@@ -262,16 +262,7 @@ class _Said(LazyMapping["Values | Column"]):
             self._constants |= {"@action": "netflow_options", "@types": ("info",)}
 
     def names(self) -> Iterable[str]:
-        return (
-            *self._constants,
-            "@peer",
-            "@domain",
-            "@engine_type",
-            "@engine_id",
-            "@sequence",
-            "@template",
-            "@uptime_ms",
-        )
+        return (*self._constants, *_SAID)
 
     def make(self, name: str) -> Values | Column | None:
         if name in self._constants:

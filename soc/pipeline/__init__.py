@@ -11,8 +11,9 @@
 holds; `accounting` shows that nothing was lost.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from soc.model.exports import exported
 
 if TYPE_CHECKING:
     from soc.pipeline.correlate import Correlating
@@ -39,9 +40,5 @@ __all__ = [
     "parse_files",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Each part when it is asked for (PEP 562): `soc parse` and `soc detect` need no database (0.5 s of CPU)."""
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__ = exported(__name__, _WHERE)
+"""Each part when it is asked for (PEP 562): `soc parse` and `soc detect` need no database (0.5 s of CPU)."""

@@ -5,8 +5,9 @@
 hub), `simulation`. What all of them do alike is in `process`.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from soc.model.exports import exported
 
 if TYPE_CHECKING:
     from soc.processes.collecting import collect, reload
@@ -50,9 +51,5 @@ __all__ = [
     "work",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Each when it is asked for (PEP 562): a collector without the databases and the API is 60 MiB smaller."""
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__ = exported(__name__, _WHERE)
+"""Each when it is asked for (PEP 562): a collector without the databases and the API is 60 MiB smaller."""

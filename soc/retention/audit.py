@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from soc.errors import SocError
 from soc.model.ledger import LedgerEntry
-from soc.retention.manifest import Inventory, SealedFile, document
+from soc.retention.manifest import Inventory, SealedFile, Spans, document
 from soc.retention.verify import Chain, Fault
 
 ACT = "retention.manifest"
@@ -15,19 +15,9 @@ ACT = "retention.manifest"
 File = TypeVar("File", bound=SealedFile)
 
 
-class Footer(Protocol):
-    """What a sealed file says of itself; times are µs UTC, inclusive."""
+class Footer(Spans, Protocol):
+    """What a sealed file says of itself."""
 
-    @property
-    def rows(self) -> int: ...
-    @property
-    def min_event_us(self) -> int: ...
-    @property
-    def max_event_us(self) -> int: ...
-    @property
-    def min_receipt_us(self) -> int: ...
-    @property
-    def max_receipt_us(self) -> int: ...
     @property
     def levels(self) -> frozenset[int]: ...
 

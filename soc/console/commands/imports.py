@@ -13,6 +13,7 @@ import typer
 
 from soc.console.commands.call import Call, command
 from soc.console.i18n import errors, number, pick, t
+from soc.console.progress import progress
 from soc.console.render import Column, size, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
@@ -87,8 +88,8 @@ def _refuse(files: Sequence[Path]) -> None:
 def _imported(call: Call, path: Path, *, format: str, product: str | None, wait: bool, resume: bool) -> dict[str, Any]:
     """What became of one file; an error of its own never stops the other files."""
     try:
-        with _bar(call, path) as progress:
-            id = call.client.upload(path, format=format, product=product, resume=resume, progress=progress)
+        with _bar(call, path) as count:
+            id = call.client.upload(path, format=format, product=product, resume=resume, progress=count)
         state = _followed(call, path, id) if wait else dict(call.client.get(f"/v1/imports/{id}").data)
     except OSError as error:
         state = {"state": "failed", "error": error.strerror or str(error)}
@@ -103,10 +104,10 @@ def _followed(call: Call, path: Path, id: str) -> dict[str, Any]:
     """Until everything is stored and nothing more is found, or nothing moves any more."""
     before: dict[str, Any] = {}
     same = 0
-    with _bar(call, path, storing=True) as progress:
+    with _bar(call, path, storing=True) as count:
         while True:
             state = dict(call.client.get(f"/v1/imports/{id}").data)
-            progress(state.get("stored") or 0, state.get("records") or 0)
+            count(state.get("stored") or 0, state.get("records") or 0)
             same = same + 1 if state == before else 1
             if state["state"] == "failed" or (_is_stored(state) and same >= SETTLED):
                 return state
@@ -124,17 +125,9 @@ def _is_stored(state: Mapping[str, Any]) -> bool:
 @contextmanager
 def _bar(call: Call, path: Path, *, storing: bool = False) -> Iterator[Progress]:
     """A progress bar on stderr where a person watches; nothing otherwise."""
-    if not call.output.err.isatty():
-        yield lambda done, total: None
-        return
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     words = t("cmd.import.storing" if storing else "cmd.import.sending", name=clean(path.name, 30))
-    amount = MofNCompleteColumn() if storing else DownloadColumn()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), amount, TimeRemainingColumn())
-    with Progress(*columns, console=call.output.console(call.output.err), transient=True) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+    with progress(call.output, words, in_bytes=not storing) as bar:
+        yield lambda done, total: bar(completed=done, total=total or None)
 
 
 def _summary(call: Call, states: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from soc.console.commands.call import Call, command, group, moment
 from soc.console.commands.events import Limit
 from soc.console.commands.shared import title
 from soc.console.i18n import number, t
+from soc.console.progress import progress
 from soc.console.render import Column, counted, short, size, word
 from soc.console.render import moment as shown_moment
 from soc.console.text import clean
@@ -205,13 +206,13 @@ def _followed(call: Call, id: str, wait: bool, show: Show) -> int:
 
 
 def _awaited(call: Call, id: str) -> Answer:
-    with _bar(call) as progress:
+    with _bar(call) as draw:
         before, same = None, 0
         while True:
             answer = call.client.get(f"/v1/lookbacks/{id}")
             if answer.data["state"] not in OPEN:
                 return answer
-            progress(answer.data)
+            draw(answer.data)
             now = (answer.data["state"], answer.data.get("events"))
             same = same + 1 if now == before else 0
             if same * POLL_S >= STUCK_S:
@@ -223,18 +224,11 @@ def _awaited(call: Call, id: str) -> Answer:
 @contextmanager
 def _bar(call: Call) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A progress bar with the time left on stderr where a person watches; nothing otherwise."""
-    if not call.output.err.isatty():
-        yield lambda job: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=call.output.console(call.output.err), transient=True) as bar:
-        task = bar.add_task(t("cmd.lookback.waiting"), total=None)
+    with progress(call.output, t("cmd.lookback.waiting")) as bar:
 
         def draw(job: Mapping[str, Any]) -> None:
             said = t("cmd.lookback.looking", hits=number(job.get("hits", 0)))
-            bar.update(task, description=said, completed=job.get("events", 0), total=job.get("events_total"))
+            bar(description=said, completed=job.get("events", 0), total=job.get("events_total"))
 
         yield draw
 

@@ -15,6 +15,7 @@ import typer
 from soc.config import Sense, Settings
 from soc.console.commands.call import Call, command
 from soc.console.i18n import number, t
+from soc.console.progress import progress
 from soc.console.text import clean
 from soc.errors import UsageError
 
@@ -37,8 +38,8 @@ def add(app: typer.Typer) -> None:
         """Start everything, watch it, and stop it in order on Ctrl-C."""
         settings = call.settings
         if simulate:
-            with _history(call) as progress:
-                settings = call.processes.prepare_simulation(settings.home, seed=seed, progress=progress)
+            with _history(call) as written:
+                settings = call.processes.prepare_simulation(settings.home, seed=seed, progress=written)
         call.kept["settings"] = settings
         opens = call.output.terminal if console is None else console
         call.processes.up(
@@ -176,12 +177,8 @@ def _history(call: Call) -> Iterator[Callable[[int, int, int], None]]:
         if rows:
             call.output.say(t("cmd.up.history", rows=number(rows)))
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=call.output.console(call.output.err), transient=True) as bar:
-        task = bar.add_task(t("cmd.up.history.days"), total=None)
-        yield lambda done, total, stored: bar.update(task, completed=done, total=total)
+    with progress(call.output, t("cmd.up.history.days")) as bar:
+        yield lambda done, total, stored: bar(completed=done, total=total)
 
 
 def _open_console(call: Call) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from soc.console.commands.call import Call, command, group
 from soc.console.i18n import number, t
+from soc.console.progress import progress
 from soc.console.render import Column, size, word
 from soc.errors import EXIT_PARTIAL
 
@@ -48,8 +47,10 @@ def add(app: typer.Typer) -> None:
                 call.confirm(question, yes=yes, show=lambda aside: _show(aside, plan))
             return not dry_run
 
-        with _progress(call) as progress:
-            plan = call.processes.rebuild_store(call.settings, agreed, progress)
+        with progress(call.output, t("cmd.rebuild.files"), is_late=True) as bar:
+            plan = call.processes.rebuild_store(
+                call.settings, agreed, lambda done, total: bar(completed=done, total=total)
+            )
         if call.json:
             files = [dataclasses.asdict(file) for file in plan.files]
             call.output.own("soc.store.rebuild/v1", {"applied": not dry_run, "files": files, "hot": list(plan.hot)})
@@ -72,25 +73,3 @@ def _show(call: Call, plan: Any) -> None:
     refused = [dataclasses.asdict(file) for file in plan.files if file.state == "refused"]
     if refused:
         call.output.table(REFUSED, refused)
-
-
-@contextmanager
-def _progress(call: Call) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, once it begins; nothing otherwise."""
-    if not call.output.err.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=call.output.console(call.output.err), transient=True)
-    task = bar.add_task(t("cmd.rebuild.files"), total=None)
-
-    def count(done: int, total: int) -> None:
-        bar.start()
-        bar.update(task, completed=done, total=total)
-
-    try:
-        yield count
-    finally:
-        bar.stop()

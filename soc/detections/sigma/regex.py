@@ -30,9 +30,8 @@ def searches(pattern: str, text: str) -> bool:
         data = text.encode()
     except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form
         data = text.encode("utf-8", "replace")
-    return (
-        compile_re2(pattern).search(data) is not None
-    )  # of bytes no places have to be turned into those of characters
+    # Of bytes no places have to be turned into those of characters.
+    return compile_re2(pattern).search(data) is not None
 
 
 class QuietEngine:

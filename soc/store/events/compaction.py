@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from soc.errors import StoreError
+from soc.model.clock import DAY_US
 from soc.store import files
 from soc.store.events import segment
 from soc.store.events.hot import HotFile, Piece, list_hot, parse_name
@@ -27,7 +28,7 @@ Place = tuple[str, str]
 """Receipt day and level."""
 KEEP_HOT_NAMES_US = 3_600_000_000
 """How long the name of a sealed hot file is remembered, for readers that listed it before it was unlinked."""
-KEEP_MERGED_US = 30 * 86_400_000_000
+KEEP_MERGED_US = 30 * DAY_US
 """How long it is remembered which file a merged one became, for whoever signs the manifests."""
 
 

@@ -110,11 +110,13 @@ class Aside:
 def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
     """Some after the other, each with about `GATHERED` rows."""
     group: list[Piece] = []
+    rows = 0
     for piece in pieces:
-        if group and sum(each.rows for each in group) + piece.rows > GATHERED:
+        if group and rows + piece.rows > GATHERED:
             yield group
-            group = []
+            group, rows = [], 0
         group.append(piece)
+        rows += piece.rows
     yield group
 
 
